@@ -1,0 +1,74 @@
+"""Work on the blocks of a lazy movie: the one place where numerical work runs in parallel.
+
+A kernel is a pure function on NumPy arrays and runs on one thread; :func:`run` gives each thread the next block. Blocks are
+read inside the task that needs them, so that no more of them are in memory than there are threads.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.callbacks import Callback
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from rsc2p_kedro.parameters import Compute
+
+Movie = da.Array | NDArray
+
+
+def frame_blocks(n_frames: int, block_frames: int) -> list[slice]:
+    """Slices of at most `block_frames` frames that cover 0..n_frames in order."""
+    return [slice(start, min(start + block_frames, n_frames)) for start in range(0, n_frames, block_frames)]
+
+
+def read(movie: Movie, *index: Any) -> NDArray:
+    """Part of a movie as a NumPy array, read by the calling thread alone."""
+    part = movie[index]
+    return part.compute(scheduler="synchronous") if isinstance(part, da.Array) else np.asarray(part)
+
+
+class _Progress(Callback):
+    """A bar that moves on by the size of each task as it ends."""
+
+    def __init__(self, sizes: dict[str, int], **bar: Any) -> None:
+        super().__init__()
+        self._sizes, self._bar = sizes, tqdm(total=sum(sizes.values()), **bar)
+
+    def _posttask(self, key: str, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+        self._bar.update(self._sizes.get(key, 0))
+
+    def _finish(self, dsk: Any, state: Any, errored: bool) -> None:
+        self._bar.close()
+
+
+def run(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    compute: Compute,
+    description: str,
+    unit: str = "block",
+    sizes: Sequence[int] | None = None,
+) -> list[Any]:
+    """Results of a function for all items, in their order, whatever the number of threads.
+
+    Runs on dask's threads, or on the scheduler that the user has named to dask (a `dask.distributed` client, say). Linear
+    algebra is held to one thread each, for sums in one order give one result.
+
+    Args:
+        function: pure, releases the GIL where it works long, and reads what it needs (see :func:`read`).
+        items: what to call it with.
+        compute: what the machine may use.
+        description: what is done, for the progress bar.
+        unit: what `sizes` counts, `frame` or `patch`.
+        sizes: how many units each item is; none: 1 each.
+    """
+    tasks = [dask.delayed(function, pure=False, traverse=False)(item) for item in items]
+    weights = dict(zip([task.key for task in tasks], sizes or [1] * len(tasks), strict=True))
+    bar = {"desc": description, "unit": unit, "disable": not compute.show_progress, "leave": False}
+    with threadpool_limits(limits=1), _Progress(weights, **bar):
+        return list(dask.compute(*tasks, num_workers=compute.threads, optimize_graph=False))

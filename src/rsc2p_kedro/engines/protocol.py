@@ -1,0 +1,57 @@
+"""What an engine does. The rest of the pipeline cannot tell which one ran, except by the provenance it writes."""
+
+from typing import Protocol
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc2p_kedro.engines.results import ComponentQuality, Components, MotionCorrection
+from rsc2p_kedro.parameters import (
+    Acquisition,
+    Compute,
+    EvaluationParameters,
+    ExtractionParameters,
+    MotionCorrectionParameters,
+)
+
+
+class Engine(Protocol):
+    """Numerical work on a lazy movie (T, H, W)."""
+
+    def correct_motion(
+        self, movie: da.Array, parameters: MotionCorrectionParameters, *, compute: Compute
+    ) -> MotionCorrection:
+        """Estimates the motion of a movie."""
+        ...
+
+    def apply_motion(
+        self, movie: da.Array, motion: MotionCorrection, parameters: MotionCorrectionParameters
+    ) -> da.Array:
+        """The corrected movie (T, H, W), lazy: nothing is computed before it is stored."""
+        ...
+
+    def extract_sources(
+        self,
+        movie: da.Array,
+        acquisition: Acquisition,
+        parameters: ExtractionParameters,
+        *,
+        compute: Compute,
+        valid_mask: NDArray[np.bool_] | None = None,
+        earlier: Components | None = None,
+    ) -> Components:
+        """The first fit of a corrected movie, or, given an `earlier` result, its refit."""
+        ...
+
+    def evaluate(
+        self,
+        movie: da.Array,
+        components: Components,
+        acquisition: Acquisition,
+        parameters: EvaluationParameters,
+        *,
+        compute: Compute,
+    ) -> ComponentQuality:
+        """Quality and acceptance of components on the movie they were found in."""
+        ...

@@ -1,0 +1,206 @@
+"""What engines return: small frozen records, consistent by construction.
+
+Conventions, the same in the whole project: images are (H, W), row then column; movies (T, H, W); footprints CSC
+(H*W, N), rows in C order; traces (N, T); shifts are (dy, dx) in px, to be *applied* to a frame (minus the displacement of
+its content).
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+
+
+def _check(problems: list[str], record: object) -> None:
+    if problems:
+        raise ValueError(f"{type(record).__name__} is inconsistent: " + "; ".join(problems) + ".")
+
+
+def _expect(problems: list[str], name: str, value: NDArray, shape: tuple[int, ...], *, finite: bool = True) -> None:
+    """Collects what is wrong with the shape of an array, and whether it holds NaN or infinity."""
+    if value.shape != shape:
+        problems.append(f"{name} should have shape {shape}, has {value.shape}")
+    elif finite and value.dtype.kind == "f" and not np.isfinite(value).all():
+        problems.append(f"{name} holds NaN or infinity")
+
+
+@dataclass(frozen=True, eq=False)
+class MotionCorrection:
+    """Motion of a recording and what is known of its quality. P is 0 where only rigid shifts were estimated.
+
+    Attributes:
+        template: (H, W) float32, the image that frames were registered to.
+        shifts: (T, 2) float32, rigid shift (dy, dx) in px to apply to each frame.
+        patch_shifts: (T, P, 2) float32, whole shift (not the deviation from rigid) to apply at each patch centre.
+        patch_centres: (P, 2) float32, (y, x) in px of the true patch centres.
+        valid_mask: (H, W) bool, pixels that every registered frame has seen.
+        peak_quality: (T,) float32, height of the correlation peak over the noise of its surroundings.
+        registered: (T,) bool, false for frames that could not be registered (their shifts are interpolated or 0).
+        correlation_before: (T,) float32, correlation of the raw frame with the template.
+        correlation_after: (T,) float32, correlation of the corrected frame with the template.
+        provenance: engine and its version.
+    """
+
+    template: Float
+    shifts: Float
+    patch_shifts: Float
+    patch_centres: Float
+    valid_mask: NDArray[np.bool_]
+    peak_quality: Float
+    registered: NDArray[np.bool_]
+    correlation_before: Float
+    correlation_after: Float
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        T, P, shape = len(self.shifts), len(self.patch_centres), self.template.shape
+        if len(shape) != 2:
+            problems.append(f"template should be (H, W), has shape {shape}")
+        _expect(problems, "template", self.template, shape)
+        _expect(problems, "shifts", self.shifts, (T, 2))
+        _expect(problems, "patch_shifts", self.patch_shifts, (T, P, 2))
+        _expect(problems, "patch_centres", self.patch_centres, (P, 2))
+        _expect(problems, "valid_mask", self.valid_mask, shape)
+        for name in ("peak_quality", "registered", "correlation_before", "correlation_after"):
+            _expect(problems, name, getattr(self, name), (T,))
+        _check(problems, self)
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.shifts)
+
+    @property
+    def piecewise(self) -> bool:
+        return len(self.patch_centres) > 0
+
+
+@dataclass(frozen=True)
+class LineageEntry:
+    """What became of one component between the first fit and the refit.
+
+    Attributes:
+        component_id: the id of the component the entry speaks of.
+        event: `kept`, `merged` (into this one), `split`, `new` or `removed`.
+        parents: ids in the first fit that it came from.
+        reason: why, in words.
+    """
+
+    component_id: int
+    event: str
+    parents: tuple[int, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Sources of a movie: Y = A C + b f + noise.
+
+    Attributes:
+        shape: (H, W) of the movie.
+        ids: (N,) int64, stable: a component that survives the refit keeps its id.
+        footprints: A, CSC (H*W, N) float32, >= 0, each of unit L2 norm.
+        traces: C, (N, T) float32, >= 0, denoised, without the baseline.
+        spikes: S, (N, T) float32, >= 0, in the units of `traces`.
+        residual_traces: YrA, (N, T) float32; `traces + residual_traces` is the noisy trace of the component alone, around `baseline`-free zero.
+        background_footprints: b, (H*W, nb) float32, >= 0.
+        background_traces: f, (nb, T) float32.
+        baseline: (N,) float32, constant fluorescence of each component that was taken out of `traces`.
+        noise: (N,) float32, standard deviation of the noise of each trace.
+        ar_coefficients: g, (N, p) float32.
+        lam: (N,) float32, sparsity penalty (or minimal spike size) of the deconvolution.
+        pixel_noise: sn, (H, W) float32.
+        lineage: what the refit did with each component of the first fit; empty after a first fit.
+        provenance: engine and its version.
+    """
+
+    shape: tuple[int, int]
+    ids: NDArray[np.int64]
+    footprints: sp.csc_array
+    traces: Float
+    spikes: Float
+    residual_traces: Float
+    background_footprints: Float
+    background_traces: Float
+    baseline: Float
+    noise: Float
+    ar_coefficients: Float
+    lam: Float
+    pixel_noise: Float
+    lineage: tuple[LineageEntry, ...] = ()
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        N, T = len(self.ids), self.background_traces.shape[1]
+        n_pixels, nb = self.shape[0] * self.shape[1], len(self.background_traces)
+        if self.footprints.shape != (n_pixels, N):
+            problems.append(f"footprints should have shape {(n_pixels, N)}, have {self.footprints.shape}")
+        elif self.footprints.nnz and not (np.isfinite(self.footprints.data).all() and self.footprints.data.min() >= 0):
+            problems.append("footprints hold negative, NaN or infinite values")
+        if len(np.unique(self.ids)) != N:
+            problems.append("ids are not unique")
+        for name in ("traces", "spikes", "residual_traces"):
+            _expect(problems, name, getattr(self, name), (N, T))
+        for name in ("traces", "spikes", "background_footprints"):
+            if getattr(self, name).size and getattr(self, name).min() < 0:
+                problems.append(f"{name} hold negative values")
+        _expect(problems, "background_footprints", self.background_footprints, (n_pixels, nb))
+        _expect(problems, "background_traces", self.background_traces, (nb, T))
+        _expect(problems, "ar_coefficients", self.ar_coefficients, (N, self.ar_coefficients.shape[-1]))
+        for name in ("baseline", "noise", "lam"):
+            _expect(problems, name, getattr(self, name), (N,))
+        _expect(problems, "pixel_noise", self.pixel_noise, self.shape)
+        _check(problems, self)
+
+    @property
+    def n_components(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_frames(self) -> int:
+        return self.background_traces.shape[1]
+
+    def select(self, keep: NDArray) -> "Components":
+        """The components of a boolean mask or an index array, everything else unchanged."""
+        per_component = ("ids", "traces", "spikes", "residual_traces", "baseline", "noise", "ar_coefficients", "lam")
+        return replace(
+            self,
+            footprints=sp.csc_array(self.footprints[:, keep]),
+            **{n: getattr(self, n)[keep] for n in per_component},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentQuality:
+    """How far components can be trusted.
+
+    Attributes:
+        snr: (N,) float32, exceptionality of the transients, on CaImAn's scale.
+        r_value: (N,) float32, correlation of the footprint with the mean frame of its transients; 0 where it has none.
+        cnn_score: (N,) float32 in 0..1, or none where no classifier was asked for.
+        accepted: (N,) bool.
+        reasons: one for each component, such as `accepted: snr` or `rejected: r_value 0.41 < 0.85`.
+        n_transients: (N,) int64, transients that were used.
+    """
+
+    snr: Float
+    r_value: Float
+    accepted: NDArray[np.bool_]
+    reasons: tuple[str, ...]
+    n_transients: NDArray[np.int64]
+    cnn_score: Float | None = None
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        N = len(self.snr)
+        for name in ("snr", "r_value", "accepted", "n_transients"):
+            _expect(problems, name, getattr(self, name), (N,))
+        if len(self.reasons) != N:
+            problems.append(f"reasons should be {N}, are {len(self.reasons)}")
+        if self.cnn_score is not None:
+            _expect(problems, "cnn_score", self.cnn_score, (N,))
+        _check(problems, self)

@@ -1,0 +1,193 @@
+"""Parameters: one frozen model per stage, checked before any node runs.
+
+Three kinds of fact are kept apart: what is true of the *data* (:class:`Acquisition`, from the recording's entry in the
+manifest), how the *algorithms* work (one model per stage, from ``conf/<env>/parameters_<stage>.yml``) and what the
+*machine* may use (:class:`Compute`). Units stand in the names. Where CaImAn has the parameter, its name there stands in
+brackets in the description. The defaults of the algorithms are those of the notebook this project grew from.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+EngineName = Literal["embedded", "caiman"]
+
+
+class FrozenModel(BaseModel):
+    """A record that cannot be changed and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class Acquisition(FrozenModel):
+    """Facts of a recording that the algorithms need."""
+
+    frame_rate_hz: float = Field(gt=0, le=10_000, description="Frames per second of the imaging plane [fr].")
+    decay_time_s: float = Field(
+        0.4, gt=0, le=60, description="Decay time constant of the indicator in s, 0.4 for GCaMP6f [decay_time]."
+    )
+    pixel_size_um: tuple[float, float] | None = Field(
+        None,
+        description="Size of a pixel in um as (y, x). Only figures and NWB use it: all algorithms work in pixels [dxy].",
+    )
+
+    @property
+    def decay_time_frames(self) -> float:
+        """Decay time constant in frames."""
+        return self.decay_time_s * self.frame_rate_hz
+
+
+class Compute(FrozenModel):
+    """What the machine may use. None of these changes a result by a single bit."""
+
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads that work on blocks of a movie; none: all cores. More is faster and takes more memory.",
+    )
+    block_frames: int = Field(
+        64,
+        ge=1,
+        description="Frames that one thread holds at once. More takes more memory and is, up to a point, faster.",
+    )
+    memory_gb: float = Field(
+        1.0,
+        gt=0,
+        description="Memory that the pixels of a movie may take at once, in GB, however long the recording is.",
+    )
+    show_progress: bool = Field(True, description="Show progress bars for long work.")
+
+
+class IngestionParameters(FrozenModel):
+    """How raw frames become a movie."""
+
+    chunk_frames: int = Field(64, ge=1, description="Frames in one chunk of the stored movie.")
+    chunk_px: int = Field(128, ge=16, description="Height and width in px of one chunk of the stored movie.")
+
+
+class MotionCorrectionParameters(FrozenModel):
+    """Registration by NoRMCorre's scheme (Pnevmatikakis & Giovannucci 2017, doi 10.1016/j.jneumeth.2017.07.031)."""
+
+    engine: EngineName = Field(
+        "embedded", description="What does the work: `embedded`, or `caiman` where it is installed."
+    )
+    piecewise: bool = Field(
+        True, description="Register patches after the whole frame, for motion that differs by place [pw_rigid]."
+    )
+    patch_stride_px: int = Field(
+        48,
+        ge=8,
+        description="Distance of neighbouring patches in px. Larger: fewer, steadier, coarser patches [strides].",
+    )
+    patch_overlap_px: int = Field(
+        24, ge=0, description="Overlap of neighbouring patches in px; a patch is stride + overlap wide [overlaps]."
+    )
+    max_shift_px: int = Field(
+        6,
+        ge=1,
+        description="Largest rigid shift in px along each axis, this value included. Larger finds larger motion, and needs more light [max_shifts].",
+    )
+    max_deviation_px: int = Field(
+        3,
+        ge=1,
+        description="Largest deviation in px of a patch from the rigid shift, this value included [max_deviation_rigid].",
+    )
+
+
+class ExtractionParameters(FrozenModel):
+    """Constrained non-negative matrix factorization in patches (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
+
+    engine: EngineName = Field(
+        "embedded", description="What does the work: `embedded`, or `caiman` where it is installed."
+    )
+    initialization: Literal["adaptive", "greedy_roi", "seeded"] = Field(
+        "adaptive",
+        description="`greedy_roi`: the notebook's fixed number of components a patch. `adaptive`: the same, stopped by evidence, "
+        "with another look at the residual, and that number as an upper bound. `seeded`: from the user's centres or masks [method_init].",
+    )
+    patch_half_width_px: int = Field(15, ge=4, description="Half the width of a patch in px [rf].")
+    patch_overlap_px: int = Field(10, ge=0, description="Overlap of neighbouring patches in px [stride_cnmf].")
+    components_per_patch: int = Field(
+        4, ge=1, description="Components a patch, at most (adaptive) or always (greedy_roi) [K]."
+    )
+    neuron_half_width_px: int = Field(
+        4,
+        ge=1,
+        description="Half-width of a neuron in px; the kernel is 2 x this + 1 wide [gSig]. The one number to set for another magnification.",
+    )
+    merge_threshold: float = Field(
+        0.85,
+        gt=0,
+        le=1,
+        description="Overlapping components whose traces correlate above this are merged. Higher merges fewer [merge_thr].",
+    )
+    ar_order: Literal[1, 2] = Field(
+        1, description="Order of the autoregressive model of calcium: 1 decays, 2 rises and decays [p]."
+    )
+    n_background: int = Field(
+        2, ge=0, le=10, description="Background components, of a patch and of the whole [nb, gnb]."
+    )
+    nonnegative_baseline: bool = Field(
+        True, description="Keep the baseline of each trace from falling below 0 [bas_nonneg]."
+    )
+    spatial_downsampling: int = Field(
+        1, ge=1, le=8, description="Factor by which initialization bins pixels. Faster, coarser [ssub]."
+    )
+    temporal_downsampling: int = Field(
+        1, ge=1, le=32, description="Factor by which initialization bins frames. Faster; short events fade [tsub]."
+    )
+
+
+class EvaluationParameters(FrozenModel):
+    """Which components are cells. A component is accepted if any upper threshold passes and all lower ones do."""
+
+    engine: EngineName = Field(
+        "embedded", description="What does the work: `embedded`, or `caiman` where it is installed."
+    )
+    min_snr: float = Field(
+        2.0,
+        ge=0,
+        description="Transients this exceptional are enough, on CaImAn's scale (2 there is about 6 sd of noise) [min_SNR].",
+    )
+    lowest_snr: float = Field(
+        0.5, ge=0, description="Transients less exceptional than this are never accepted [SNR_lowest]."
+    )
+    min_r_value: float = Field(
+        0.85,
+        ge=-1,
+        le=1,
+        description="A footprint that agrees this well with the frames of its transients is enough [rval_thr].",
+    )
+    lowest_r_value: float = Field(
+        -1.0, ge=-1, le=1, description="A footprint that agrees less than this is never accepted [rval_lowest]."
+    )
+    use_cnn: bool = Field(False, description="Let a learned classifier of shape take part [use_cnn].")
+    min_cnn: float = Field(0.99, ge=0, le=1, description="A classifier score that is enough [min_cnn_thr].")
+    lowest_cnn: float = Field(
+        0.1, ge=0, le=1, description="A classifier score below which nothing is accepted [cnn_lowest]."
+    )
+    dff_percentile: float = Field(
+        8.0, ge=0, le=50, description="Percentile of the running window that is taken as F0 [quantileMin]."
+    )
+    dff_window_s: float = Field(
+        34.0,
+        gt=0,
+        description="Width in s of the running window of F0. Shorter follows drift, and eats long transients [frames_window].",
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> "EvaluationParameters":
+        for name in ("snr", "r_value", "cnn"):
+            low, high = getattr(self, f"lowest_{name}"), getattr(self, f"min_{name}")
+            if low > high:
+                raise ValueError(f"lowest_{name} ({low}) must not exceed min_{name} ({high}).")
+        return self
+
+
+STAGE_PARAMETERS: dict[str, type[FrozenModel]] = {
+    "ingestion": IngestionParameters,
+    "motion_correction": MotionCorrectionParameters,
+    "source_extraction": ExtractionParameters,
+    "evaluation": EvaluationParameters,
+}
+"""The stages whose parameters a recording may override, under `parameters:` in its entry of the manifest."""

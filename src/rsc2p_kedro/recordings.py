@@ -1,0 +1,83 @@
+"""The manifest: which recordings there are, and what is known of each.
+
+The parameter ``recordings`` is two levels deep: animal, session, facts (see :class:`Recording`).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
+from rsc2p_kedro.parameters import STAGE_PARAMETERS, Acquisition, FrozenModel
+from rsc2p_kedro.simulation.settings import SimulationSettings
+
+Parameters = TypeVar("Parameters", bound=FrozenModel)
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class ManifestError(ValueError):
+    """The manifest of recordings is not as it should be. The message lists every problem."""
+
+
+class Recording(FrozenModel):
+    """One session of one animal, as the user describes it in the manifest."""
+
+    animal: str = Field("", description="Key of the animal; filled in from the manifest.")
+    session_key: str = Field("", description="Key of the session; filled in from the manifest.")
+    path: Path = Field(description="A folder of TIFFs (one frame or many pages each), or one TIFF.")
+    frames: tuple[int, int] | None = Field(None, description="First frame and the one after the last; none: all.")
+    frame_rate_hz: float = Field(gt=0, description="Frames per second [fr].")
+    pixel_size_um: tuple[float, float] | None = Field(None, description="Size of a pixel in um, (y, x) [dxy].")
+    decay_time_s: float = Field(0.4, gt=0, description="Decay time constant of the indicator in s [decay_time].")
+    seeds: Path | None = Field(None, description="Table of centres or TIFF of masks for `initialization: seeded`.")
+    curation: Path | None = Field(None, description="Table of the user's own decisions (component_id, decision, note).")
+    subject: SubjectFields = Field(default_factory=SubjectFields)
+    session: SessionFields = Field(default_factory=SessionFields)
+    device: DeviceFields = Field(default_factory=DeviceFields)
+    imaging_plane: ImagingPlaneFields = Field(default_factory=ImagingPlaneFields)
+    parameters: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Parameters of stages that differ for this recording: {stage: {name: value}}."
+    )
+    simulation: SimulationSettings | None = Field(None, description="Make this recording up, with a known truth.")
+
+    @field_validator("frames")
+    @classmethod
+    def _frames_in_order(cls, frames: tuple[int, int] | None) -> tuple[int, int] | None:
+        if frames is not None and not 0 <= frames[0] < frames[1]:
+            raise ValueError(f"frames should be [start, stop] with 0 <= start < stop, are {list(frames)}.")
+        return frames
+
+    @field_validator("parameters")
+    @classmethod
+    def _overrides_are_known(cls, overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for stage, values in overrides.items():
+            if stage not in STAGE_PARAMETERS:
+                raise ValueError(f"unknown stage '{stage}'; stages with parameters are {', '.join(STAGE_PARAMETERS)}.")
+            STAGE_PARAMETERS[stage].model_validate(values)
+        return overrides
+
+    @model_validator(mode="after")
+    def _acquisition_is_valid(self) -> "Recording":
+        _ = self.acquisition
+        return self
+
+    @property
+    def name(self) -> str:
+        """`animal.session`, the namespace of the recording."""
+        return f"{self.animal}.{self.session_key}"
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """What the algorithms need to know."""
+        return Acquisition(
+            frame_rate_hz=self.frame_rate_hz, decay_time_s=self.decay_time_s, pixel_size_um=self.pixel_size_um
+        )
+
+    def override(self, parameters: Parameters) -> Parameters:
+        """The parameters of a stage with those of this recording laid over them."""
+        stage = next(name for name, model in STAGE_PARAMETERS.items() if isinstance(parameters, model))
+        values = {**parameters.model_dump(), **self.parameters.get(stage, {})}
+        return type(parameters).model_validate(values)
