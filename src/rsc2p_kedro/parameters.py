@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-EngineName = Literal["embedded", "caiman"]
+EngineName = Literal["embedded"]
 
 
 class FrozenModel(BaseModel):
@@ -69,7 +69,7 @@ class MotionCorrectionParameters(FrozenModel):
     """Registration by NoRMCorre's scheme (Pnevmatikakis & Giovannucci 2017, doi 10.1016/j.jneumeth.2017.07.031)."""
 
     engine: EngineName = Field(
-        "embedded", description="What does the work: `embedded`, or `caiman` where it is installed."
+        "embedded", description="What does the work."
     )
     piecewise: bool = Field(
         True, description="Register patches after the whole frame, for motion that differs by place [pw_rigid]."
@@ -98,7 +98,7 @@ class ExtractionParameters(FrozenModel):
     """Constrained non-negative matrix factorization in patches (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
 
     engine: EngineName = Field(
-        "embedded", description="What does the work: `embedded`, or `caiman` where it is installed."
+        "embedded", description="What does the work."
     )
     initialization: Literal["adaptive", "greedy_roi", "seeded"] = Field(
         "adaptive",
@@ -142,7 +142,7 @@ class EvaluationParameters(FrozenModel):
     """Which components are cells. A component is accepted if any upper threshold passes and all lower ones do."""
 
     engine: EngineName = Field(
-        "embedded", description="What does the work: `embedded`, or `caiman` where it is installed."
+        "embedded", description="What does the work."
     )
     min_snr: float = Field(
         2.0,

@@ -4,12 +4,14 @@ The parameter ``recordings`` is two levels deep: animal, session, facts (see :cl
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from rsc2p_kedro.nwb.identifiers import dandi_ids
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
 from rsc2p_kedro.parameters import STAGE_PARAMETERS, Acquisition, FrozenModel
 from rsc2p_kedro.simulation.settings import SimulationSettings
@@ -81,3 +83,60 @@ class Recording(FrozenModel):
         stage = next(name for name, model in STAGE_PARAMETERS.items() if isinstance(parameters, model))
         values = {**parameters.model_dump(), **self.parameters.get(stage, {})}
         return type(parameters).model_validate(values)
+
+
+def parse_manifest(manifest: Any) -> list[Recording]:
+    """The recordings of a manifest, in its order.
+
+    Args:
+        manifest: {animal: {session: facts}}, as the configuration loader gives it.
+
+    Raises:
+        ManifestError: lists everything that is wrong, of all recordings.
+    """
+    if manifest is None:
+        return []
+    problems: list[str] = []
+    recordings: list[Recording] = []
+    for animal, sessions in _mapping(manifest, "recordings", "animal", problems).items():
+        for session, facts in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
+            name = f"recordings.{animal}.{session}"
+            try:
+                recordings.append(Recording.model_validate({**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}))
+            except ValidationError as error:
+                problems += [_in_words(name, detail) for detail in error.errors()]
+    problems += _repeated_ids(recordings)
+    if problems:
+        raise ManifestError("The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems))
+    return recordings
+
+
+def _mapping(value: Any, name: str, key_is: str, problems: list[str]) -> Mapping[str, Any]:
+    """A level of the manifest, or an empty one where it is not a mapping with usable keys (which is noted)."""
+    if not isinstance(value, Mapping):
+        problems.append(f"{name} should map each {key_is} to what is known of it, is {value!r}.")
+        return {}
+    if key_is == "fact":
+        return value
+    bad = [key for key in value if not (isinstance(key, str) and _KEY.fullmatch(key))]
+    problems += [f"{name}: the {key_is} key {key!r} should be letters, digits, `_` and `-` only (quote numbers)." for key in bad]
+    return {key: part for key, part in value.items() if key not in bad}
+
+
+def _in_words(name: str, detail: Any) -> str:
+    """One problem that pydantic found, with the key to look for and what was given."""
+    where = ".".join([name, *map(str, detail["loc"])])
+    given = "" if detail["type"] == "missing" else f", given {detail['input']!r}"
+    allowed = f" Allowed are {', '.join(Recording.model_fields)}." if detail["type"] == "extra_forbidden" else ""
+    return f"{where}: {detail['msg']}{given}.{allowed}"
+
+
+def _repeated_ids(recordings: list[Recording]) -> list[str]:
+    """Recordings that would be written to one and the same NWB file."""
+    names = {recording.name: dandi_ids(recording.animal, recording.session_key, recording.model_dump()) for recording in recordings}
+    return [
+        f"subject_id '{ids[0]}' with session_id '{ids[1]}' stands for more than one recording: "
+        f"{', '.join(name for name, other in names.items() if other == ids)}. Give each a session_id of its own."
+        for ids, count in Counter(names.values()).items()
+        if count > 1
+    ]

@@ -39,9 +39,13 @@ class Engine(Protocol):
         *,
         compute: Compute,
         valid_mask: NDArray[np.bool_] | None = None,
+        seeds: NDArray | None = None,
         earlier: Components | None = None,
     ) -> Components:
-        """The first fit of a corrected movie, or, given an `earlier` result, its refit."""
+        """The first fit of a corrected movie, or, given an `earlier` result, its refit.
+
+        `seeds` are centres (n, 2) as (y, x) in px or masks (n, H, W), for `initialization: seeded`.
+        """
         ...
 
     def evaluate(

@@ -1,0 +1,5 @@
+"""The stage `motion_correction`."""
+
+from rsc2p_kedro.pipelines.motion_correction.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine with Python >= 3.11, git and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
+
+export KEDRO_DISABLE_TELEMETRY ?= 1
+
+.PHONY: help setup demo test lint viz docs benchmark clean
+.DEFAULT_GOAL := help
+
+help:  ## list all targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("rsc2p-kedro needs Python >= 3.11, this is %s. Name another: make PYTHON=python3.12 ..." % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp a set of packages: made again when the pins change, and without the network otherwise.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) ".[$*]" || { echo "Installation failed; see the lines above." >&2; exit 1; }
+	@touch $@
+
+setup: $(VENV)/.installed-viz  ## make .venv and install the project with pinned versions
+
+demo: setup  ## simulate two recordings, run every pipeline on them, show how the result compares with the truth
+	$(BIN)/kedro run --env demo
+	@$(BIN)/kedro recordings results --env demo
+
+test: $(VENV)/.installed-viz,test,oracles  ## install what tests need and run them
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-viz,test,oracles,lint  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+viz: setup  ## look at the demo's pipelines in Kedro-Viz
+	$(BIN)/kedro viz run --env demo
+
+clean:  ## remove what the demo made and all caches (never .venv, conf/local or your data)
+	rm -rf data/*/demo_* build .pytest_cache .mypy_cache .ruff_cache

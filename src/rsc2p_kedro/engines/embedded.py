@@ -1,0 +1,64 @@
+"""The project's own engine: `rsc2p_kedro.algorithms` behind the engine protocol."""
+
+from dataclasses import replace
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc2p_kedro import __version__
+from rsc2p_kedro.algorithms import evaluation, extraction, registration
+from rsc2p_kedro.engines.results import ComponentQuality, Components, MotionCorrection
+from rsc2p_kedro.parameters import (
+    Acquisition,
+    Compute,
+    EvaluationParameters,
+    ExtractionParameters,
+    MotionCorrectionParameters,
+)
+
+PROVENANCE = {"engine": "embedded", "version": __version__}
+
+
+class EmbeddedEngine:
+    """See :class:`rsc2p_kedro.engines.protocol.Engine`."""
+
+    def correct_motion(
+        self, movie: da.Array, parameters: MotionCorrectionParameters, *, compute: Compute
+    ) -> MotionCorrection:
+        return replace(registration.estimate_motion(movie, parameters, compute=compute), provenance=PROVENANCE)
+
+    def apply_motion(
+        self, movie: da.Array, motion: MotionCorrection, parameters: MotionCorrectionParameters
+    ) -> da.Array:
+        return registration.apply_motion(movie, motion, parameters)
+
+    def extract_sources(
+        self,
+        movie: da.Array,
+        acquisition: Acquisition,
+        parameters: ExtractionParameters,
+        *,
+        compute: Compute,
+        valid_mask: NDArray[np.bool_] | None = None,
+        seeds: NDArray | None = None,
+        earlier: Components | None = None,
+    ) -> Components:
+        if earlier is None:
+            found = extraction.fit(
+                movie, acquisition, parameters, compute=compute, valid_mask=valid_mask, seeds=seeds
+            )
+        else:
+            found = extraction.refit(movie, earlier, acquisition, parameters, compute=compute, valid_mask=valid_mask)
+        return replace(found, provenance=PROVENANCE)
+
+    def evaluate(
+        self,
+        movie: da.Array,
+        components: Components,
+        acquisition: Acquisition,
+        parameters: EvaluationParameters,
+        *,
+        compute: Compute,
+    ) -> ComponentQuality:
+        return evaluation.evaluate_components(movie, components, acquisition, parameters, compute=compute)

@@ -1,0 +1,83 @@
+"""What is said around a run. Nothing that must happen hangs here: workers of other processes know no hooks."""
+
+import logging
+from collections import defaultdict
+from time import perf_counter
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from rsc2p_kedro.nwb.metadata import check_metadata
+from rsc2p_kedro.recordings import ManifestError, parse_manifest
+
+logger = logging.getLogger(__name__)
+
+HOW_TO_START = """There is no recording to work on.
+  - To see the project at work on simulated recordings: kedro run --env demo (or: make demo)
+  - To add your own: kedro recordings scan DIR, with DIR the folder that holds your TIFFs. It writes
+    conf/local/parameters_recordings.yml; fill in there what it could not know, then kedro recordings check, and kedro run."""
+
+
+class EmptyManifestHook:
+    """Tells who runs without recordings how to add some."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        if not pipeline.nodes and not catalog.load("parameters").get("recordings"):
+            raise ManifestError(HOW_TO_START)
+
+
+class MetadataHook:
+    """Stops a run that would export NWB files with metadata missing, before hours of computing."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        parameters = catalog.load("parameters")
+        exported = {node.namespace.removesuffix(".export") for node in pipeline.nodes if _is_export(node)}
+        recordings = [r for r in _recordings(parameters) if r.name in exported]
+        if recordings:
+            check_metadata(parameters["nwb"], recordings)
+
+
+def _is_export(node: Node) -> bool:
+    return bool(node.namespace) and node.namespace.endswith(".export")
+
+
+def _recordings(parameters: dict[str, Any]) -> list[Any]:
+    """The recordings of a run, whether Kedro has turned them into models already or not."""
+    return [r for sessions in parameters.get("recordings", {}).values() for r in sessions.values() if hasattr(r, "name")]
+
+
+class StageTimesHook:
+    """Says at the end of a run how long each stage took, loading and saving included."""
+
+    def __init__(self) -> None:
+        self._spans: dict[tuple[str, ...], list[float]] = defaultdict(list)
+
+    def _note(self, node: Node) -> None:
+        self._spans[(*(node.namespace or "all recordings").split("."), node.short_name)].append(perf_counter())
+
+    @hook_impl
+    def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
+        self._note(node)
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        self._note(node)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        self._note(node)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        stages: dict[str, float] = defaultdict(float)
+        for name, moments in self._spans.items():
+            stages[".".join(name[:-1])] += moments[-1] - moments[0]
+        if stages:
+            lines = [f"  {name:<44}{seconds:8.1f} s" for name, seconds in stages.items()]
+            logger.info("Time by stage, loading and saving included:\n%s", "\n".join(lines))
+        self._spans.clear()

@@ -1,0 +1,64 @@
+"""The pipelines: every stage, for every recording of the manifest."""
+
+import os
+from pathlib import Path
+
+from kedro.framework.project import settings
+from kedro.pipeline import Pipeline
+
+from rsc2p_kedro.config import ManifestConfigLoader
+from rsc2p_kedro.pipelines import (
+    evaluation,
+    export,
+    ingestion,
+    motion_correction,
+    reporting,
+    simulation,
+    source_extraction,
+)
+from rsc2p_kedro.recordings import Recording, parse_manifest
+
+STAGES = {
+    "simulation": simulation,
+    "ingestion": ingestion,
+    "motion_correction": motion_correction,
+    "source_extraction": source_extraction,
+    "evaluation": evaluation,
+    "export": export,
+    "reporting": reporting,
+}
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Each stage over all recordings under its name, and everything as `__default__`."""
+    recordings = list(_recordings())
+    pipelines = {
+        name: sum((_of_recording(name, recording) for recording in recordings), start=Pipeline([]))
+        for name in STAGES
+    }
+    if recordings:
+        pipelines["reporting"] += reporting.create_index_pipeline(recordings)
+    pipelines["__default__"] = sum(pipelines.values(), start=Pipeline([]))
+    return pipelines
+
+
+def _of_recording(stage_name: str, recording: Recording) -> Pipeline:
+    """One stage of one recording, in the namespace `animal.session.stage`."""
+    if stage_name == "simulation" and recording.simulation is None:
+        return Pipeline([])
+    stage = STAGES[stage_name].create_pipeline(recording)
+    shared = {name: name for name in stage.inputs() if name.startswith("params:") and name != "params:recording"}
+    return Pipeline(
+        Pipeline(stage, namespace=stage_name, prefix_datasets_with_namespace=False, parameters={*stage.parameters()}),
+        namespace=recording.name,
+        parameters={**shared, "params:recording": f"params:recordings.{recording.name}"},
+        tags=[recording.animal, recording.session_key, stage_name],
+    )
+
+
+def _recordings() -> list[Recording]:
+    """The recordings of the running session, or, where there is none (`kedro registry list`), of the environment."""
+    loader = ManifestConfigLoader.latest or ManifestConfigLoader(
+        str(Path.cwd() / settings.CONF_SOURCE), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+    )
+    return parse_manifest(loader["parameters"].get("recordings"))

@@ -1,0 +1,31 @@
+"""evaluation: components -> their quality and acceptance, a table of both, dF/F."""
+
+from kedro.pipeline import Node, Pipeline
+
+from rsc2p_kedro.pipelines.evaluation.nodes import compute_dff, evaluate_components, tabulate_components
+from rsc2p_kedro.recordings import Recording
+
+
+def create_pipeline(recording: Recording) -> Pipeline:
+    return Pipeline(
+        [
+            Node(
+                evaluate_components,
+                inputs=["corrected_movie", "components", "params:recording", "params:evaluation", "params:compute"],
+                outputs="component_quality",
+                name="evaluate_components",
+            ),
+            Node(
+                tabulate_components,
+                inputs=["components", "component_quality", "params:recording"],
+                outputs="component_table",
+                name="tabulate_components",
+            ),
+            Node(
+                compute_dff,
+                inputs=["components", "params:recording", "params:evaluation"],
+                outputs="dff",
+                name="compute_dff",
+            ),
+        ]
+    )

@@ -1,0 +1,44 @@
+"""motion_correction: movie -> template and shifts, corrected movie, tables of both."""
+
+from kedro.pipeline import Node, Pipeline
+
+from rsc2p_kedro.pipelines.motion_correction.nodes import (
+    apply_motion,
+    assess_motion,
+    estimate_motion,
+    summarize_corrected_movie,
+    tabulate_motion,
+)
+from rsc2p_kedro.recordings import Recording
+
+
+def create_pipeline(recording: Recording) -> Pipeline:
+    return Pipeline(
+        [
+            Node(
+                estimate_motion,
+                inputs=["movie", "params:recording", "params:motion_correction", "params:compute"],
+                outputs="motion",
+                name="estimate_motion",
+            ),
+            Node(
+                apply_motion,
+                inputs=["movie", "motion", "params:recording", "params:motion_correction"],
+                outputs="corrected_movie",
+                name="apply_motion",
+            ),
+            Node(
+                summarize_corrected_movie,
+                inputs=["corrected_movie", "motion", "params:compute"],
+                outputs="corrected_summary_images",
+                name="summarize_corrected_movie",
+            ),
+            Node(tabulate_motion, inputs="motion", outputs="motion_table", name="tabulate_motion"),
+            Node(
+                assess_motion,
+                inputs=["movie", "corrected_movie", "motion", "params:compute"],
+                outputs="motion_quality",
+                name="assess_motion",
+            ),
+        ]
+    )

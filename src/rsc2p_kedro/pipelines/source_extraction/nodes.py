@@ -1,0 +1,55 @@
+"""Adapters of source extraction: the catalog on one side, an engine on the other."""
+
+import dask.array as da
+import pandas as pd
+
+from rsc2p_kedro.engines import get_engine
+from rsc2p_kedro.engines.results import Components, MotionCorrection
+from rsc2p_kedro.parameters import Compute, ExtractionParameters
+from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.seeds import read_seeds
+
+
+def fit_components(
+    corrected_movie: da.Array,
+    motion: MotionCorrection,
+    recording: Recording,
+    parameters: ExtractionParameters,
+    compute: Compute,
+) -> Components:
+    """The first fit."""
+    parameters = recording.override(parameters)
+    return get_engine(parameters.engine).extract_sources(
+        corrected_movie,
+        recording.acquisition,
+        parameters,
+        compute=compute,
+        valid_mask=motion.valid_mask,
+        seeds=read_seeds(recording.seeds, corrected_movie.shape[1:]) if parameters.initialization == "seeded" else None,
+    )
+
+
+def refit_components(
+    corrected_movie: da.Array,
+    fit_components: Components,
+    motion: MotionCorrection,
+    recording: Recording,
+    parameters: ExtractionParameters,
+    compute: Compute,
+) -> Components:
+    """The refit, from the first fit."""
+    parameters = recording.override(parameters)
+    return get_engine(parameters.engine).extract_sources(
+        corrected_movie,
+        recording.acquisition,
+        parameters,
+        compute=compute,
+        valid_mask=motion.valid_mask,
+        earlier=fit_components,
+    )
+
+
+def tabulate_lineage(components: Components) -> pd.DataFrame:
+    """What became of each component between fit and refit."""
+    rows = [(e.component_id, e.event, " ".join(map(str, e.parents)), e.reason) for e in components.lineage]
+    return pd.DataFrame(rows, columns=["component_id", "event", "parents", "reason"])

@@ -1,0 +1,13 @@
+"""Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
+
+from rsc2p_kedro.config import ManifestConfigLoader
+from rsc2p_kedro.hooks import EmptyManifestHook, MetadataHook, StageTimesHook
+
+HOOKS = (EmptyManifestHook(), MetadataHook(), StageTimesHook())
+
+CONFIG_LOADER_CLASS = ManifestConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft"},
+}
