@@ -106,9 +106,10 @@ class Components:
         traces: C, (N, T) float32, >= 0, denoised, without the baseline.
         spikes: S, (N, T) float32, >= 0, in the units of `traces`.
         residual_traces: YrA, (N, T) float32; `traces + residual_traces` is the noisy trace of the component alone, around `baseline`-free zero.
-        background_footprints: b, (H*W, nb) float32, >= 0.
+        background_footprints: b, CSC (H*W, nb) float32, >= 0; columns may have local support (tiles of neuropil).
         background_traces: f, (nb, T) float32.
-        baseline: (N,) float32, constant fluorescence of each component that was taken out of `traces`.
+        baseline: (N,) float32, constant fluorescence of each component that was taken out of `traces`. It is part of
+            the background: `A C + b f` is the whole movie, whatever the baselines are.
         noise: (N,) float32, standard deviation of the noise of each trace.
         ar_coefficients: g, (N, p) float32.
         lam: (N,) float32, sparsity penalty (or minimal spike size) of the deconvolution.
@@ -123,7 +124,7 @@ class Components:
     traces: Float
     spikes: Float
     residual_traces: Float
-    background_footprints: Float
+    background_footprints: sp.csc_array
     background_traces: Float
     baseline: Float
     noise: Float
@@ -145,10 +146,14 @@ class Components:
             problems.append("ids are not unique")
         for name in ("traces", "spikes", "residual_traces"):
             _expect(problems, name, getattr(self, name), (N, T))
-        for name in ("traces", "spikes", "background_footprints"):
+        for name in ("traces", "spikes"):
             if getattr(self, name).size and getattr(self, name).min() < 0:
                 problems.append(f"{name} hold negative values")
-        _expect(problems, "background_footprints", self.background_footprints, (n_pixels, nb))
+        b = self.background_footprints
+        if not sp.issparse(b) or b.shape != (n_pixels, nb):
+            problems.append(f"background_footprints should be sparse of shape {(n_pixels, nb)}, have shape {b.shape}")
+        elif b.nnz and not (np.isfinite(b.data).all() and b.data.min() >= 0):
+            problems.append("background_footprints hold negative, NaN or infinite values")
         _expect(problems, "background_traces", self.background_traces, (nb, T))
         _expect(problems, "ar_coefficients", self.ar_coefficients, (N, self.ar_coefficients.shape[-1]))
         for name in ("baseline", "noise", "lam"):
