@@ -7,7 +7,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 
 export KEDRO_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup demo test lint viz docs benchmark clean
+.PHONY: help setup demo test lint viz clean parameters pins
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -42,3 +42,9 @@ viz: setup  ## look at the demo's pipelines in Kedro-Viz
 
 clean:  ## remove what the demo made and all caches (never .venv, conf/local or your data)
 	rm -rf data/*/demo_* build .pytest_cache .mypy_cache .ruff_cache
+
+parameters:  ## write conf/base/parameters_*.yml and docs/parameters.md from the models
+	$(BIN)/python -m rsc2p_kedro.parameters_reference .
+
+pins:  ## write constraints.txt from what is installed in .venv
+	$(PIP) freeze --exclude-editable > constraints.txt

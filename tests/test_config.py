@@ -1,0 +1,76 @@
+"""What a recording says of itself reaches parameters and catalog."""
+
+import pytest
+
+from rsc2p_kedro.config import ManifestConfigLoader, expanded_catalog, named_recordings
+
+MANIFEST = {"animal_1": {"day_7": {"path": "raw/Animal_1", "frames": [0, 1500], "frame_rate_hz": 14.7}}}
+CATALOG = {
+    "{animal}.{session}.raw_frames": {
+        "type": "T",
+        "filepath": "{recording.path}",
+        "frames": "{recording.frames}",
+        "note": ["of {animal}"],
+    },
+    "{animal}.{session}.nwb": {"type": "N", "filepath": "out/{recording.dandi_path}"},
+    "{animal}.{session}.movie": {"type": "M", "filepath": "data/{animal}/{session}/movie.zarr"},
+}
+
+
+def test_entries_that_ask_for_facts_become_one_entry_a_recording():
+    catalog = expanded_catalog(CATALOG, MANIFEST)
+    assert catalog["animal_1.day_7.raw_frames"] == {
+        "type": "T",
+        "filepath": "raw/Animal_1",
+        "frames": [0, 1500],
+        "note": ["of animal_1"],
+    }
+    assert catalog["animal_1.day_7.nwb"]["filepath"] == "out/sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
+
+
+def test_other_patterns_stay_patterns():
+    catalog = expanded_catalog(CATALOG, MANIFEST)
+    assert catalog["{animal}.{session}.movie"] == CATALOG["{animal}.{session}.movie"]
+    assert "{animal}.{session}.nwb" not in catalog
+
+
+def test_explicit_ids_name_the_file():
+    recording = {
+        **MANIFEST["animal_1"]["day_7"],
+        "subject": {"subject_id": "Animal-1"},
+        "session": {"session_id": "20190506"},
+    }
+    catalog = expanded_catalog(CATALOG, {"animal_1": {"day_7": recording}})
+    assert (
+        catalog["animal_1.day_7.nwb"]["filepath"] == "out/sub-Animal-1/sub-Animal-1_ses-20190506_ophys.nwb"
+    )
+
+
+@pytest.mark.parametrize("manifest", [None, {}, {"animal_1": None}, {"animal_1": {"day_7": 3}}])
+def test_a_manifest_without_recordings_leaves_only_patterns(manifest):
+    assert list(expanded_catalog(CATALOG, manifest)) == ["{animal}.{session}.movie"]
+
+
+def test_recordings_learn_their_names_and_the_source_stays_as_it_was():
+    named = named_recordings(MANIFEST)
+    assert named["animal_1"]["day_7"]["animal"] == "animal_1"
+    assert named["animal_1"]["day_7"]["session_key"] == "day_7"
+    assert "animal" not in MANIFEST["animal_1"]["day_7"]
+
+
+def test_the_loader_merges_environments_and_fills_the_catalog_in(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "local").mkdir()
+    (tmp_path / "base" / "parameters.yml").write_text("recordings: {}\nmotion_correction: {max_shift_px: 6, piecewise: true}\n")
+    (tmp_path / "base" / "catalog.yml").write_text(
+        '"{animal}.{session}.raw_frames": {type: T, filepath: "{recording.path}"}\n'
+    )
+    (tmp_path / "local" / "parameters.yml").write_text(
+        "recordings: {a: {b: {path: x, frame_rate_hz: 5}}}\nmotion_correction: {max_shift_px: 10}\n"
+    )
+    loader = ManifestConfigLoader(
+        str(tmp_path), base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"}
+    )
+    assert loader["catalog"] == {"a.b.raw_frames": {"type": "T", "filepath": "x"}}
+    assert loader["parameters"]["motion_correction"] == {"max_shift_px": 10, "piecewise": True}
+    assert loader["parameters"]["recordings"]["a"]["b"]["session_key"] == "b"

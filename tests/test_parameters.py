@@ -1,0 +1,51 @@
+"""Parameters: the notebook's defaults, and one source for models, files and docs."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from rsc2p_kedro import parameters as p
+from rsc2p_kedro import parameters_reference as reference
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("stage", reference.MODELS)
+def test_the_files_users_edit_say_what_the_models_say(stage):
+    text = (ROOT / "conf" / "base" / f"parameters_{stage}.yml").read_text(encoding="utf-8")
+    assert text == reference.yaml_of(stage), "run `make parameters`"
+    assert reference.MODELS[stage].model_validate(yaml.safe_load(text)[stage]) == reference.MODELS[stage]()
+
+
+def test_the_page_of_parameters_says_what_the_models_say():
+    page = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
+    assert page == reference.markdown(), "run `make parameters`"
+
+
+def test_every_parameter_is_explained():
+    for model in reference.MODELS.values():
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+
+
+def test_defaults_are_those_of_the_notebook():
+    motion, cnmf, quality = p.MotionCorrectionParameters(), p.ExtractionParameters(), p.EvaluationParameters()
+    assert (motion.patch_stride_px, motion.patch_overlap_px, motion.max_shift_px, motion.max_deviation_px) == (48, 24, 6, 3)
+    assert motion.piecewise
+    assert (cnmf.ar_order, cnmf.n_background, cnmf.merge_threshold, cnmf.nonnegative_baseline) == (1, 2, 0.85, True)
+    assert (cnmf.patch_half_width_px, cnmf.patch_overlap_px, cnmf.components_per_patch) == (15, 10, 4)
+    assert (cnmf.neuron_half_width_px, cnmf.spatial_downsampling, cnmf.temporal_downsampling) == (4, 1, 1)
+    assert (quality.min_snr, quality.min_r_value, quality.use_cnn) == (2.0, 0.85, False)
+    assert (quality.min_cnn, quality.lowest_cnn) == (0.99, 0.1)
+    assert p.Acquisition(frame_rate_hz=14.7).decay_time_s == 0.4
+
+
+def test_unknown_keys_and_values_out_of_bounds_are_refused():
+    with pytest.raises(ValidationError, match="max_shift"):
+        p.MotionCorrectionParameters.model_validate({"max_shift": 3})
+    with pytest.raises(ValidationError, match="merge_threshold"):
+        p.ExtractionParameters(merge_threshold=1.5)
+    with pytest.raises(ValidationError, match="must not exceed"):
+        p.EvaluationParameters(min_snr=1, lowest_snr=2)

@@ -1,0 +1,55 @@
+"""The manifest is read whole, and everything wrong with it is said at once."""
+
+import pytest
+
+from rsc2p_kedro.parameters import EvaluationParameters, MotionCorrectionParameters
+from rsc2p_kedro.recordings import ManifestError, Recording, parse_manifest
+
+GOOD = {"path": "raw/Animal_1", "frame_rate_hz": 14.7}
+
+
+def test_recordings_come_in_the_order_of_the_manifest_and_know_their_names():
+    manifest = {"b": {"2": GOOD, "1": GOOD}, "a": {"1": GOOD}}
+    assert [recording.name for recording in parse_manifest(manifest)] == ["b.2", "b.1", "a.1"]
+
+
+def test_all_problems_stand_in_one_message():
+    manifest = {
+        "animal 1": {"day_7": GOOD},
+        "animal_2": {"day_7": {"path": "x", "frame_rate": 3}},
+        "animal_3": {"day_7": {**GOOD, "frames": [5, 5]}},
+        "animal_4": [GOOD],
+        "animal_5": {"day_7": {**GOOD, "parameters": {"motion_correction": {"max_shift": 3}}}},
+    }
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(manifest)
+    text = str(caught.value)
+    for part in (
+        "'animal 1' should be letters",
+        "recordings.animal_2.day_7.frame_rate_hz",
+        "recordings.animal_2.day_7.frame_rate:",
+        "given 3",
+        "Allowed are",
+        "recordings.animal_3.day_7.frames",
+        "recordings.animal_4 should map each session",
+        "recordings.animal_5.day_7.parameters",
+        "max_shift",
+    ):
+        assert part in text, part
+
+
+def test_two_recordings_that_would_share_a_file_are_refused():
+    manifest = {"animal_1": {"day_7": GOOD}, "animal-1": {"day-7": GOOD}}
+    with pytest.raises(ManifestError, match=r"more than one recording: animal_1\.day_7, animal-1\.day-7"):
+        parse_manifest(manifest)
+
+
+def test_a_recording_overrides_the_parameters_of_a_stage_and_no_other():
+    recording = Recording.model_validate({**GOOD, "parameters": {"motion_correction": {"max_shift_px": 9}}})
+    changed = recording.override(MotionCorrectionParameters(patch_stride_px=32))
+    assert (changed.max_shift_px, changed.patch_stride_px) == (9, 32)
+    assert recording.override(EvaluationParameters()) == EvaluationParameters()
+
+
+def test_an_empty_manifest_is_no_error():
+    assert parse_manifest(None) == parse_manifest({}) == []
