@@ -1,0 +1,214 @@
+"""Motion of a recording: how far frames moved, how they bent, and whether correcting it helped."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rsc2p_kedro.plots import style
+from rsc2p_kedro.plots.style import PixelSize
+
+
+def _mark_unregistered(ax: Axes, times: NDArray, registered: NDArray[np.bool_]) -> None:
+    """Draws a pale line at each frame that could not be registered."""
+    lost = times[~registered]
+    if lost.size:
+        ax.vlines(
+            lost, 0, 1, transform=ax.get_xaxis_transform(), color=style.VERMILION, lw=0.8, alpha=0.45, zorder=0,
+            label=f"not registered ({lost.size})",
+        )  # fmt: skip
+
+
+def shifts_over_time(
+    shifts: NDArray,
+    largest_deviation: NDArray,
+    registered: NDArray[np.bool_],
+    *,
+    frame_rate_hz: float,
+    title: str = "",
+    pixel_size_um: PixelSize = None,
+) -> Figure:
+    """Rigid shifts and the largest deviation from them over time.
+
+    Args:
+        shifts: (T, 2) as (dy, dx) in px, as applied to the frames.
+        largest_deviation: (T,) largest distance in px of a patch's shift from the rigid one.
+        registered: (T,), false where a frame could not be registered.
+        frame_rate_hz: frames per second.
+        title: what stands above.
+        pixel_size_um: (y, x); the heading then gives um beside px.
+    """
+    times = np.arange(len(shifts)) / frame_rate_hz
+    figure = style.new_figure(11, 5.4)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    for ax, values, name, color in (
+        (top, shifts[:, 0], "y shift (px)", style.BLUE),
+        (middle, shifts[:, 1], "x shift (px)", style.GREEN),
+        (bottom, largest_deviation, "largest deviation\nof a patch (px)", style.PURPLE),
+    ):
+        style.tidy(ax, y=name, x="time (s)" if ax is bottom else "")
+        ax.axhline(0, color=style.GREY, lw=0.6)
+        _mark_unregistered(ax, times, registered)
+        ax.plot(times, values, color=color, lw=0.9)
+        ax.margins(x=0.005)
+    if not registered.all():
+        style.add_legend(top)
+    largest = float(np.hypot(*shifts.T).max(initial=0.0))
+    bend = float(largest_deviation.max(initial=0.0))
+    heading = (
+        f"Largest rigid shift {largest:.1f} px{style.in_micrometres(largest, pixel_size_um)}, "
+        f"largest deviation of a patch {bend:.1f} px{style.in_micrometres(bend, pixel_size_um)}"
+    )
+    figure.suptitle(": ".join(filter(None, (title, heading))), fontsize=style.TITLE + 1, fontweight="bold")
+    return figure
+
+
+def most_deformed_frame(deviations: NDArray, registered: NDArray[np.bool_]) -> int:
+    """Index of the registered frame with the largest rms over patches of the deviations (T, P, 2)."""
+    rms = np.sqrt((deviations.astype(np.float64) ** 2).sum(axis=2).mean(axis=1))
+    return int(np.argmax(np.where(registered, rms, -1.0)))
+
+
+def nearest_centre(shape: tuple[int, int], centres: NDArray) -> NDArray[np.intp]:
+    """(H, W) index of the patch centre (P, 2) as (y, x) that is nearest to each pixel."""
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
+    squared = [(rows - y) ** 2 + (columns - x) ** 2 for y, x in centres]
+    return np.argmin(squared, axis=0)
+
+
+def patch_shift_field(
+    template: NDArray,
+    shifts: NDArray,
+    patch_shifts: NDArray,
+    patch_centres: NDArray,
+    registered: NDArray[np.bool_],
+    *,
+    frame_rate_hz: float,
+    frame: int | None = None,
+    title: str = "",
+    pixel_size_um: PixelSize = None,
+) -> Figure:
+    """How one frame was bent, and how much each patch moves on its own over the whole recording.
+
+    Args:
+        template: (H, W), drawn under the arrows.
+        shifts: (T, 2) as (dy, dx) in px, rigid.
+        patch_shifts: (T, P, 2), the whole shift of each patch.
+        patch_centres: (P, 2) as (y, x) in px.
+        registered: (T,), false where a frame could not be registered.
+        frame_rate_hz: frames per second.
+        frame: which one to draw; none: the one that is deformed most.
+        title: what stands above.
+        pixel_size_um: (y, x), for the scale bar.
+    """
+    figure = style.new_figure(11.4, style.panel_height(template.shape, 5.2, pixel_size_um) + 1.4)
+    figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
+    if len(patch_centres) == 0 or len(shifts) == 0:
+        style.say(figure.add_subplot(), "Only rigid shifts were estimated: there is no field of patches to draw.")
+        return figure
+    left, right = figure.subplots(1, 2)
+    deviations = patch_shifts - shifts[:, None, :]
+    chosen = most_deformed_frame(deviations, registered) if frame is None else frame
+    _draw_arrows(left, template, deviations[chosen], patch_centres, pixel_size_um)
+    name = f"Frame {chosen} ({chosen / frame_rate_hz:.1f} s)" + (", deformed most" if frame is None else "")
+    left.set_title(f"{name}: shift of each patch\nbeyond the rigid shift", fontsize=style.TITLE, loc="left")
+    _draw_rms(figure, right, template.shape, deviations, patch_centres, pixel_size_um)
+    return figure
+
+
+def _draw_arrows(ax: Axes, template: NDArray, deviations: NDArray, centres: NDArray, pixel_size_um: PixelSize) -> None:
+    """Arrows from the patch centres along the shift applied there, long enough to see, with a key to their length."""
+    limits = style.percentile_limits(template, percentiles=(1.0, 99.9))
+    style.show_image(ax, template, limits=limits, pixel_size_um=pixel_size_um, cmap="gray")
+    longest = float(np.hypot(*deviations.T).max())
+    spacing = float(np.sqrt(template.size / len(centres)))
+    key = style.nice_length(max(longest, 1e-3))
+    quiver = ax.quiver(
+        centres[:, 1], centres[:, 0], deviations[:, 1], deviations[:, 0], color=style.ORANGE, angles="xy",
+        scale_units="xy", scale=max(longest, 1e-3) / (0.9 * spacing), width=0.008, edgecolor=style.DARK, linewidth=0.4,
+    )  # fmt: skip
+    ax.quiverkey(
+        quiver, 0.8, -0.03, key, f"{key:g} px", labelpos="W", coordinates="axes", fontproperties={"size": style.SMALL}
+    )
+
+
+def _draw_rms(
+    figure: Figure, ax: Axes, shape: tuple[int, int], deviations: NDArray, centres: NDArray, pixel_size_um: PixelSize
+) -> None:
+    """Rms over time of each patch's deviation, as a map of the pixels nearest to its centre, with the numbers."""
+    rms = np.sqrt((deviations.astype(np.float64) ** 2).sum(axis=2).mean(axis=0))
+    limits = (0.0, float(max(rms.max(), 1e-3)))
+    image = rms[nearest_centre(shape, centres)]
+    shown = style.show_image(ax, image, limits=limits, pixel_size_um=pixel_size_um)
+    style.add_colorbar(figure, shown, ax, "px")
+    if len(centres) <= 100:
+        for (y, x), value in zip(centres, rms, strict=True):
+            color = "white" if value < 0.6 * limits[1] else "black"
+            ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=style.SMALL, color=color)
+    ax.set_title("Deviation from the rigid shift,\nrms over all frames (px)", fontsize=style.TITLE, loc="left")
+
+
+def motion_quality(
+    correlation_before: NDArray,
+    correlation_after: NDArray,
+    registered: NDArray[np.bool_],
+    crispness: tuple[float, float],
+    residual_motion_px: tuple[float, float],
+    *,
+    frame_rate_hz: float,
+    title: str = "",
+) -> Figure:
+    """Whether correction helped: correlation with the template, crispness of the mean image, motion that remains.
+
+    Args:
+        correlation_before: (T,) of the raw frames with the template.
+        correlation_after: (T,) of the corrected frames.
+        registered: (T,), false where a frame could not be registered.
+        crispness: before and after; NaN where unknown.
+        residual_motion_px: before and after; NaN where unknown.
+        frame_rate_hz: frames per second.
+        title: what stands above.
+    """
+    figure = style.new_figure(11, 6.2)
+    figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
+    grid = figure.add_gridspec(2, 3)
+    _draw_correlations(figure.add_subplot(grid[0, :]), correlation_before, correlation_after, registered, frame_rate_hz)
+    _draw_scatter(figure.add_subplot(grid[1, 0]), correlation_before, correlation_after)
+    _draw_pair(figure.add_subplot(grid[1, 1]), crispness, "Crispness of the mean image", "higher is better")
+    _draw_pair(figure.add_subplot(grid[1, 2]), residual_motion_px, "Motion that remains (px)", "lower is better")
+    return figure
+
+
+def _draw_correlations(
+    ax: Axes, before: NDArray, after: NDArray, registered: NDArray[np.bool_], frame_rate_hz: float
+) -> None:
+    times = np.arange(len(before)) / frame_rate_hz
+    gain = float(np.mean(after) - np.mean(before)) if len(before) else 0.0
+    style.tidy(ax, x="time (s)", y="correlation", title=f"Correlation of each frame with the template ({gain:+.3f})")
+    _mark_unregistered(ax, times, registered)
+    ax.plot(times, before, color=style.BEFORE, lw=0.8, label="before")
+    ax.plot(times, after, color=style.AFTER, lw=0.8, label="after")
+    ax.margins(x=0.005)
+    style.add_legend(ax)
+
+
+def _draw_scatter(ax: Axes, before: NDArray, after: NDArray) -> None:
+    better = float(np.mean(after > before)) if len(before) else 0.0
+    style.tidy(ax, x="correlation before", y="correlation after", title=f"{better:.0%} of the frames got better")
+    both = np.concatenate([before, after, [0.0, 1.0]] if not len(before) else [before, after])
+    low, high = float(both.min()), float(both.max())
+    margin = 0.05 * max(high - low, 1e-3)
+    ax.plot([low, high], [low, high], color=style.GREY, lw=0.8)
+    ax.scatter(before, after, s=6, color=style.AFTER, alpha=0.35, linewidths=0)
+    ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
+
+
+def _draw_pair(ax: Axes, values: tuple[float, float], name: str, direction: str) -> None:
+    """Two bars with their values, or words where they are unknown."""
+    if not np.isfinite(values).all():
+        style.say(ax, "not measured", title=name)
+        return
+    style.tidy(ax, title=name, x=direction)
+    bars = ax.bar(["before", "after"], values, color=[style.BEFORE, style.AFTER], width=0.55)
+    ax.bar_label(bars, fmt="%.3g", fontsize=style.LABEL, padding=2)
+    ax.margins(y=0.15)
