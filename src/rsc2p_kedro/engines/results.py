@@ -209,3 +209,77 @@ class ComponentQuality:
         if self.cnn_score is not None:
             _expect(problems, "cnn_score", self.cnn_score, (N,))
         _check(problems, self)
+
+
+@dataclass(frozen=True, eq=False)
+class SummaryImages:
+    """Images of a movie over time, (H, W) float32 each.
+
+    Attributes:
+        mean: mean over time.
+        maximum: maximum over time.
+        standard_deviation: population standard deviation over time.
+        correlation: mean correlation over time of each pixel with its (up to) 8 neighbours; 0 for constant pixels.
+    """
+
+    mean: Float
+    maximum: Float
+    standard_deviation: Float
+    correlation: Float
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        if self.mean.ndim != 2:
+            problems.append(f"mean should be (H, W), has shape {self.mean.shape}")
+        for name in ("mean", "maximum", "standard_deviation", "correlation"):
+            _expect(problems, name, getattr(self, name), self.mean.shape)
+        _check(problems, self)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameStatistics:
+    """Pixel values of each frame, (T,) float64 each.
+
+    Attributes:
+        minimum: lowest value.
+        mean: mean value.
+        maximum: highest value.
+        saturated_share: share of pixels (0..1) at the highest value of the dtype; 0 for movies of real numbers.
+    """
+
+    minimum: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    saturated_share: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for name in ("minimum", "mean", "maximum", "saturated_share"):
+            _expect(problems, name, getattr(self, name), (len(self.mean),))
+        _check(problems, self)
+
+
+@dataclass(frozen=True, eq=False)
+class DeltaFOverF:
+    """Relative change of the fluorescence of N components over T frames.
+
+    Attributes:
+        dff: (N, T) float32, (F - its running percentile) / F0; 1 is 100 %.
+        f0: (N, T) float32 > 0, the denominator, in the units of the movie.
+        guarded: (N,) bool, components whose F0 was too low somewhere and was raised to its guard there.
+    """
+
+    dff: Float
+    f0: Float
+    guarded: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        if self.dff.ndim != 2:
+            problems.append(f"dff should be (N, T), has shape {self.dff.shape}")
+        _expect(problems, "dff", self.dff, self.dff.shape)
+        _expect(problems, "f0", self.f0, self.dff.shape)
+        _expect(problems, "guarded", self.guarded, self.dff.shape[:1])
+        if self.f0.size and self.f0.min() <= 0:
+            problems.append("f0 should be above 0 everywhere")
+        _check(problems, self)

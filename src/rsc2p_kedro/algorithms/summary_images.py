@@ -1,0 +1,181 @@
+"""Images that show a whole movie at once, and figures that show a whole frame at once.
+
+With d = x - x0 (x0 the value of the pixel in the first frame, so that no large numbers cancel), the sums over time of
+d, of d^2 and of d d' for each pair of neighbouring pixels give the mean, the variance and every correlation in one pass:
+var = (sum d^2 - (sum d)^2 / T) / T,  cov = (sum d d' - sum d sum d' / T) / T,  r = cov / sqrt(var var').
+The local correlation of a pixel is the mean of r over its (up to) 8 neighbours, as in Smith & Haeusser 2010
+(doi 10.1038/nn.2620).
+
+The sums are float64 and always taken frame by frame within the same stretches of the movie, whose sums are added in
+their order: neither threads nor the size of a block change a bit. Time is linear in the number of pixels; memory does
+not grow with the length of the movie.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.engines.results import FrameStatistics, SummaryImages
+from rsc2p_kedro.parameters import Compute
+
+Sums = NDArray[np.float64]
+Image = NDArray[np.float64]
+_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
+_STRETCHES = 16
+_LEAST_FRAMES = 64
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_row(
+    frame: NDArray, reference: Image, y: int, sums: Sums, maximum: NDArray, here: NDArray, below: NDArray
+) -> None:
+    """Adds row y of one frame (H, W) to the sums (6, H, W); `here` and `below` (W,) are room to work in."""
+    H, W = frame.shape
+    for x in range(W):
+        here[x] = frame[y, x] - reference[y, x]
+        maximum[y, x] = max(maximum[y, x], frame[y, x])
+    for x in range(W):
+        sums[0, y, x] += here[x]
+        sums[1, y, x] += here[x] * here[x]
+    for x in range(W - 1):
+        sums[2, y, x] += here[x] * here[x + 1]
+    if y + 1 < H:
+        for x in range(W):
+            below[x] = frame[y + 1, x] - reference[y + 1, x]
+        for x in range(W):
+            sums[4, y, x] += here[x] * below[x]
+        for x in range(W - 1):
+            sums[3, y, x + 1] += here[x + 1] * below[x]
+            sums[5, y, x] += here[x] * below[x + 1]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_frames(frames: NDArray, reference: Image, sums: Sums, maximum: NDArray) -> None:
+    """Adds frames (n, H, W) in their order, a row of all frames at a time so that its sums stay in the cache."""
+    n, H, W = frames.shape
+    here, below = np.empty(W), np.empty(W)
+    for y in range(H):
+        for t in range(n):
+            _add_row(frames[t], reference, y, sums, maximum, here, below)
+
+
+def add_frames(frames: NDArray[np.float32], reference: Image, sums: Sums, maximum: NDArray[np.float32]) -> None:
+    """Adds frames to running sums, in place.
+
+    Args:
+        frames: (n, H, W) float32.
+        reference: (H, W) float64, x0.
+        sums: (6, H, W) float64: d, d^2, and d d' with the neighbours at (0, 1), (1, -1), (1, 0) and (1, 1) as (dy, dx).
+        maximum: (H, W) float32.
+    """
+    _add_frames(frames, reference, sums, maximum)
+
+
+def _stretches(n_frames: int) -> list[slice]:
+    """At most 16 stretches of a multiple of 64 frames, which depend on the length of the movie alone."""
+    chunks = -(-n_frames // _LEAST_FRAMES)
+    return blocks.frame_blocks(n_frames, _LEAST_FRAMES * -(-chunks // _STRETCHES))
+
+
+def _sum_stretch(
+    movie: blocks.Movie, stretch: slice, reference: Image, block_frames: int
+) -> tuple[Sums, NDArray[np.float32]]:
+    """Sums (6, H, W) and maximum (H, W) of one stretch of a movie, read block by block."""
+    sums = np.zeros((6, *reference.shape))
+    maximum = np.full(reference.shape, -np.inf, np.float32)
+    for part in blocks.frame_blocks(stretch.stop - stretch.start, block_frames):
+        frames = blocks.read(movie, slice(stretch.start + part.start, stretch.start + part.stop))
+        add_frames(np.ascontiguousarray(frames, np.float32), reference, sums, maximum)
+    return sums, maximum
+
+
+def _pair(image: NDArray, dy: int, dx: int) -> tuple[NDArray, NDArray]:
+    """Views of an image at the pixels that have a neighbour at (dy, dx), dy >= 0, and at those neighbours."""
+    H, W = image.shape
+    first = image[: H - dy, max(-dx, 0) : W - max(dx, 0)]
+    return first, image[dy:, max(dx, 0) : W - max(-dx, 0)]
+
+
+def local_correlation(sums: Sums, n_frames: int, valid_mask: NDArray[np.bool_] | None = None) -> Image:
+    """Mean correlation (H, W) of each pixel with its valid neighbours that change; 0 where there is none.
+
+    Args:
+        sums: (6, H, W), see :func:`add_frames`.
+        n_frames: number of frames that were added.
+        valid_mask: (H, W), pixels that count; none: all.
+    """
+    spread = np.sqrt(_variance(sums, n_frames))
+    usable = spread > 0 if valid_mask is None else (spread > 0) & valid_mask
+    total, number = np.zeros(spread.shape), np.zeros(spread.shape)
+    for products, (dy, dx) in zip(sums[2:], _NEIGHBOURS, strict=True):
+        first, second = _pair(sums[0], dy, dx)
+        covariance = (_pair(products, dy, dx)[0] - first * second / n_frames) / n_frames
+        good = np.logical_and(*_pair(usable, dy, dx))
+        scale = np.where(good, np.multiply(*_pair(spread, dy, dx)), 1)
+        r = np.where(good, np.clip(covariance / scale, -1, 1), 0)
+        for side in (0, 1):
+            _pair(total, dy, dx)[side][...] += r
+            _pair(number, dy, dx)[side][...] += good
+    return total / np.maximum(number, 1)
+
+
+def _variance(sums: Sums, n_frames: int) -> Image:
+    return np.maximum(sums[1] - sums[0] ** 2 / n_frames, 0) / n_frames
+
+
+def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.bool_] | None = None) -> SummaryImages:
+    """Mean, maximum, standard deviation and local correlation of a movie, in one pass.
+
+    Args:
+        movie: (T, H, W), lazy or not, of real numbers or integers, without NaN.
+        compute: what the machine may use; it does not change the images by a bit.
+        valid_mask: (H, W), pixels that every frame has seen; the correlation of the others is 0 and counts for none of
+            their neighbours. None: all.
+
+    Raises:
+        ValueError: the movie is not (T, H, W) with at least one frame.
+    """
+    if movie.ndim != 3 or not len(movie):
+        raise ValueError(f"A movie should be (T, H, W) with one frame or more; this one has shape {movie.shape}.")
+    n_frames, reference = len(movie), blocks.read(movie, 0).astype(np.float64)
+    stretches = _stretches(n_frames)
+    parts = blocks.run(
+        lambda stretch: _sum_stretch(movie, stretch, reference, compute.block_frames),
+        stretches,
+        compute=compute,
+        description="Summary images",
+        unit="frame",
+        sizes=[s.stop - s.start for s in stretches],
+    )
+    sums, maximum = parts[0]
+    for more, highest in parts[1:]:
+        sums += more
+        np.maximum(maximum, highest, out=maximum)
+    return SummaryImages(
+        mean=(reference + sums[0] / n_frames).astype(np.float32),
+        maximum=maximum,
+        standard_deviation=np.sqrt(_variance(sums, n_frames)).astype(np.float32),
+        correlation=local_correlation(sums, n_frames, valid_mask).astype(np.float32),
+    )
+
+
+def _describe_frames(frames: NDArray) -> NDArray[np.float64]:
+    """Minimum, mean, maximum and saturated share (4, n) of frames (n, H, W), each frame by itself."""
+    highest = np.iinfo(frames.dtype).max if frames.dtype.kind in "iu" else np.inf
+    rows = [(f.min(), f.mean(dtype=np.float64), f.max(), (f == highest).mean()) for f in np.ascontiguousarray(frames)]
+    return np.array(rows, dtype=np.float64).T
+
+
+def frame_statistics(movie: blocks.Movie, *, compute: Compute) -> FrameStatistics:
+    """Minimum, mean, maximum and saturated share of each frame of a movie (T, H, W)."""
+    slices = blocks.frame_blocks(len(movie), compute.block_frames)
+    parts = blocks.run(
+        lambda part: _describe_frames(blocks.read(movie, part)),
+        slices,
+        compute=compute,
+        description="Frame statistics",
+        unit="frame",
+        sizes=[s.stop - s.start for s in slices],
+    )
+    return FrameStatistics(*np.concatenate(parts, axis=1))
