@@ -1,23 +1,478 @@
-"""What NWB and DANDI must know of a recording: shared defaults, merged with what a recording says of itself."""
+"""What NWB and DANDI must know of a recording: shared defaults, and over them what a recording says of itself.
 
+Everything is optional where it is read: a field may stand in the recording's entry of the manifest or, for all
+recordings, in ``conf/<env>/parameters_nwb.yml``. :func:`missing_metadata` says what is still open once the two are laid
+over each other, and :func:`check_metadata` stops a run at its start with the whole list. What only the user can know
+(when the session began, what is known of the animal) has no default anywhere.
+
+Wrong values are refused where they stand: a time without an offset, a species that is no binomial, an id that would
+make a bad file name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Protocol, TypeVar
+from uuid import NAMESPACE_URL, uuid5
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from rsc2p_kedro.nwb import identifiers
 from rsc2p_kedro.parameters import FrozenModel
+
+Fields = TypeVar("Fields", bound=FrozenModel)
+
+_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
+_SPECIES = re.compile(r"[A-Z][a-z]* [a-z]+|http://purl\.obolibrary\.org/obo/NCBITaxon_\d+")
+_DURATION = re.compile(
+    r"P(?=.)(\d+(\.\d+)?Y)?(\d+(\.\d+)?M)?(\d+(\.\d+)?W)?(\d+(\.\d+)?D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"
+)
+_WEIGHT = re.compile(r"\d+(\.\d+)? (kg|g|mg|ug|μg|ng|pg)")
+_NAME = re.compile(r"[\w\s\-.']+,\s+[\w\s\-.']+")
+_DOI = re.compile(r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
+
+
+def _quoted_in_yaml(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"is the number {value}; put it in quotes, so that no zero at its start is lost.")
+    return value
+
+
+def _is_id(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise ValueError(
+            f"'{value}' cannot stand in a DANDI file name: use letters and digits, and `-` between them (no `_`, `/`, "
+            "dots or spaces)."
+        )
+    return value
+
+
+def _is_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"'{value}' should be 'Last, First', such as 'Ramón y Cajal, Santiago'.")
+    return value
+
+
+def _as_doi(value: str) -> str:
+    match = _DOI.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"'{value}' is no DOI; write it as 'doi:10.17632/hjgtsmyyv5.1'.")
+    return f"doi:{match[1]}"
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Identifier = Annotated[str, BeforeValidator(_quoted_in_yaml), AfterValidator(_is_id)]
+Wavelength = Annotated[float, Field(gt=10, lt=10_000)]
+Names = Annotated[tuple[Annotated[str, AfterValidator(_is_name)], ...], BeforeValidator(_one_or_many)]
+Dois = Annotated[tuple[Annotated[str, AfterValidator(_as_doi)], ...], BeforeValidator(_one_or_many)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 
 
 class SubjectFields(FrozenModel):
-    subject_id: str | None = None
-    species: str | None = None
-    sex: str | None = None
-    age: str | None = None
+    """The animal."""
+
+    subject_id: Identifier | None = Field(default=None, description="None: made of the animal's key in the manifest.")
+    species: Text | None = Field(default=None, description="In Latin, such as `Mus musculus`.")
+    sex: Literal["M", "F", "O", "U"] | None = Field(default=None, description="Male, female, other, unknown.")
+    age: Text | None = Field(default=None, description="At the session, ISO 8601: P90D, P12W, or a range, P8W/P12W.")
+    date_of_birth: date | None = Field(default=None, description="Instead of, or beside, the age.")
+    strain: Text | None = None
+    genotype: Text | None = None
+    weight: Text | None = Field(default=None, description="With its unit, such as `25 g`.")
+    description: Text | None = None
+
+    @field_validator("species")
+    @classmethod
+    def _species_is_binomial(cls, value: str | None) -> str | None:
+        if value is not None and not _SPECIES.fullmatch(value):
+            raise ValueError(f"'{value}' is no Latin binomial; write, for example, 'Mus musculus'.")
+        return value
+
+    @field_validator("age")
+    @classmethod
+    def _age_is_duration(cls, value: str | None) -> str | None:
+        bounds = [] if value is None else value.split("/")
+        if len(bounds) > 2 or not all(_DURATION.fullmatch(b) or (i and not b) for i, b in enumerate(bounds)):
+            raise ValueError(f"'{value}' is no ISO 8601 duration; write 'P90D' (days), 'P12W' (weeks) or 'P8W/P12W'.")
+        return value
+
+    @field_validator("weight")
+    @classmethod
+    def _weight_has_unit(cls, value: str | None) -> str | None:
+        if value is not None and not _WEIGHT.fullmatch(value):
+            raise ValueError(f"'{value}' should be a number, a space and a unit, such as '25 g'.")
+        return value
 
 
-class SessionFields(FrozenModel):
-    session_id: str | None = None
-    session_start_time: str | None = None
+class StudyFields(FrozenModel):
+    """Who did what, where and why; usually the same for all recordings."""
+
+    experimenter: Names | None = Field(default=None, description="One or more, each 'Last, First'.")
+    institution: Text | None = None
+    lab: Text | None = None
+    experiment_description: Text | None = Field(default=None, description="What the experiment was for.")
+    keywords: Texts | None = None
+    related_publications: Dois | None = Field(default=None, description="DOIs of papers and of the raw data.")
+    protocol: Text | None = None
+    surgery: Text | None = None
+    virus: Text | None = None
+    pharmacology: Text | None = None
+
+
+class SessionFields(StudyFields):
+    """The session, and what differs in it from the study."""
+
+    session_id: Identifier | None = Field(default=None, description="None: made of the session's key in the manifest.")
+    session_start_time: datetime | None = Field(
+        default=None, description="Date and time with the offset from UTC: 2019-05-06T10:30:00+02:00."
+    )
+    session_description: Text | None = Field(default=None, description="What was done in this session.")
+    notes: Text | None = None
+
+    @field_validator("session_start_time")
+    @classmethod
+    def _start_time_is_aware(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return value
+        if value.tzinfo is None:
+            raise ValueError(
+                f"{value.isoformat()} has no offset from UTC, and NWB would silently take the time zone of the "
+                f"computer that exports; write where the clock stood, for example {value.isoformat()}+02:00."
+            )
+        if not datetime(1980, 1, 1, tzinfo=UTC) < value <= datetime.now(UTC):
+            raise ValueError(f"{value.isoformat()} is before 1980 or still to come; give the time the session began.")
+        return value
 
 
 class DeviceFields(FrozenModel):
-    name: str | None = None
+    """The microscope."""
+
+    name: Text | None = None
+    description: Text | None = None
+    manufacturer: Text | None = None
+    model_name: Text | None = None
+    model_number: Text | None = None
+    serial_number: Text | None = None
+
+    @field_validator("name", "model_name")
+    @classmethod
+    def _name_fits_a_path(cls, value: str | None) -> str | None:
+        if value is not None and re.search(r"[/:]", value):
+            raise ValueError(f"'{value}' holds '/' or ':', which names in NWB may not.")
+        return value
 
 
 class ImagingPlaneFields(FrozenModel):
-    indicator: str | None = None
+    """Where the light went and what it met."""
+
+    description: Text | None = None
+    indicator: Text | None = Field(default=None, description="Such as `GCaMP6f`.")
+    location: Text | None = Field(
+        default=None, description="For mice a term of the Allen CCF: RSPagl, RSPd or RSPv in retrosplenial cortex."
+    )
+    excitation_wavelength_nm: Wavelength | None = None
+    emission_wavelength_nm: Wavelength | None = None
+    optical_channel: Text | None = Field(default=None, description="The filter and detector of the channel.")
+    origin_um: tuple[float, float, float] | None = Field(
+        default=None, description="Physical place (x, y, z) of the first pixel in the reference frame."
+    )
+    reference_frame: Text | None = Field(
+        default=None, description="What `origin_um` counts from, and along which axes."
+    )
+
+
+class NwbParameters(StudyFields):
+    """What all recordings share, and how the file is written. A recording's own fields come first."""
+
+    subject: SubjectFields = Field(default_factory=SubjectFields)
+    session: SessionFields = Field(default_factory=SessionFields)
+    device: DeviceFields = Field(default_factory=DeviceFields)
+    imaging_plane: ImagingPlaneFields = Field(default_factory=ImagingPlaneFields)
+    raw: Literal["embed", "external", "none"] = Field(
+        "embed",
+        description="The raw movie: in the file, as links to the TIFFs (many readers cannot follow them), or left out.",
+    )
+    corrected: Literal["embed", "none"] = Field("none", description="The motion-corrected movie. It doubles the file.")
+    rois: Literal["all", "accepted"] = Field("all", description="Which components become ROIs.")
+    compression: Literal["gzip", "blosc"] = Field(
+        "gzip", description="gzip is read everywhere. blosc is several times faster, and its readers need hdf5plugin."
+    )
+    on_issue: Literal["error", "warn"] = Field(
+        "error",
+        description="What to do when nwbinspector has something to say: refuse the file and its metadata, or warn. Files "
+        "that break the schema are always refused.",
+    )
+
+    @model_validator(mode="after")
+    def _ids_belong_to_recordings(self) -> "NwbParameters":
+        if self.subject.subject_id is not None or self.session.session_id is not None:
+            raise ValueError(
+                "subject_id and session_id cannot be shared by all recordings: give them in each recording's own entry."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _corrected_has_its_original(self) -> "NwbParameters":
+        if self.corrected == "embed" and self.raw == "none":
+            raise ValueError(
+                "`corrected: embed` needs `raw: embed` or `external`: in NWB a corrected movie points to its original."
+            )
+        return self
+
+
+class RecordingLike(Protocol):
+    """What metadata need of a recording (see `rsc2p_kedro.recordings.Recording`)."""
+
+    @property
+    def animal(self) -> str: ...
+    @property
+    def session_key(self) -> str: ...
+    @property
+    def frames(self) -> tuple[int, int] | None: ...
+    @property
+    def frame_rate_hz(self) -> float: ...
+    @property
+    def pixel_size_um(self) -> tuple[float, float] | None: ...
+    @property
+    def subject(self) -> SubjectFields: ...
+    @property
+    def session(self) -> SessionFields: ...
+    @property
+    def device(self) -> DeviceFields: ...
+    @property
+    def imaging_plane(self) -> ImagingPlaneFields: ...
+    @property
+    def simulation(self) -> Any: ...
+
+
+class RecordingMetadata(FrozenModel):
+    """Everything NWB is told of one recording, with every question settled."""
+
+    subject: SubjectFields
+    session: SessionFields
+    device: DeviceFields
+    imaging_plane: ImagingPlaneFields
+    frame_rate_hz: float = Field(gt=0)
+    first_frame: int = Field(0, ge=0, description="Frames of the session before the first one that is used.")
+    pixel_size_um: tuple[float, float] | None = Field(default=None, description="(y, x)")
+    simulated: bool = False
+
+    @property
+    def subject_id(self) -> str:
+        return str(self.subject.subject_id)
+
+    @property
+    def session_id(self) -> str:
+        return str(self.session.session_id)
+
+    @property
+    def start_time(self) -> datetime:
+        """When the session began."""
+        if self.session.session_start_time is None:
+            raise ValueError(f"Session {self.session_id} of {self.subject_id} has no session_start_time.")
+        return self.session.session_start_time
+
+    @property
+    def birth_time(self) -> datetime | None:
+        """Midnight of the date of birth, in the time zone of the session."""
+        born = self.subject.date_of_birth
+        return None if born is None else datetime.combine(born, time(), tzinfo=self.start_time.tzinfo)
+
+    @property
+    def identifier(self) -> str:
+        """A UUID of the data set (its publications and lab) and the session: the same at every export."""
+        study = [*(self.session.related_publications or ()), self.session.institution, self.session.lab]
+        return str(uuid5(NAMESPACE_URL, "\n".join(map(str, [*study, self.subject_id, self.session_id]))))
+
+
+def _overlay(*layers: FrozenModel) -> dict[str, Any]:
+    """Fields of several models, an earlier model's before a later one's."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name in type(layer).model_fields:
+            if merged.get(name) is None:
+                merged[name] = getattr(layer, name)
+    return merged
+
+
+def _merge(model: type[Fields], *layers: FrozenModel) -> Fields:
+    values = _overlay(*layers)
+    return model.model_validate({name: values.get(name) for name in model.model_fields})
+
+
+def _mark_as_simulated(metadata: RecordingMetadata) -> RecordingMetadata:
+    """The metadata of a made-up recording, saying so wherever a reader may look first."""
+    note = "SIMULATED, no animal was imaged."
+    subject, session = metadata.subject, metadata.session
+    about, what = subject.description or "", session.session_description or ""
+    keywords = (*(session.keywords or ()), "simulated data")
+    return metadata.model_copy(
+        update={
+            "simulated": True,
+            "subject": subject.model_copy(update={"description": f"{note} {about}".strip()}),
+            "session": session.model_copy(
+                update={"session_description": f"{note} {what}".strip(), "keywords": tuple(dict.fromkeys(keywords))}
+            ),
+        }
+    )
+
+
+def merge_metadata(shared: NwbParameters, recording: RecordingLike) -> RecordingMetadata:
+    """What a recording says of itself, over what all recordings share, over nothing.
+
+    Within each of the two, `session` comes before the fields of the study, so that the order for, say, `lab` is: the
+    recording's `session.lab`, the shared `session.lab`, the shared `lab`. Ids that nobody gave are made of the keys of
+    the manifest.
+    """
+    ids = SubjectFields(subject_id=identifiers.sanitised(recording.animal) or None)
+    session_ids = SessionFields(session_id=identifiers.sanitised(recording.session_key) or None)
+    metadata = RecordingMetadata(
+        subject=_merge(SubjectFields, recording.subject, shared.subject, ids),
+        session=_merge(SessionFields, recording.session, shared.session, shared, session_ids),
+        device=_merge(DeviceFields, recording.device, shared.device),
+        imaging_plane=_merge(ImagingPlaneFields, recording.imaging_plane, shared.imaging_plane),
+        frame_rate_hz=recording.frame_rate_hz,
+        first_frame=recording.frames[0] if recording.frames else 0,
+        pixel_size_um=recording.pixel_size_um,
+    )
+    return metadata if recording.simulation is None else _mark_as_simulated(metadata)
+
+
+DEMANDED: dict[str, tuple[str, str]] = {
+    "subject.subject_id": ("a name for the animal", "mouse-17"),
+    "subject.species": ("the species in Latin", "Mus musculus"),
+    "subject.sex": ("M, F, O (other) or U (unknown)", "U"),
+    "subject.age": ("age at the session (or a date_of_birth)", "P90D"),
+    "session.session_id": ("a name for the session", "day-7"),
+    "session.session_start_time": ("when the session began, with its offset from UTC", "2019-05-06T10:30:00+02:00"),
+    "session.session_description": ("what was done in the session", "Two-photon imaging of one plane."),
+    "device.name": ("the microscope", "Microscope"),
+    "imaging_plane.description": ("what the plane is", "One plane in layer 2/3 of retrosplenial cortex."),
+    "imaging_plane.indicator": ("the calcium indicator", "GCaMP6f"),
+    "imaging_plane.location": ("the brain region, for mice as the Allen CCF calls it", "RSPagl"),
+    "imaging_plane.excitation_wavelength_nm": ("wavelength of the laser in nm", "920"),
+    "imaging_plane.emission_wavelength_nm": ("wavelength of the emitted light in nm", "510"),
+}
+"""Fields without which NWB or DANDI refuse a file: what each is, and an example."""
+
+RECOMMENDED: dict[str, tuple[str, str]] = {
+    "session.experimenter": ("who did it, 'Last, First'", '["Sun, Weilun"]'),
+    "session.institution": ("where", "University of Somewhere"),
+    "session.experiment_description": ("what the experiment was for", "Coding of space in retrosplenial cortex."),
+    "session.keywords": ("words to find it by", "[retrosplenial cortex, two-photon, calcium imaging]"),
+}
+"""Fields that nwbinspector misses; demanded too where `on_issue` is `error`."""
+
+
+def _is_missing(metadata: RecordingMetadata, path: str) -> bool:
+    part, name = path.split(".")
+    if path == "subject.age" and metadata.subject.date_of_birth is not None:
+        return False
+    return not getattr(getattr(metadata, part), name)
+
+
+def _contradictions(metadata: RecordingMetadata) -> list[str]:
+    """Fields that are there and cannot all be true."""
+    problems = []
+    born, began = metadata.subject.date_of_birth, metadata.session.session_start_time
+    if born is not None and began is not None and born > began.date():
+        problems.append(f"subject.date_of_birth: {born} is after the session ({began.date()}).")
+    if metadata.imaging_plane.origin_um is not None and metadata.imaging_plane.reference_frame is None:
+        problems.append("imaging_plane.reference_frame: is missing; origin_um means nothing without it.")
+    if metadata.device.model_name is not None and metadata.device.manufacturer is None:
+        problems.append("device.manufacturer: is missing; NWB wants it where there is a model_name.")
+    return problems
+
+
+def missing_metadata(shared: NwbParameters, recording: RecordingLike) -> list[str]:
+    """Everything that is missing or contradicts itself, one line each, as `part.field: what is wrong`.
+
+    Fields that are complete go through nwbinspector's own checks too, so that what it would say about a finished file
+    is known before any computing (a location, for one, that the Allen CCF does not have).
+    """
+    metadata = merge_metadata(shared, recording)
+    wanted = DEMANDED | (RECOMMENDED if shared.on_issue == "error" else {})
+    problems = [f"{path}: is missing ({what})." for path, (what, _) in wanted.items() if _is_missing(metadata, path)]
+    problems += _contradictions(metadata)
+    if problems or shared.on_issue == "warn":
+        return problems
+    from rsc2p_kedro.nwb.inspection import inspect_metadata
+
+    return inspect_metadata(metadata)
+
+
+def yaml_to_add(problems: Sequence[str]) -> str:
+    """The lines that fill in what is missing, with examples, as they would stand in a recording's entry."""
+    known, lines, part = DEMANDED | RECOMMENDED, [], ""
+    for path in (problem.split(":")[0] for problem in problems):
+        if path not in known:
+            continue
+        if path.split(".")[0] != part:
+            part = path.split(".")[0]
+            lines.append(f"{part}:")
+        what, example = known[path]
+        lines.append(f"  {path.split('.')[1]}: {example}  # {what}")
+    return "\n".join(lines)
+
+
+class MetadataError(ValueError):
+    """Metadata are missing or wrong. The message lists all of them for all recordings, and the lines to add.
+
+    Attributes:
+        problems: what is wrong, by name of the recording.
+    """
+
+    def __init__(self, problems: Mapping[tuple[str, str], Sequence[str]]) -> None:
+        self.problems = {f"{animal}.{session}": list(lines) for (animal, session), lines in problems.items()}
+        super().__init__("\n\n".join(["NWB and DANDI need to know more.", *self._parts(problems), self._hint()]))
+
+    @staticmethod
+    def _parts(problems: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+        parts = []
+        for (animal, session), lines in problems.items():
+            wrong = "\n".join(f"  - {line}" for line in lines)
+            example = "\n".join(f"      {line}" for line in yaml_to_add(lines).splitlines())
+            entry = f"\n  Add, with your own values:\n\nrecordings:\n  {animal}:\n    {session}:\n{example}"
+            parts.append(f"{animal}.{session}:\n{wrong}" + (entry if example else ""))
+        return parts
+
+    @staticmethod
+    def _hint() -> str:
+        return (
+            "Recordings stand in conf/local/parameters_recordings.yml. What is true of all of them can stand once, under "
+            "`nwb:` in conf/local/parameters_nwb.yml. With `on_issue: warn` there, only what NWB and DANDI insist on is "
+            "asked for."
+        )
+
+
+def dandi_path(metadata: RecordingMetadata) -> PurePosixPath:
+    """Where DANDI wants the file: `sub-<id>/sub-<id>_ses-<id>_ophys.nwb`."""
+    return PurePosixPath(identifiers.dandi_path(metadata.subject_id, metadata.session_id))
+
+
+def check_metadata(shared: NwbParameters | Mapping[str, Any], recordings: Iterable[RecordingLike]) -> None:
+    """Stops with the full list when any recording's metadata are not complete, or two recordings would share a file.
+
+    Raises:
+        MetadataError: with everything that is wrong, for all recordings, and the YAML to add.
+    """
+    shared = NwbParameters.model_validate(shared)
+    problems: dict[tuple[str, str], list[str]] = {}
+    taken: dict[str, str] = {}
+    for recording in recordings:
+        found = missing_metadata(shared, recording)
+        path = str(dandi_path(merge_metadata(shared, recording))).casefold()
+        name = f"{recording.animal}.{recording.session_key}"
+        if taken.setdefault(path, name) != name:
+            found.append(
+                f"session.session_id: would be written to the file of {taken[path]}; give one of them another id."
+            )
+        if found:
+            problems[recording.animal, recording.session_key] = found
+    if problems:
+        raise MetadataError(problems)

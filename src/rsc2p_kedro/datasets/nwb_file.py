@@ -1,0 +1,121 @@
+"""An NWB file that is there only when it is valid."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from pynwb import NWBHDF5IO, NWBFile
+from pynwb.image import ImageSeries
+
+from rsc2p_kedro.datasets.atomic import replacing
+from rsc2p_kedro.nwb.identifiers import dandi_path
+from rsc2p_kedro.nwb.inspection import EXPLAINED, inspect_file
+
+_LOG = logging.getLogger(__name__)
+
+
+class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
+    """One NWB file at its place in a dandiset, written whole, checked, and only then given its name.
+
+    Saving streams the file to a temporary sibling (a movie is never in memory whole), validates it against the schema,
+    asks nwbinspector at its lowest threshold, and moves it into place. If any of that fails, what was there before
+    stays and the error lists all messages. Loading opens the file; its data are read when they are used, until the
+    dataset is released.
+
+    Examples:
+        ```yaml
+        "{animal}.{session}.nwb":
+          type: rsc2p_kedro.datasets.nwb_file.NWBFileDataset
+          filepath: data/07_model_output/dandiset/sub-mouse-17/sub-mouse-17_ses-day-7_ophys.nwb
+          on_issue: error
+        ```
+
+    Args:
+        filepath: `.../sub-<id>/sub-<id>_ses-<id>_ophys.nwb`, where the ids are those inside the file.
+        on_issue: `error` refuses a file that nwbinspector has something to say about, `warn` logs it. A file that
+            breaks
+            the schema is always refused.
+        metadata: Kedro's, for plugins.
+    """
+
+    def __init__(
+        self, *, filepath: str | os.PathLike, on_issue: Literal["error", "warn"] = "error", metadata: Any = None
+    ) -> None:
+        if on_issue not in ("error", "warn"):
+            raise DatasetError(f"on_issue should be 'error' or 'warn', is '{on_issue}'.")
+        self._filepath, self._on_issue, self.metadata = Path(filepath), on_issue, metadata
+        self._io: NWBHDF5IO | None = None
+
+    def load(self) -> NWBFile:
+        """The file, open for reading. Closed by `release`, or by `with nwb.read_io: ...`."""
+        self._release()
+        self._io = NWBHDF5IO(self._filepath, "r")
+        return self._io.read()
+
+    def save(self, data: NWBFile) -> None:
+        """Writes, checks, and only then replaces what was there."""
+        self._check_name(data)
+        self._release()
+        _make_links_relative(data, self._filepath.parent)
+        with replacing(self._filepath) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*\\.nwb.*", category=UserWarning)  # of the temporary name
+            with NWBHDF5IO(temporary, "w") as io:
+                io.write(data)
+            self._judge(inspect_file(temporary))
+
+    def _check_name(self, nwb: NWBFile) -> None:
+        """DANDI does not compare the name of a file with the subject and session in it; we do."""
+        subject = nwb.subject.subject_id if nwb.subject else None
+        expected = Path(dandi_path(str(subject), str(nwb.session_id)))
+        if self._filepath.parts[-2:] != expected.parts:
+            raise DatasetError(
+                f"The file holds subject '{subject}' and session '{nwb.session_id}', so its path should end in "
+                f"{expected}, but is {self._filepath}. Correct the ids in the manifest, or the filepath in the catalog."
+            )
+
+    def _judge(self, messages: pd.DataFrame) -> None:
+        """Raises, or warns, if there is something to say about the file that was just written."""
+        messages = messages[messages["check"] != "check_file_extension"]  # of the temporary name
+        explained = messages["check"].isin(list(EXPLAINED))
+        for row in messages[explained].itertuples():
+            why = EXPLAINED[str(row.check)]
+            _LOG.warning("%s, %s: %s (%s)", self._filepath.name, row.object_name, row.message, why)
+        serious = messages[~explained]
+        if serious.empty:
+            return
+        text = "\n".join(
+            f"  - [{r.importance}] {r.object_name} at {r.location}: {r.message}" for r in serious.itertuples()
+        )
+        if self._on_issue == "warn" and not serious["importance"].isin(["PYNWB_VALIDATION", "ERROR"]).any():
+            _LOG.warning("%s:\n%s", self._filepath.name, text)
+            return
+        raise DatasetError(
+            f"{self._filepath.name} was not written, as the checks found:\n{text}\nCorrect the metadata (see "
+            "docs/nwb_and_dandi.md). Messages that are no schema violation can be let through with `on_issue: warn`."
+        )
+
+    def _release(self) -> None:
+        """Closes the file that was loaded; its data can no longer be read."""
+        if self._io is not None:
+            self._io.close()
+            self._io = None
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix(), "on_issue": self._on_issue}
+
+
+def _make_links_relative(nwb: NWBFile, folder: Path) -> None:
+    """Paths to TIFFs, relative to the folder of the file: only here is it known where that will be."""
+    for series in nwb.acquisition.values():
+        if isinstance(series, ImageSeries) and series.external_file is not None:
+            links = [
+                os.path.relpath(path, folder) if Path(path).is_absolute() else path for path in series.external_file
+            ]
+            series.external_file[:] = [Path(link).as_posix() for link in links]

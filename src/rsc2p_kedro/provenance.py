@@ -1,0 +1,68 @@
+"""What ran: version of the project and its git state, engines, libraries, platform.
+
+The same installation gives the same record, on one machine: there is no time and no path in it.
+"""
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import rsc2p_kedro
+
+LIBRARIES = ("numpy", "scipy", "numba", "dask", "zarr", "tifffile", "pynwb", "hdmf", "h5py", "kedro")
+UNKNOWN = "unknown"
+
+
+def _git(*arguments: str) -> str | None:
+    """What git answers about the folder this file is in; none where there is no git, or it has no answer."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def git_state() -> dict[str, str | bool]:
+    """The commit of the project and whether files have changed since; `unknown` outside its repository.
+
+    An installed copy may lie in the repository of something else (a `.venv` in another project): only where git tracks
+    this very file is its commit ours.
+    """
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    commit = _git("rev-parse", "HEAD") if tracked else None
+    changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
+    if commit is None or changes is None:
+        return {"git_commit": UNKNOWN, "git_dirty": UNKNOWN}
+    return {"git_commit": commit, "git_dirty": bool(changes)}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = UNKNOWN
+    return versions
+
+
+def collect_provenance(**steps: Mapping[str, str]) -> dict[str, Any]:
+    """What made a result, ready for JSON.
+
+    Args:
+        steps: by name of the step, the `provenance` of the engine's result (engine and its version).
+    """
+    return {
+        "project": "rsc2p-kedro",
+        "version": rsc2p_kedro.__version__,
+        **git_state(),
+        "engines": {step: " ".join(map(str, about.values())) for step, about in steps.items()},
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "libraries": library_versions(),
+    }
