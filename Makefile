@@ -47,4 +47,5 @@ parameters:  ## write conf/base/parameters_*.yml and docs/parameters.md from the
 	$(BIN)/python -m rsc2p_kedro.parameters_reference .
 
 pins:  ## write constraints.txt from what is installed in .venv
-	$(PIP) freeze --exclude-editable > constraints.txt
+	echo "# Exact versions of a working environment, written by \`make pins\`. Ranges stand in pyproject.toml." > constraints.txt
+	$(PIP) freeze --exclude-editable >> constraints.txt
