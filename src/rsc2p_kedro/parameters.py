@@ -92,6 +92,35 @@ class MotionCorrectionParameters(FrozenModel):
         ge=1,
         description="Largest deviation in px of a patch from the rigid shift, this value included [max_deviation_rigid].",
     )
+    template_frames: int = Field(
+        200,
+        ge=1,
+        description="Frames, spread evenly over the recording, that the template is made of. More is steadier and slower [num_splits_to_process_rig].",
+    )
+    template_refinements: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="Rounds in which the template is made anew from its registered frames, first rigidly, then as often piecewise [niter_rig].",
+    )
+    high_pass_sigma_px: float = Field(
+        4.0,
+        gt=0,
+        description="Changes of brightness smoother than this sigma in px do not count as motion. Smaller withstands more glow (one-photon data: about a neuron's half-width) and uses less of the light [gSig_filt].",
+    )
+    smoothing: Literal["adaptive", "none"] = Field(
+        "adaptive",
+        description="`adaptive`: patch shifts are smoothed over space and time by as much as their measured noise asks for. `none`: each frame stands alone.",
+    )
+    min_peak_quality: float = Field(
+        6.0,
+        ge=0,
+        description="A frame whose correlation peak stands less than this many standard deviations above its noise counts as not registered. Higher distrusts more frames.",
+    )
+    corrected_dtype: Literal["raw", "float32"] = Field(
+        "raw",
+        description="Numbers of the corrected movie. `raw`: those of the movie, rounded if they are integers (about a third of the storage; rounding adds a variance of 1/12). `float32`: as interpolated.",
+    )
 
 
 class ExtractionParameters(FrozenModel):

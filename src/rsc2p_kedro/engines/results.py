@@ -79,6 +79,38 @@ class MotionCorrection:
 
 
 @dataclass(frozen=True)
+class MotionQuality:
+    """How much better a movie is registered after its correction than before.
+
+    Attributes:
+        correlation_before: mean over frames of the correlation of the raw frame with the template.
+        correlation_after: the same of the corrected frames.
+        crispness_before: norm of the gradient of the mean image, raw.
+        crispness_after: the same of the corrected movie.
+        residual_before: root mean square in px of the displacement between the mean images of the frames at both ends of
+            the first principal components, raw.
+        residual_after: the same of the corrected movie.
+        registered_fraction: share of the frames that could be registered.
+    """
+
+    correlation_before: float
+    correlation_after: float
+    crispness_before: float
+    crispness_after: float
+    residual_before: float
+    residual_after: float
+    registered_fraction: float
+
+    def rows(self) -> list[tuple[str, float, float, bool]]:
+        """One row a measure: its name, before, after, and whether it became better."""
+        return [
+            ("correlation", self.correlation_before, self.correlation_after, self.correlation_after > self.correlation_before),
+            ("crispness", self.crispness_before, self.crispness_after, self.crispness_after > self.crispness_before),
+            ("residual_px", self.residual_before, self.residual_after, self.residual_after < self.residual_before),
+        ]
+
+
+@dataclass(frozen=True)
 class LineageEntry:
     """What became of one component between the first fit and the refit.
 

@@ -1,0 +1,272 @@
+"""The displacement field of each frame by maximum likelihood: Gauss-Newton steps against the template.
+
+Where the content of a frame I has moved by a field u(theta), it reads I(x + u(x)) = a T(x) + c + noise, with the
+template T, a gain a and an offset c. Around the present field the residual r(x) = (I(x + u(x)) - c) / a - T(x) is, to
+first order, minus the gradient of T times the error of u, and the best step solves the normal equations (Lucas & Kanade
+1981; in the inverse compositional form of Baker & Matthews 2004, doi 10.1023/B:VISI.0000011205.11775.fd)
+
+    M step = -b,   b_ai = sum_x q_a(x) B_i(x) r(x),   M_ai,bj = sum_x q_a(x) g_b(x) B_i(x) B_j(x)
+
+with the nodes' splines B_i, the gradient g of T and, for white noise of variance s2(x), q = g / s2. Three things follow
+from the form. (1) M depends on the template alone: its inverse is computed once for all frames. (2) Noise of the frame
+meets only the noiseless gradient of the template, so that low light makes the estimate noisy and not biased, and there
+is no pull towards whole pixels. (3) Any filter of the residual can be moved to q: here L (1/s2) L g, with L a high-pass
+that takes away slow changes of brightness (neuropil, bleaching). The variance s2 is measured in each pixel around the
+registered template, so that pixels of active cells, whose brightness says little about motion, weigh little.
+
+A Gaussian prior keeps the field near its mean where a patch has no texture; M + prior is what is solved. Residuals are
+clipped at some standard deviations, against flashes and hot pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage as ndi
+from numba import njit
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms.registration.field import FieldGrid
+from rsc2p_kedro.algorithms.registration.warp import field_row, row_coefficients
+
+Float = NDArray[np.float32]
+Double = NDArray[np.float64]
+
+CLIP_SD = 4.0
+"""Residuals beyond this many standard deviations are clipped: 0.006 % of Gaussian noise."""
+
+WEAKEST_PRIOR = 1e-2
+"""Share of the prior that even estimates without prior keep, so that patches without any texture stay finite."""
+
+
+@dataclass(frozen=True, eq=False)
+class FieldModel:
+    """All of the normal equations that does not depend on the frame.
+
+    Attributes:
+        grid: nodes of the field.
+        template: (H, W) float32.
+        limit: (H, W) float32, largest residual that is believed.
+        projection: (2, H, W) float32, q.
+        information: (2 P, 2 P), M.
+        inverse_information: (2 P, 2 P), its inverse.
+        noise_covariance: (2 P, 2 P), covariance of the noise of an estimate without prior.
+        prior: (2 P, 2 P), inverse covariance of the prior.
+        solver: (2 P, 2 P), inverse of information + prior.
+    """
+
+    grid: FieldGrid
+    template: Float
+    limit: Float
+    projection: Float
+    information: Double
+    inverse_information: Double
+    noise_covariance: Double
+    prior: Double
+    solver: Double
+
+
+def high_pass(image: NDArray, sigma: float) -> Float:
+    """An image less its Gaussian blur of `sigma` px."""
+    image = np.asarray(image, np.float32)
+    return image - ndi.gaussian_filter(image, sigma, mode="nearest", truncate=3)
+
+
+def weighted_products(q: NDArray, g: NDArray, grid: FieldGrid) -> Double:
+    """Sums over pixels of q g B_i B_j as a symmetric (P, P) matrix."""
+    pairs_y, pairs_x = (
+        np.einsum("ih,jh->ijh", b, b).reshape(-1, b.shape[1]).astype(np.float64) for b in (grid.basis_y, grid.basis_x)
+    )
+    Py, Px = len(grid.basis_y), len(grid.basis_x)
+    sums = pairs_y @ (q * g).astype(np.float64) @ pairs_x.T
+    return sums.reshape(Py, Py, Px, Px).transpose(0, 2, 1, 3).reshape(grid.n_nodes, grid.n_nodes)
+
+
+def deviation_prior(grid: FieldGrid, *, rigid_sd: float, deviation_sd: float) -> Double:
+    """Inverse covariance (2 P, 2 P) of values at the nodes: a common shift plus independent deviations from it."""
+    P = grid.n_nodes
+    mean = np.full((P, P), 1 / P)
+    one_axis = mean / (P * rigid_sd**2) + (np.eye(P) - mean) / deviation_sd**2
+    return np.kron(np.eye(2), one_axis)
+
+
+def field_model(
+    template: NDArray,
+    variance: NDArray,
+    grid: FieldGrid,
+    *,
+    prior: Double,
+    high_pass_sigma: float,
+    blur_sigma: float = 0.0,
+) -> FieldModel:
+    """The normal equations of a template.
+
+    Args:
+        template: (H, W).
+        variance: (H, W), variance of a residual in each pixel, > 0.
+        grid: nodes of the field.
+        prior: (2 P, 2 P), inverse covariance of the prior.
+        high_pass_sigma: sigma in px of the blur that residuals are freed of.
+        blur_sigma: sigma in px of a blur of residuals; more makes steps coarser, and catches larger errors.
+    """
+    template = np.asarray(template, np.float32)
+
+    def filtered(image: NDArray) -> Float:
+        image = high_pass(image, high_pass_sigma)
+        return ndi.gaussian_filter(image, blur_sigma, mode="nearest", truncate=3) if blur_sigma else image
+
+    gradient = np.stack(np.gradient(template))
+    projection = np.stack([filtered(filtered(g) / variance) for g in gradient]).astype(np.float32)
+    information = symmetric([[weighted_products(q, g, grid) for g in gradient] for q in projection])
+    scatter = symmetric([[weighted_products(q * variance, p, grid) for p in projection] for q in projection])
+    inverse = np.linalg.inv(information + WEAKEST_PRIOR * prior)
+    noise = inverse @ scatter @ inverse
+    limit = (CLIP_SD * np.sqrt(variance)).astype(np.float32)
+    solver = np.linalg.inv(information + prior)
+    return FieldModel(grid, template, limit, projection, information, inverse, (noise + noise.T) / 2, prior, solver)
+
+
+def symmetric(blocks: list[list[Double]]) -> Double:
+    """The symmetric part of a matrix of blocks."""
+    whole = np.block(blocks)
+    return (whole + whole.T) / 2
+
+
+@njit(nogil=True, cache=True)
+def _bilinear_row(frame, y, u, v, out, seen):  # type: ignore[no-untyped-def]
+    """Row y of a frame displaced by (u, v); pixels without source are 0 and not seen."""
+    H, W = frame.shape
+    top, right = np.float32(H - 1), np.float32(W - 1)
+    for x in range(W):
+        fy, fx = np.float32(y) + u[x], np.float32(x) + v[x]
+        inside = fy >= 0 and fx >= 0 and fy <= top and fx <= right
+        seen[x] = inside
+        if not inside:
+            out[x] = 0
+            continue
+        iy, ix = min(int(fy), H - 2), min(int(fx), W - 2)
+        a, b = fy - np.float32(iy), fx - np.float32(ix)
+        upper = frame[iy, ix] + b * (frame[iy, ix + 1] - frame[iy, ix])
+        lower = frame[iy + 1, ix] + b * (frame[iy + 1, ix + 1] - frame[iy + 1, ix])
+        out[x] = upper + a * (lower - upper)
+
+
+@njit(nogil=True, cache=True)
+def _warp_and_sum(frame, template, theta, basis_y, basis_x, u, v, c, warped, seen, sums):  # type: ignore[no-untyped-def]
+    """Warps a frame; sums over seen pixels: n, I, T, I I, I T, T T."""
+    sums[:] = 0
+    for y in range(frame.shape[0]):
+        row_coefficients(theta[0], basis_y, y, c)
+        field_row(c, basis_x, u)
+        row_coefficients(theta[1], basis_y, y, c)
+        field_row(c, basis_x, v)
+        _bilinear_row(frame, y, u, v, warped[y], seen[y])
+        n, i, t = np.float32(0), np.float32(0), np.float32(0)
+        ii, it, tt = np.float32(0), np.float32(0), np.float32(0)
+        for x in range(frame.shape[1]):
+            s = np.float32(seen[y, x])
+            p, q = warped[y, x], s * template[y, x]
+            n += s
+            i += p
+            t += q
+            ii += p * p
+            it += p * q
+            tt += q * q
+        sums[0] += n
+        sums[1] += i
+        sums[2] += t
+        sums[3] += ii
+        sums[4] += it
+        sums[5] += tt
+
+
+@njit(nogil=True, cache=True)
+def gain_offset_correlation(sums):  # type: ignore[no-untyped-def]
+    """Gain and offset of the regression of a frame on the template, and their correlation, from the six sums."""
+    n = max(sums[0], 1.0)
+    var_i = max(sums[3] / n - (sums[1] / n) ** 2, 0.0)
+    var_t = max(sums[5] / n - (sums[2] / n) ** 2, 0.0)
+    cov = sums[4] / n - sums[1] * sums[2] / (n * n)
+    gain = cov / var_t if var_t > 0 else 0.0
+    correlation = cov / np.sqrt(var_i * var_t) if var_i > 0 and var_t > 0 else 0.0
+    return gain, (sums[1] - gain * sums[2]) / n, correlation
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _project(warped, template, seen, limit, projection, gain, offset, basis_y, basis_x, r, p, out):  # type: ignore[no-untyped-def]
+    """b (2, Py, Px) of the residual of a warped frame."""
+    H, W = template.shape
+    out[:] = 0
+    scale, shift = np.float32(1 / gain), np.float32(offset / gain)
+    for y in range(H):
+        for x in range(W):
+            e = (warped[y, x] * scale - shift - template[y, x]) * np.float32(seen[y, x])
+            r[x] = min(max(e, -limit[y, x]), limit[y, x])
+        for a in range(2):
+            for x in range(W):
+                p[x] = r[x] * projection[a, y, x]
+            for j in range(basis_x.shape[0]):
+                s = np.float32(0)
+                for x in range(W):
+                    s += p[x] * basis_x[j, x]
+                for i in range(basis_y.shape[0]):
+                    out[a, i, j] += basis_y[i, y] * s
+
+
+SMALLEST_GAIN = 0.05
+"""A frame dimmer than this share of the template, or opposite to it, is divided by this share instead."""
+
+
+@njit(nogil=True, cache=True)
+def _residual_sums(frames, thetas, template, limit, projection, basis_y, basis_x, b, correlation):  # type: ignore[no-untyped-def]
+    T, H, W = frames.shape
+    u, v, r, p = np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32)
+    c, sums = np.empty(basis_x.shape[0], np.float32), np.empty(6, np.float64)
+    warped, seen = np.empty((H, W), np.float32), np.empty((H, W), np.bool_)
+    for t in range(T):
+        _warp_and_sum(frames[t], template, thetas[t], basis_y, basis_x, u, v, c, warped, seen, sums)
+        gain, offset, correlation[t] = gain_offset_correlation(sums)
+        gain = max(gain, SMALLEST_GAIN)
+        offset = (sums[1] - gain * sums[2]) / max(sums[0], 1.0)
+        _project(warped, template, seen, limit, projection, gain, offset, basis_y, basis_x, r, p, b[t])
+
+
+def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Double, Float]:
+    """What the normal equations need of frames, with fields as they are.
+
+    Args:
+        frames: (T, H, W) float32, their mean near the template's (for the precision of float32 sums).
+        thetas: (T, 2, Py, Px) float32, displacement of the content at the nodes in px.
+        model: of the template.
+
+    Returns:
+        b (T, 2, Py, Px), and the correlation (T,) of each frame, warped back, with the template.
+    """
+    b = np.zeros(thetas.shape, np.float64)
+    correlation = np.zeros(len(frames), np.float32)
+    grid = model.grid
+    _residual_sums(
+        frames,
+        np.ascontiguousarray(thetas, np.float32),
+        model.template,
+        model.limit,
+        model.projection,
+        grid.basis_y,
+        grid.basis_x,
+        b,
+        correlation,
+    )
+    return b, correlation
+
+
+def step(thetas: Float, b: Double, model: FieldModel, *, largest: float) -> Float:
+    """Fields after one Gauss-Newton step of the posterior, no node moving by more than `largest` px."""
+    flat = thetas.reshape(len(thetas), -1).astype(np.float64)
+    moves = -(b.reshape(len(b), -1) + flat @ model.prior) @ model.solver
+    return (flat + np.clip(moves, -largest, largest)).reshape(thetas.shape).astype(np.float32)
+
+
+def limit_deviation(thetas: Float, *, max_shift: float, max_deviation: float) -> Float:
+    """Fields whose mean over the nodes is within ±max_shift, and whose nodes are within ±max_deviation of that mean."""
+    mean = thetas.mean((2, 3), keepdims=True)
+    deviation = np.clip(thetas - mean, -max_deviation, max_deviation)
+    return np.clip(mean, -max_shift, max_shift) + deviation

@@ -1,0 +1,106 @@
+"""How well a movie is registered, before and after.
+
+Three figures, as in NoRMCorre and Suite2p: the mean correlation of frames with the template; the crispness of the mean
+image, the norm of its gradient; and the residual motion. For the last, frames are averaged in time bins, the bins'
+principal components found, and for each of the first ones the mean images of the bins at its two ends compared: where a
+component is motion, they are displaced against each other. The displacement is estimated as in :mod:`.piecewise`, on a
+grid of its own.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms.blocks import Movie, read, run
+from rsc2p_kedro.algorithms.registration.estimation import correlation_with, estimate, estimator
+from rsc2p_kedro.algorithms.registration.field import patch_grid
+from rsc2p_kedro.algorithms.registration.frames import centred, check_movie
+from rsc2p_kedro.algorithms.registration.piecewise import high_pass
+from rsc2p_kedro.engines.results import MotionCorrection, MotionQuality
+from rsc2p_kedro.parameters import Compute
+
+Float = NDArray[np.float32]
+
+BINS = 256
+COMPONENTS = 5
+END_SHARE = 0.1
+GROUP_FRAMES = 64
+
+
+def crispness(image: NDArray) -> float:
+    """Norm of the gradient of an image (H, W)."""
+    return float(np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in np.gradient(np.asarray(image, np.float32)))))
+
+
+def bin_edges(n_frames: int) -> NDArray[np.int64]:
+    """Edges of at most 256 time bins of nearly equal length."""
+    return np.linspace(0, n_frames, min(n_frames, BINS) + 1).astype(np.int64)
+
+
+def binned_means(movie: Movie, template: Float, compute: Compute) -> tuple[Float, Float]:
+    """Means (bins, H, W) of the frames of each time bin, each frame less its mean, and correlations (T,) with a template."""
+    edges = bin_edges(len(movie))
+
+    def part(bin_: tuple[int, int]) -> tuple[Float, Float]:
+        total, correlations = np.zeros(template.shape, np.float64), []
+        for start in range(bin_[0], bin_[1], GROUP_FRAMES):
+            frames = centred(read(movie, slice(start, min(start + GROUP_FRAMES, bin_[1]))))
+            correlations.append(correlation_with(frames, template))
+            total += frames.sum(0, dtype=np.float64)
+        return (total / (bin_[1] - bin_[0])).astype(np.float32), np.concatenate(correlations)
+
+    bins = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    parts = run(
+        part, bins, compute=compute, description="assessing motion", unit="frame", sizes=np.diff(edges).tolist()
+    )
+    return np.stack([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def component_ends(means: Float, sigma: float) -> list[tuple[Float, Float]]:
+    """Mean images of the bins at the two ends of each of the first principal components of high-passed bin means."""
+    fine = np.stack([high_pass(image, sigma) for image in means])
+    rows = (fine - fine.mean(0)).reshape(len(fine), -1)
+    _, vectors = np.linalg.eigh(rows @ rows.T)
+    n_end = max(1, round(END_SHARE * len(means)))
+    ends = []
+    for scores in vectors.T[::-1][: min(COMPONENTS, len(means) - 1)]:
+        order = np.argsort(scores, kind="stable")
+        ends.append((means[order[:n_end]].mean(0), means[order[-n_end:]].mean(0)))
+    return ends
+
+
+def displacement_between(first: Float, second: Float, sigma: float) -> float:
+    """Root mean square in px of the displacement of one image's content against another's."""
+    image = first - first.mean()
+    variance = np.full(image.shape, max(float((second - first).var()), 1e-6 * float(image.var()), 1e-12), np.float32)
+    grid = patch_grid(image.shape, stride=48, overlap=24)
+    against = estimator(image, variance, grid, max_shift=6, max_deviation=3, high_pass_sigma=sigma)
+    field = estimate((second - second.mean())[None], against).fields
+    return float(np.sqrt((field.astype(np.float64) ** 2).mean()))
+
+
+def residual_motion(means: Float, *, sigma: float = 4.0) -> float:
+    """Root mean square in px, over the first components, of the displacement between their two ends; 0 for one bin."""
+    moved = [displacement_between(*ends, sigma) for ends in component_ends(means, sigma)] if len(means) > 1 else []
+    return float(np.sqrt(np.mean(np.square(moved)))) if moved else 0.0
+
+
+def motion_quality(movie: Movie, corrected: Movie, motion: MotionCorrection, *, compute: Compute) -> MotionQuality:
+    """Figures of a movie before and after its correction.
+
+    Args:
+        movie: (T, H, W), raw.
+        corrected: (T, H, W).
+        motion: what was taken out.
+        compute: what the machine may use.
+    """
+    check_movie(movie)
+    template = (motion.template - motion.template.mean(dtype=np.float64)).astype(np.float32)
+    figures = []
+    for one in (movie, corrected):
+        means, correlations = binned_means(one, template, compute)
+        good = correlations[motion.registered] if motion.registered.any() else correlations
+        weights = np.diff(bin_edges(len(one))) / len(one)
+        mean_image = np.einsum("b,byx->yx", weights, means)
+        figures.append((float(good.mean(dtype=np.float64)), crispness(mean_image), residual_motion(means)))
+    pairs = [value for pair in zip(*figures, strict=True) for value in pair]
+    return MotionQuality(*pairs, registered_fraction=float(motion.registered.mean()))

@@ -1,0 +1,183 @@
+"""The template: the mean of frames that agree, registered to each other over and over.
+
+1. A sample of frames is taken, spread evenly over the recording. 2. The frame whose closest companions correlate best
+with it, and these companions, make the first template (as in Suite2p, doi 10.1101/061507): it is sharp, and no average
+over many positions. 3. All frames of the sample are registered to it, moved back and averaged; their mean displacement
+is taken out, so that the template shows the tissue in its mean position and shape. Repeated, first rigidly, then with
+whole fields.
+
+Frames that could not be registered do not enter. The variance of the registered frames around the template in each
+pixel tells the estimation how much a pixel can be trusted. The sample is kept in its own dtype; work on it is done in
+groups of a fixed number of frames, added up in their order, so that neither threads nor block sizes change a bit of the
+result.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms.blocks import Movie, read, run
+from rsc2p_kedro.algorithms.registration.estimation import Estimator, estimate, estimator, rigid_correlator
+from rsc2p_kedro.algorithms.registration.field import FieldGrid, rigid_grid
+from rsc2p_kedro.algorithms.registration.frames import centred
+from rsc2p_kedro.algorithms.registration.rigid import rigid_displacement
+from rsc2p_kedro.algorithms.registration.spectra import surfaces
+from rsc2p_kedro.algorithms.registration.warp import warp_frames
+from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
+
+Float = NDArray[np.float32]
+
+GROUP_FRAMES = 16
+SAMPLE_BYTES = 512 * 2**20
+COMPANIONS = 20
+VARIANCE_BLUR_PX = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """What frames are registered to.
+
+    Attributes:
+        image: (H, W) float32, of mean 0.
+        level: mean brightness of the frames it is made of.
+        variance: (H, W) float32, variance of registered frames around it.
+    """
+
+    image: Float
+    level: float
+    variance: Float
+
+
+def sample_frames(n_frames: int, n_wanted: int, frame_bytes: int) -> NDArray[np.int64]:
+    """Numbers of the frames of the sample: evenly spread, never more than 512 MiB (but at least 20 frames) of them."""
+    n = min(n_frames, n_wanted, max(COMPANIONS, SAMPLE_BYTES // frame_bytes))
+    return ((np.arange(n) + 0.5) * n_frames / n).astype(np.int64)
+
+
+def read_sample(movie: Movie, frames: NDArray[np.int64], compute: Compute) -> NDArray:
+    """The frames (n, H, W) of the sample in the movie's dtype."""
+    chunk = movie.chunks[0][0] if hasattr(movie, "chunks") else 64
+    groups = np.split(frames, np.flatnonzero(np.diff(frames // chunk)) + 1)
+    parts = run(lambda group: read(movie, group), groups, compute=compute, description="sampling frames")
+    return np.concatenate(parts)
+
+
+def thumbnails(frames: NDArray, sigma: float) -> Float:
+    """Frames halved in size, high-passed, slightly blurred and normed, as rows (n, pixels) whose products are correlations."""
+    n, H, W = frames.shape
+    small = centred(frames)[:, : H // 2 * 2, : W // 2 * 2].reshape(n, H // 2, 2, W // 2, 2).mean((2, 4))
+    fine = ndi.gaussian_filter(small, (0, 0.7, 0.7), mode="nearest", truncate=3)
+    rows = (fine - ndi.gaussian_filter(small, (0, sigma, sigma), mode="nearest", truncate=3)).reshape(n, -1)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+
+
+def agreeing_frames(rows: Float, n_companions: int) -> NDArray[np.int64]:
+    """The frame that correlates best, on average, with its closest companions, and these companions; in order."""
+    correlation = rows @ rows.T
+    np.fill_diagonal(correlation, -np.inf)
+    order = np.argsort(-correlation, axis=1, kind="stable")[:, :n_companions]
+    best = int(np.take_along_axis(correlation, order, axis=1).mean(1).argmax())
+    return np.sort(np.append(order[best], best))
+
+
+def _groups(sample: NDArray) -> list[slice]:
+    return [slice(start, start + GROUP_FRAMES) for start in range(0, len(sample), GROUP_FRAMES)]
+
+
+def _over_groups(function: Callable, sample: NDArray, compute: Compute) -> list:
+    return run(lambda group: function(centred(sample[group])), _groups(sample), compute=compute, description="template")
+
+
+def first_template(sample: NDArray, sigma: float, compute: Compute) -> Float:
+    """Mean (H, W) of the frames of a sample that agree best."""
+    if len(sample) == 1:
+        return centred(sample)[0]
+    parts = run(lambda g: thumbnails(sample[g], sigma / 2), _groups(sample), compute=compute, description="template")
+    chosen = agreeing_frames(np.concatenate(parts), min(COMPANIONS, len(sample) - 1))
+    return centred(sample[chosen]).mean(0)
+
+
+def mean_of_moved(sample: NDArray, fields: Float, weights: NDArray, grid: FieldGrid, compute: Compute) -> Float:
+    """Weighted mean (H, W), less its own mean, of frames moved back by their fields."""
+
+    def part(group: slice) -> Float:
+        moved = warp_frames(centred(sample[group]), fields[group], grid)
+        return np.einsum("t,tyx->yx", weights[group].astype(np.float32), moved)
+
+    total = sum(run(part, _groups(sample), compute=compute, description="template")) / max(weights.sum(), 1)
+    return (total - total.mean(dtype=np.float64)).astype(np.float32)
+
+
+def variance_around(
+    image: Float, sample: NDArray, fields: Float, weights: NDArray, grid: FieldGrid, compute: Compute
+) -> Float:
+    """Variance (H, W), blurred a little, of frames around their template after they are moved back by their fields."""
+
+    def part(group: slice) -> NDArray:
+        residual = warp_frames(centred(sample[group]), fields[group], grid) - image
+        residual -= residual.mean((1, 2), keepdims=True)
+        return np.einsum("t,tyx->yx", weights[group].astype(np.float32), residual**2)
+
+    total = sum(run(part, _groups(sample), compute=compute, description="template")) / max(weights.sum(), 1)
+    variance = ndi.gaussian_filter(total, VARIANCE_BLUR_PX, mode="nearest", truncate=3)
+    floor = max(1e-3 * float(variance.mean()), 1e-6 * float(image.var()), 1e-12)
+    return np.maximum(variance, floor).astype(np.float32)
+
+
+def without_mean(fields: Float, weights: NDArray) -> Float:
+    """Fields less their weighted mean over time: the reference is the tissue's mean position and shape."""
+    mean = np.einsum("t,t...->...", weights.astype(np.float64), fields) / max(weights.sum(), 1)
+    return (fields - mean).astype(np.float32)
+
+
+def rigid_round(
+    image: Float, sample: NDArray, parameters: MotionCorrectionParameters, compute: Compute
+) -> tuple[Float, NDArray]:
+    """Rigid fields (n, 2, 1, 1) of a sample, of mean 0, and which of its frames could be registered (n,)."""
+    reach = 2 * parameters.max_shift_px
+    rigid = rigid_correlator(image, max_shift=reach, high_pass_sigma=parameters.high_pass_sigma_px)
+    parts = _over_groups(
+        lambda frames: rigid_displacement(surfaces(frames, rigid), rigid, max_shift=reach), sample, compute
+    )
+    quality = np.concatenate([part[1] for part in parts])
+    good = quality >= parameters.min_peak_quality
+    return without_mean(np.concatenate([part[0] for part in parts])[:, :, None, None], good), good
+
+
+def estimator_for(template: Template, grid: FieldGrid, parameters: MotionCorrectionParameters) -> Estimator:
+    """An estimator of the template with the limits of the parameters."""
+    return estimator(
+        template.image,
+        template.variance,
+        grid,
+        max_shift=parameters.max_shift_px,
+        max_deviation=parameters.max_deviation_px,
+        high_pass_sigma=parameters.high_pass_sigma_px,
+    )
+
+
+def make_template(
+    movie: Movie, grid: FieldGrid, parameters: MotionCorrectionParameters, *, compute: Compute
+) -> Template:
+    """The template of a movie (T, H, W) for fields on a grid."""
+    frame_bytes = movie.dtype.itemsize * movie.shape[1] * movie.shape[2]
+    sample = read_sample(movie, sample_frames(len(movie), parameters.template_frames, frame_bytes), compute)
+    level = float(np.mean(sample.mean((1, 2), dtype=np.float64)))
+    image, one = first_template(sample, parameters.high_pass_sigma_px, compute), rigid_grid(grid.shape)
+    for _ in range(parameters.template_refinements):
+        fields, good = rigid_round(image, sample, parameters, compute)
+        image = mean_of_moved(sample, fields, good, one, compute)
+    variance = variance_around(image, sample, fields, good, one, compute)
+    for _ in range(parameters.template_refinements):
+        against = estimator_for(Template(image, level, variance), grid, parameters)
+        parts = _over_groups(partial(estimate, estimator=against), sample, compute)
+        good = np.concatenate([part.peak_quality for part in parts]) >= parameters.min_peak_quality
+        fields = without_mean(np.concatenate([part.fields for part in parts]), good)
+        image = mean_of_moved(sample, fields, good, grid, compute)
+        variance = variance_around(image, sample, fields, good, grid, compute)
+    return Template(image, level, variance)
