@@ -1,0 +1,174 @@
+"""Results on disk: frozen records of arrays, in one file each."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from numpy.typing import NDArray
+
+from rsc2p_kedro.datasets.atomic import replacing
+
+_CONTENTS = "__contents__"
+
+
+class RecordDataset(AbstractVersionedDataset[Any, Any]):
+    """A frozen dataclass of arrays, sparse matrices and plain values, as one `.npz` file without pickles.
+
+    Each array is a member of the file under the name of its field; a sparse matrix (CSC) is three. Everything else
+    (numbers, texts, tuples, lists, dicts, records within) stands in a JSON text, the member `__contents__`. Loading
+    builds the record anew, so that its own checks run. NumPy alone can read the arrays:
+    `numpy.load("motion.npz")["shifts"]`.
+
+    Examples:
+        ```yaml
+        "{animal}.{session}.motion":
+          type: rsc2p_kedro.datasets.RecordDataset
+          filepath: data/03_primary/{animal}/{session}/motion.npz
+          record: rsc2p_kedro.engines.results.MotionCorrection
+          versioned: true
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | Path,
+        record: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Takes note of where the record lies and what it is.
+
+        Args:
+            filepath: the file, by custom ending in `.npz`.
+            record: dotted path of the dataclass.
+            version: see Kedro's versioned datasets.
+            metadata: ignored by Kedro, read by plugins.
+        """
+        super().__init__(filepath=PurePosixPath(Path(filepath).as_posix()), version=version)
+        self._record = record
+        self.metadata = metadata
+
+    def load(self) -> Any:
+        return read_record(Path(self._get_load_path()), _record_class(self._record))
+
+    def save(self, data: Any) -> None:
+        expected = _record_class(self._record)
+        if not isinstance(data, expected):
+            raise DatasetError(f"{self._filepath} should hold {expected.__name__}, got {type(data).__name__}.")
+        with replacing(Path(self._get_save_path())) as temporary:
+            write_record(temporary, data)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath, "record": self._record, "version": self._version}
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_file()
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Writes a dataclass of arrays, sparse matrices and plain values to an `.npz` file.
+
+    Raises:
+        TypeError: a field holds what is none of these; the message names it.
+    """
+    arrays: dict[str, NDArray] = {}
+    contents = json.dumps(_encode(record, "", arrays))
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **{_CONTENTS: np.array(contents)}, **arrays)
+
+
+def read_record(path: Path, expected: type) -> Any:
+    """Reads what :func:`write_record` has written.
+
+    Args:
+        path: the file.
+        expected: the dataclass it should hold. Records within it are those that its annotations name.
+
+    Raises:
+        DatasetError: the file holds another record, lacks fields, or its values do not agree; the message says which.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        if _CONTENTS not in arrays:
+            raise DatasetError(f"{path} should hold {expected.__name__}, but is an .npz of something else.")
+        contents = json.loads(str(arrays[_CONTENTS]))
+        if contents["record"] != expected.__name__:
+            raise DatasetError(f"{path} should hold {expected.__name__}, holds {contents['record']}.")
+        known = {kind.__name__: kind for kind in _records_within(expected)}
+        try:
+            return _decode(contents, arrays, known)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{path} holds no {expected.__name__} that this version of the project understands ({error}). "
+                "Make it again by running the stage that writes it."
+            ) from error
+
+
+def _encode(value: Any, name: str, arrays: dict[str, NDArray]) -> Any:
+    """A value as JSON knows it; arrays go into `arrays` under the name of their field and leave a reference."""
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "OV":
+        arrays[name] = value
+        return {"array": name}
+    if sp.issparse(value):
+        columns = sp.csc_array(value)
+        arrays |= {f"{name}.{part}": getattr(columns, part) for part in ("data", "indices", "indptr")}
+        return {"sparse": name, "shape": list(columns.shape)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        fields = {n: _encode(getattr(value, n), f"{name}.{n}".lstrip("."), arrays) for n in names}
+        return {"record": type(value).__name__, "fields": fields}
+    if isinstance(value, tuple | list):
+        items = [_encode(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: _encode(item, f"{name}.{key}", arrays) for key, item in value.items()}}
+    if isinstance(value, np.generic) and value.dtype.kind in "biufU":
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{name} holds {type(value).__name__}, which cannot be kept in a record on disk.")
+
+
+def _decode(value: Any, arrays: Any, known: dict[str, type]) -> Any:
+    match value:
+        case {"array": name}:
+            return arrays[name]
+        case {"sparse": name, "shape": shape}:
+            return sp.csc_array(tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr")), shape=shape)
+        case {"record": name, "fields": fields}:
+            return known[name](**{key: _decode(item, arrays, known) for key, item in fields.items()})
+        case {"tuple": items}:
+            return tuple(_decode(item, arrays, known) for item in items)
+        case {"dict": items}:
+            return {key: _decode(item, arrays, known) for key, item in items.items()}
+        case list():
+            return [_decode(item, arrays, known) for item in value]
+    return value
+
+
+def _records_within(annotation: Any) -> Iterator[type]:
+    """A dataclass and those that its annotations name: no file can ask for any other class."""
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        yield annotation
+        for inner in typing.get_type_hints(annotation).values():
+            yield from _records_within(inner)
+    for argument in typing.get_args(annotation):
+        yield from _records_within(argument)
+
+
+def _record_class(dotted: str) -> type:
+    module, _, name = dotted.rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DatasetError(f"`record: {dotted}` in the catalog should be the dotted path of a dataclass.") from error
+    if not dataclasses.is_dataclass(kind) or not isinstance(kind, type):
+        raise DatasetError(f"`record: {dotted}` in the catalog should be a dataclass, is {kind!r}.")
+    return kind

@@ -1,0 +1,98 @@
+"""The raw frames of a recording as a Kedro dataset."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import tifffile
+from kedro.io import AbstractDataset, DatasetError
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.datasets.atomic import replacing
+from rsc2p_kedro.datasets.tiff_frames import RawFrames, find_files, read_frames
+from rsc2p_kedro.parameters import Compute
+
+_MARKER = "written_by_rsc2p_kedro.json"
+
+
+class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
+    """A recording of TIFFs: a folder with one frame or many pages a file, or one file.
+
+    Loading reads headers, checks that the recording is whole (see
+    :func:`~rsc2p_kedro.datasets.tiff_frames.read_frames`) and gives a lazy movie. Saving is for simulated recordings:
+    it makes a folder of single frames with a marker in it, whole or not at all, and refuses to touch anything without
+    that marker, so that raw data cannot be lost.
+
+    Examples:
+        ```yaml
+        animal_1.day_7.raw_frames:
+          type: rsc2p_kedro.datasets.tiff_recording.TIFFRecordingDataset
+          filepath: data/01_raw/Animal_1
+          frames: [0, 1500]
+        ```
+
+        >>> dataset = TIFFRecordingDataset(filepath=tmp_path / "recording")
+        >>> dataset.save(np.zeros((20, 64, 64), np.uint16))
+        >>> dataset.load().movie.shape
+        (20, 64, 64)
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | Path,
+        frames: Sequence[int] | None = None,
+        chunk_frames: int = 64,
+        show_progress: bool = True,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Takes note of where the recording lies.
+
+        Args:
+            filepath: the folder, or the file.
+            frames: first frame and the one after the last; none: all.
+            chunk_frames: frames that are read together.
+            show_progress: show a bar while saving.
+            metadata: ignored by Kedro, read by plugins.
+        """
+        self._filepath = Path(filepath)
+        self._frames = (int(frames[0]), int(frames[1])) if frames is not None else None
+        self._chunk_frames = chunk_frames
+        self._compute = Compute(block_frames=chunk_frames, show_progress=show_progress)  # type: ignore[call-arg]
+        self.metadata = metadata
+
+    def load(self) -> RawFrames:
+        return read_frames(self._filepath, frames=self._frames, chunk_frames=self._chunk_frames)
+
+    def save(self, data: da.Array | NDArray) -> None:
+        if self._filepath.exists() and not (self._filepath / _MARKER).is_file():
+            raise DatasetError(
+                f"{self._filepath} is there and this project has not written it: raw data are never overwritten. "
+                "Give the simulated recording another path, or move what is there elsewhere."
+            )
+        with replacing(self._filepath) as folder:
+            folder.mkdir()
+            _write_frames(data, folder, self._compute)
+            (folder / _MARKER).write_text(json.dumps({"shape": list(data.shape), "dtype": str(data.dtype)}))
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "frames": self._frames}
+
+    def _exists(self) -> bool:
+        return bool(find_files(self._filepath)[0])
+
+
+def _write_frames(movie: da.Array | NDArray, folder: Path, compute: Compute) -> None:
+    """One TIFF a frame, `frame_00001.tif` and on, run by run, so that only a few runs are in memory."""
+    digits = max(5, len(str(len(movie))))
+
+    def write(frames: slice) -> None:
+        for number, image in enumerate(blocks.read(movie, frames), start=frames.start + 1):
+            tifffile.imwrite(folder / f"frame_{number:0{digits}d}.tif", image, photometric="minisblack", metadata=None)
+
+    runs = blocks.frame_blocks(len(movie), compute.block_frames)
+    sizes = [run.stop - run.start for run in runs]
+    blocks.run(write, runs, compute=compute, description=f"Writing {folder.name}", unit="frame", sizes=sizes)

@@ -1,0 +1,123 @@
+"""Movies on disk, opened lazily."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import zarr
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import ImagePreview
+from matplotlib import image
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.datasets.atomic import replacing
+from rsc2p_kedro.parameters import Compute
+
+_PREVIEW_FRAMES = 64
+
+
+class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
+    """A movie (T, H, W) as one zarr array (format 3), compressed without loss (blosc, lz4, bits shuffled).
+
+    Saving computes a lazy movie run by run: one run of frames in each thread is all that is in memory, each run is
+    computed once, and what is stored does not depend on the number of threads. The new movie takes the place of the old
+    one when it is complete. Loading gives a lazy movie cut as it is stored.
+
+    Examples:
+        ```yaml
+        "{animal}.{session}.movie":
+          type: rsc2p_kedro.datasets.ZarrMovieDataset
+          filepath: data/02_intermediate/{animal}/{session}/movie.zarr
+          chunks: [64, 128, 128]
+        ```
+
+        >>> dataset = ZarrMovieDataset(filepath=tmp_path / "movie.zarr")
+        >>> dataset.save(da.zeros((100, 64, 64), dtype=np.uint16))
+        >>> dataset.load().shape
+        (100, 64, 64)
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | Path,
+        chunks: Sequence[int] | None = (64, 128, 128),
+        threads: int | None = None,
+        show_progress: bool = True,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Takes note of where the movie lies and how it is stored.
+
+        Args:
+            filepath: the folder of the zarr array.
+            chunks: frames, rows and columns of a chunk. Chunks of few rows and columns make reading a patch over all
+                frames quick; chunks of whole frames are quicker to write. None: chunks as the movie is cut.
+            threads: runs of frames that are computed and written at once; none: all cores.
+            show_progress: show a bar, in frames/s, while saving.
+            metadata: ignored by Kedro, read by plugins.
+        """
+        self._filepath = Path(filepath)
+        self._chunks = tuple(int(n) for n in chunks) if chunks is not None else None
+        self._compute = Compute(threads=threads, show_progress=show_progress)  # type: ignore[call-arg]
+        self.metadata = metadata
+
+    def load(self) -> da.Array:
+        try:
+            array = zarr.open_array(self._filepath, mode="r")
+        except FileNotFoundError as error:
+            raise DatasetError(f"No movie lies at {self._filepath}: run the stage that makes it first.") from error
+        return da.from_array(array, chunks=array.chunks, name=False)
+
+    def save(self, data: da.Array | NDArray) -> None:
+        if data.ndim != 3 or 0 in data.shape:
+            raise DatasetError(f"A movie should have the shape (T, H, W), none of them 0; this has {data.shape}.")
+        movie = data if isinstance(data, da.Array) else da.from_array(data, chunks=(64, -1, -1))
+        chunks = tuple(np.minimum(self._chunks or movie.chunksize, movie.shape).tolist())
+        with replacing(self._filepath) as folder:
+            target = zarr.create_array(
+                folder,
+                shape=movie.shape,
+                chunks=chunks,
+                dtype=movie.dtype,
+                filters=None,
+                compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
+                dimension_names=("time", "y", "x"),
+                config={"write_empty_chunks": True},  # looking for empty ones takes longer than writing them
+            )
+            _store(movie, target, self._compute, f"Writing {self._filepath.name}")
+
+    def preview(self) -> ImagePreview:
+        """The mean of some frames from the middle of the movie, as a PNG for Kedro-Viz."""
+        movie = zarr.open_array(self._filepath, mode="r")
+        start = max(0, movie.shape[0] // 2 - _PREVIEW_FRAMES // 2)
+        mean = np.asarray(movie[start : start + _PREVIEW_FRAMES]).mean(axis=0, dtype=np.float64)
+        low, high = np.percentile(mean, (1, 99.5))
+        png = io.BytesIO()
+        image.imsave(png, mean, vmin=low, vmax=max(high, low + 1e-12), cmap="gray", format="png")
+        return ImagePreview(base64.b64encode(png.getvalue()).decode("ascii"))
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "chunks": self._chunks}
+
+    def _exists(self) -> bool:
+        return (self._filepath / "zarr.json").is_file()
+
+
+def _store(movie: da.Array, target: zarr.Array, compute: Compute, description: str) -> None:
+    """Writes runs of whole frames as deep as a chunk, so that no two tasks touch one chunk."""
+    runs = blocks.frame_blocks(movie.shape[0], target.chunks[0])
+    computed = movie.rechunk((target.chunks[0], -1, -1)).to_delayed(optimize_graph=True).ravel()
+
+    def write(run_and_frames: tuple[slice, NDArray]) -> None:
+        run, frames = run_and_frames
+        target[run] = frames
+
+    sizes = [run.stop - run.start for run in runs]
+    items = list(zip(runs, computed, strict=True))
+    blocks.run(write, items, compute=compute, description=description, unit="frame", sizes=sizes)

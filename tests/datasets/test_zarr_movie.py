@@ -1,0 +1,147 @@
+import base64
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+from kedro_datasets._typing import ImagePreview
+
+from rsc2p_kedro.datasets import ZarrMovieDataset
+
+
+@pytest.fixture
+def movie() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 4096, (150, 70, 90), dtype=np.uint16)
+
+
+def _dataset(folder: Path, **options) -> ZarrMovieDataset:
+    return ZarrMovieDataset(filepath=folder / "movie.zarr", show_progress=False, **options)
+
+
+@pytest.mark.parametrize("cut", [(64, -1, -1), (33, 40, 50), (150, 10, 90)])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_movie_comes_back_however_it_was_cut(tmp_path, movie, cut, threads):
+    dataset = _dataset(tmp_path, chunks=[32, 64, 64], threads=threads)
+    dataset.save(da.from_array(movie, chunks=cut))
+    loaded = dataset.load()
+    assert loaded.dtype == movie.dtype
+    assert loaded.chunksize == (32, 64, 64)
+    np.testing.assert_array_equal(loaded.compute(), movie)
+
+
+def test_array_in_memory_is_saved_too(tmp_path, movie):
+    dataset = _dataset(tmp_path)
+    dataset.save(movie)
+    assert dataset.exists()
+    np.testing.assert_array_equal(dataset.load().compute(), movie)
+
+
+def test_chunks_follow_the_movie_when_none_are_given(tmp_path, movie):
+    dataset = _dataset(tmp_path, chunks=None)
+    dataset.save(da.from_array(movie, chunks=(50, 35, 45)))
+    assert dataset.load().chunksize == (50, 35, 45)
+
+
+def test_each_block_is_computed_once_and_few_are_in_memory_at_a_time(tmp_path):
+    calls, alive, most, lock = [], 0, 0, threading.Lock()
+
+    class Block(np.ndarray):
+        def __del__(self):
+            nonlocal alive
+            if self.base is None:
+                with lock:
+                    alive -= 1
+
+    def make(block_info=None):
+        nonlocal alive, most
+        location = block_info[None]
+        with lock:
+            calls.append(location["chunk-location"])
+            alive += 1
+            most = max(most, alive)
+        return np.ndarray.__new__(Block, location["chunk-shape"], np.uint16)
+
+    movie = da.map_blocks(make, chunks=((16,) * 40, (64,), (64,)), dtype=np.uint16, meta=np.empty((0, 0, 0), np.uint16))
+    _dataset(tmp_path, chunks=[16, 32, 32], threads=2).save(movie)
+    assert sorted(calls) == [(i, 0, 0) for i in range(40)]
+    assert most <= 8
+
+
+def test_reading_a_patch_touches_only_its_chunks(tmp_path, movie):
+    dataset = _dataset(tmp_path, chunks=[50, 35, 45])
+    dataset.save(movie)
+    spoiled = [
+        path for path in (tmp_path / "movie.zarr" / "c").rglob("*") if path.is_file() and path.parent.name == "1"
+    ]
+    assert spoiled
+    for path in spoiled:
+        path.write_bytes(b"spoiled")
+    np.testing.assert_array_equal(dataset.load()[:, 5:20, 3:9].compute(), movie[:, 5:20, 3:9])
+
+
+def test_failed_save_leaves_the_old_movie_and_nothing_else(tmp_path, movie):
+    dataset = _dataset(tmp_path)
+    dataset.save(movie)
+
+    def fail(block, block_info=None):
+        if block_info[0]["chunk-location"][0] == 1:
+            raise RuntimeError("no light")
+        return block
+
+    with pytest.raises(DatasetError, match="no light"):
+        dataset.save(da.from_array(movie + 1, chunks=(64, -1, -1)).map_blocks(fail, dtype=movie.dtype))
+    np.testing.assert_array_equal(dataset.load().compute(), movie)
+    assert [path.name for path in tmp_path.iterdir()] == ["movie.zarr"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a signal that cannot be caught")
+def test_killed_save_leaves_the_old_movie_and_the_next_save_clears_up(tmp_path, movie):
+    dataset = _dataset(tmp_path)
+    dataset.save(movie)
+    script = f"""
+        import os, signal
+        import dask.array as da, numpy as np
+        from rsc2p_kedro.datasets import ZarrMovieDataset
+        def die(block, block_info=None):
+            if block_info[0]["chunk-location"][0] == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return block
+        movie = da.zeros((256, 64, 64), chunks=(64, -1, -1), dtype=np.uint16).map_blocks(die, dtype=np.uint16)
+        ZarrMovieDataset(filepath={str(tmp_path / "movie.zarr")!r}, threads=1, show_progress=False).save(movie)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 2
+    np.testing.assert_array_equal(dataset.load().compute(), movie)
+    dataset.save(movie[:100])
+    np.testing.assert_array_equal(dataset.load().compute(), movie[:100])
+    assert [path.name for path in tmp_path.iterdir()] == ["movie.zarr"]
+
+
+def test_preview_is_a_png_that_kedro_viz_knows(tmp_path, movie):
+    dataset = _dataset(tmp_path)
+    dataset.save(movie)
+    assert base64.b64decode(dataset.preview()).startswith(b"\x89PNG")
+    assert ZarrMovieDataset.preview.__annotations__["return"] is ImagePreview
+
+
+def test_missing_movie_and_wrong_shapes_are_named(tmp_path):
+    dataset = _dataset(tmp_path)
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="run the stage that makes it"):
+        dataset.load()
+    with pytest.raises(DatasetError, match=r"\(T, H, W\)"):
+        dataset.save(np.zeros((4, 4), np.uint16))
+
+
+def test_result_is_the_same_under_another_scheduler(tmp_path, movie):
+    dataset = _dataset(tmp_path)
+    with dask.config.set(scheduler="synchronous"):
+        dataset.save(da.from_array(movie, chunks=(40, -1, -1)) * 2)
+    np.testing.assert_array_equal(dataset.load().compute(), movie * 2)
