@@ -101,7 +101,7 @@ class FieldGrid:
 
 
 def patch_grid(shape: tuple[int, int], *, stride: int, overlap: int) -> FieldGrid:
-    """The grid of the centres of NoRMCorre's patches, `stride + overlap` px wide; one node where the frame is no larger."""
+    """The grid of the centres of patches `stride + overlap` px wide; one node where the frame is no larger."""
     nodes = (axis_centres(size, stride + overlap, stride) for size in shape)
     return FieldGrid.of(shape, *nodes)
 

@@ -24,15 +24,16 @@ CORRECTED_CHUNK_FRAMES = 64
 
 
 def field_grid(shape: tuple[int, int], parameters: MotionCorrectionParameters) -> FieldGrid:
-    """The nodes of the fields of frames of a shape; one node, with a warning, where patches are larger than the frame."""
+    """The nodes of the fields of frames of a shape: one node, with a warning, where patches exceed the frame."""
     if not parameters.piecewise:
         return rigid_grid(shape)
     grid = patch_grid(shape, stride=parameters.patch_stride_px, overlap=parameters.patch_overlap_px)
     if grid.n_nodes == 1:
         log.warning(
-            "Patches of %d px are as large as the frame of %s px: motion is estimated rigidly. Lower patch_stride_px or
-            " "patch_overlap_px for motion that differs by place.", parameters.patch_stride_px +
-            parameters.patch_overlap_px, "x".join(map(str, shape)),
+            "Patches of %d px are as large as the frame of %s px: motion is estimated rigidly. "
+            "Lower patch_stride_px or patch_overlap_px for motion that differs by place.",
+            parameters.patch_stride_px + parameters.patch_overlap_px,
+            "x".join(map(str, shape)),
         )
     return grid
 

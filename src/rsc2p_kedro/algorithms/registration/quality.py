@@ -37,7 +37,7 @@ def bin_edges(n_frames: int) -> NDArray[np.int64]:
 
 
 def binned_means(movie: Movie, template: Float, compute: Compute) -> tuple[Float, Float]:
-    """Means (bins, H, W) of the frames of each time bin, each frame less its mean, and correlations (T,) with a template."""
+    """Means (bins, H, W) of the frames, less their means, of each time bin, and correlations (T,) with a template."""
     edges = bin_edges(len(movie))
 
     def part(bin_: tuple[int, int]) -> tuple[Float, Float]:

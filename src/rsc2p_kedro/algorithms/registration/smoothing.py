@@ -22,7 +22,7 @@ Double = NDArray[np.float64]
 
 
 def reflect_ends(series: Double) -> Double:
-    """Series (T, K) followed by themselves backwards: (2 T, K), without a jump where a Fourier transform wraps around."""
+    """Series (T, K) followed by themselves backwards, (2 T, K): without a jump where the transform wraps around."""
     return np.concatenate([series, series[::-1]])
 
 

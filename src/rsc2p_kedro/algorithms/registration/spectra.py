@@ -38,7 +38,7 @@ class Correlator:
 
 
 def edge_taper(shape: tuple[int, int], width: float) -> Float:
-    """(H, W) window: 1 inside, falling to 0 at the edges as half a cosine over `width` px (at most a third of the frame)."""
+    """(H, W) window: 1 inside, falling to 0 at the edges over `width` px (at most a third of the frame)."""
     sides = []
     for size in shape:
         distance = np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5

@@ -67,7 +67,7 @@ def read_sample(movie: Movie, frames: NDArray[np.int64], compute: Compute) -> ND
 
 
 def thumbnails(frames: NDArray, sigma: float) -> Float:
-    """Frames halved in size, high-passed, slightly blurred and normed, as rows (n, pixels) whose products are correlations."""
+    """Frames halved in size, high-passed, slightly blurred and normed, as rows (n, pixels)."""
     n, H, W = frames.shape
     small = centred(frames)[:, : H // 2 * 2, : W // 2 * 2].reshape(n, H // 2, 2, W // 2, 2).mean((2, 4))
     fine = ndi.gaussian_filter(small, (0, 0.7, 0.7), mode="nearest", truncate=3)
