@@ -1,7 +1,7 @@
 """Images that show a whole movie at once, and figures that show a whole frame at once.
 
 With d = x - x0 (x0 the value of the pixel in the first frame, so that no large numbers cancel), the sums over time of
-d, of d^2 and of d d' for each pair of neighbouring pixels give the mean, the variance and every correlation in one pass:
+d, of d^2 and of d d' for each pair of neighbouring pixels give the mean, variance and every correlation in one pass:
 var = (sum d^2 - (sum d)^2 / T) / T,  cov = (sum d d' - sum d sum d' / T) / T,  r = cov / sqrt(var var').
 The local correlation of a pixel is the mean of r over its (up to) 8 neighbours, as in Smith & Haeusser 2010
 (doi 10.1038/nn.2620).

@@ -1,0 +1,117 @@
+"""dF/F: a known F0 comes back."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from tests.reference import evaluation as reference
+
+from rsc2p_kedro.algorithms.dff import (
+    background_under_footprints,
+    component_dff,
+    delta_f_over_f,
+    noise_of_differences,
+    running_percentile,
+)
+from rsc2p_kedro.engines.results import Components
+from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
+
+RATE, T = 10.0, 1200
+WINDOW = {"frame_rate_hz": RATE, "window_s": 30.0}
+
+
+def transients(amplitude: float = 100.0) -> np.ndarray:
+    """Transients (T,) of a known height, 10 s apart, that decay in 1 s."""
+    return amplitude * np.exp(-(np.arange(T) % 100) / 10)
+
+
+def nothing(n: int = 1) -> np.ndarray:
+    return np.zeros((n, T))
+
+
+@pytest.mark.parametrize(("percentile", "half_width"), [(8, 10), (50, 3), (0, 0), (100, 400), (37.5, 149)])
+def test_running_percentile_agrees_with_its_slow_twin(percentile: float, half_width: int) -> None:
+    rng = np.random.default_rng(0)
+    traces = np.stack([rng.normal(size=300), rng.integers(0, 4, 300)])
+    fast = running_percentile(traces, percentile=percentile, half_width=half_width)
+    slow = [reference.running_percentile(trace, percentile, half_width) for trace in traces]
+    np.testing.assert_allclose(fast, slow, atol=1e-12)
+
+
+def test_a_percentile_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"percentile in 0\.\.100, got 3 and 101"):
+        running_percentile(nothing(), percentile=101, half_width=3)
+
+
+def test_known_rest_and_height_come_back() -> None:
+    result = delta_f_over_f(transients()[None], nothing(), np.array([40.0]), nothing() + 160, percentile=0, **WINDOW)
+    np.testing.assert_allclose(result.f0, 200, rtol=1e-3)
+    assert result.dff.max() == pytest.approx(0.5, rel=1e-3)
+    assert not result.guarded.any()
+
+
+def test_noise_of_the_residual_is_part_of_the_ratio() -> None:
+    noise = np.random.default_rng(1).normal(0, 10, (1, T))
+    result = delta_f_over_f(nothing(), noise, np.array([500.0]), nothing(), percentile=50, **WINDOW)
+    assert result.dff.std() == pytest.approx(10 / 500, rel=0.05)
+    np.testing.assert_allclose(result.f0, 500, rtol=0.01)
+
+
+def test_rest_follows_drift_and_bleaching_of_cell_and_background() -> None:
+    bleaching = 1 - 0.1 * np.arange(T) / T
+    F, background = (300 + transients()) * bleaching, 200 * bleaching[None]
+    result = delta_f_over_f(F[None], nothing(), np.zeros(1), background, percentile=8, **WINDOW)
+    np.testing.assert_allclose(result.f0[0], 500 * bleaching, rtol=0.015)
+    peaks = result.dff[0, ::100]
+    np.testing.assert_allclose(peaks[2:-2], 0.2, rtol=0.1)
+
+
+def test_flicker_of_the_neuropil_does_not_enter_the_denominator() -> None:
+    flicker = 200 + 50 * np.sin(np.arange(T) * 2 * np.pi / 10)
+    result = delta_f_over_f(transients()[None], nothing(), np.zeros(1), flicker[None], percentile=0, **WINDOW)
+    assert np.ptp(result.f0) < 5
+
+
+@pytest.mark.parametrize("background", [0.0, -500.0])
+def test_a_denominator_below_the_noise_is_raised_to_it_and_reported(background: float) -> None:
+    noise = np.random.default_rng(2).normal(0, 10, (2, T))
+    rest = np.stack([nothing()[0] + background, nothing()[0] + 1000])
+    result = delta_f_over_f(nothing(2), noise, np.zeros(2), rest, percentile=50, **WINDOW)
+    assert result.guarded.tolist() == [True, False]
+    assert result.f0[0].min() == pytest.approx(noise_of_differences(noise)[0], rel=1e-5)
+    assert np.isfinite(result.dff).all()
+
+
+def test_traces_of_zeros_give_zeros() -> None:
+    result = delta_f_over_f(nothing(), nothing(), np.zeros(1), nothing(), percentile=8, **WINDOW)
+    assert not result.dff.any()
+    assert result.guarded.all()
+
+
+def test_no_components_give_no_rows() -> None:
+    result = delta_f_over_f(nothing(0), nothing(0), np.zeros(0), nothing(0), percentile=8, **WINDOW)
+    assert result.dff.shape == result.f0.shape == (0, T)
+
+
+def test_shapes_and_windows_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"the baseline \(1,\); they are .* \(3,\)"):
+        delta_f_over_f(nothing(), nothing(), np.zeros(3), nothing(), percentile=8, **WINDOW)
+    with pytest.raises(ValueError, match=r"0\.01 s is below 3 frames at 10\.0 Hz"):
+        delta_f_over_f(nothing(), nothing(), np.zeros(1), nothing(), percentile=8, frame_rate_hz=RATE, window_s=0.01)
+
+
+def test_all_the_light_under_a_footprint_is_counted_once() -> None:
+    """A cell of baseline 30 on a background of 100, which holds that baseline: rest is 130 in all."""
+    footprint = sp.csc_array(np.full((16, 1), 0.25, np.float32))
+    cell = transients()[None].astype(np.float32)
+    light = np.full((1, T), 130 * 0.25, np.float32)
+    zeros = np.zeros(1, np.float32)
+    components = Components(
+        shape=(4, 4), ids=np.array([0]), footprints=footprint, traces=cell, spikes=0 * cell, residual_traces=0 * cell,
+        background_footprints=sp.csc_array(np.ones((16, 1), np.float32)), background_traces=light,
+        baseline=np.array([30], np.float32), noise=zeros, ar_coefficients=zeros[:, None], lam=zeros,
+        pixel_noise=np.zeros((4, 4), np.float32),
+    )  # fmt: skip
+    np.testing.assert_allclose(background_under_footprints(components), 100, rtol=1e-5)
+    parameters = EvaluationParameters(dff_percentile=0)
+    result = component_dff(components, Acquisition(frame_rate_hz=RATE), parameters)
+    np.testing.assert_allclose(result.f0, 130, rtol=1e-3)
