@@ -94,6 +94,15 @@ class InspectionTable(_Table):
     message: Series[str]
 
 
+class VerdictTable(_Table):
+    """One row a question about a recording, answered from its numbers."""
+
+    question: Series[str] = pa.Field(unique=True)
+    level: Series[str] = pa.Field(isin=["good", "look", "bad"], description="In order, needs a look, not in order.")
+    answer: Series[str]
+    advice: Series[str] = pa.Field(description="What to do; empty where there is nothing to do.")
+
+
 class RecordingsTable(_Table):
     """One row a recording: the run at a glance."""
 

@@ -1,0 +1,361 @@
+"""Adapters of reporting: results and tables on one side, figures and pages on the other."""
+
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SummaryImages
+from rsc2p_kedro.nwb.inspection import EXPLAINED
+from rsc2p_kedro.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
+from rsc2p_kedro.pipelines.reporting import render, verdicts
+from rsc2p_kedro.plots import components as component_plots
+from rsc2p_kedro.plots import images as image_plots
+from rsc2p_kedro.plots import motion as motion_plots
+from rsc2p_kedro.plots import traces as trace_plots
+from rsc2p_kedro.provenance import collect_provenance
+from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.simulation.truth import SimulatedTruth, score
+
+
+def _in_order(component_table: pd.DataFrame, components: Components) -> pd.DataFrame:
+    """The rows of the table in the order of the components, whatever order it was saved in."""
+    missing = sorted(set(components.ids.tolist()) - set(component_table["component_id"]))
+    if missing:
+        raise ValueError(
+            f"The component table lacks the components {missing}: it is older than they are. Run the stage "
+            "`evaluation` again."
+        )
+    return component_table.set_index("component_id").loc[components.ids].reset_index()
+
+
+def plot_summary_images(corrected_summary_images: SummaryImages, recording: Recording) -> Figure:
+    """The corrected recording in four images."""
+    images = corrected_summary_images
+    return image_plots.summary_images(
+        images.maximum,
+        images.correlation,
+        images.mean,
+        images.standard_deviation,
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
+def plot_correction(
+    summary_images: SummaryImages, corrected_summary_images: SummaryImages, recording: Recording
+) -> Figure:
+    """Maximum and correlation before and after motion correction."""
+    return image_plots.original_and_corrected(
+        summary_images.maximum,
+        corrected_summary_images.maximum,
+        summary_images.correlation,
+        corrected_summary_images.correlation,
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
+def plot_template(motion: MotionCorrection, recording: Recording) -> Figure:
+    """The image that frames were registered to, and what every frame saw of it."""
+    return image_plots.template(
+        motion.template, motion.valid_mask, title=recording.name, pixel_size_um=recording.pixel_size_um
+    )
+
+
+def plot_shifts(motion_table: pd.DataFrame, recording: Recording) -> Figure:
+    """Shifts over time."""
+    return motion_plots.shifts_over_time(
+        motion_table[["shift_y_px", "shift_x_px"]].to_numpy(),
+        motion_table["largest_deviation_px"].to_numpy(),
+        motion_table["registered"].to_numpy(dtype=bool),
+        frame_rate_hz=recording.frame_rate_hz,
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
+def plot_patch_shifts(motion: MotionCorrection, recording: Recording) -> Figure:
+    """How the frame bends: the most deformed frame, and the rms of each patch."""
+    return motion_plots.patch_shift_field(
+        motion.template,
+        motion.shifts,
+        motion.patch_shifts,
+        motion.patch_centres,
+        motion.registered,
+        frame_rate_hz=recording.frame_rate_hz,
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
+def plot_motion_quality(motion_table: pd.DataFrame, motion_quality: pd.DataFrame, recording: Recording) -> Figure:
+    """Whether motion correction helped."""
+    measures = motion_quality.set_index("measure")[["before", "after"]].reindex(["crispness", "residual_motion_px"])
+    crispness, residual = (tuple(pair) for pair in measures.to_numpy(dtype=float).tolist())
+    return motion_plots.motion_quality(
+        motion_table["correlation_before"].to_numpy(),
+        motion_table["correlation_after"].to_numpy(),
+        motion_table["registered"].to_numpy(dtype=bool),
+        crispness,
+        residual,
+        frame_rate_hz=recording.frame_rate_hz,
+        title=recording.name,
+    )
+
+
+def plot_contours(
+    corrected_summary_images: SummaryImages,
+    fit_components: Components,
+    components: Components,
+    component_table: pd.DataFrame,
+    recording: Recording,
+) -> Figure:
+    """Outlines of the first fit, the refit, and what was accepted of it."""
+    return component_plots.fit_and_refit(
+        corrected_summary_images.correlation,
+        fit_components.footprints,
+        components.footprints,
+        _in_order(component_table, components)["accepted"].to_numpy(dtype=bool),
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
+def plot_component_map(
+    corrected_summary_images: SummaryImages, components: Components, component_table: pd.DataFrame, recording: Recording
+) -> Figure:
+    """Outlines of the components, with the ids of the accepted ones."""
+    accepted = _in_order(component_table, components)["accepted"].to_numpy(dtype=bool)
+    return component_plots.contours(
+        corrected_summary_images.correlation,
+        components.footprints,
+        accepted=accepted,
+        ids=components.ids,
+        title=f"{recording.name}: {accepted.sum()} accepted components with their ids",
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
+def plot_footprints(components: Components, component_table: pd.DataFrame, recording: Recording) -> Figure:
+    """Footprints one by one, the clearest first."""
+    table = _in_order(component_table, components)
+    return component_plots.footprint_montage(
+        components.footprints,
+        components.shape,
+        ids=components.ids,
+        snr=table["snr"].to_numpy(),
+        accepted=table["accepted"].to_numpy(dtype=bool),
+        title=recording.name,
+    )
+
+
+def plot_quality(component_table: pd.DataFrame, recording: Recording, evaluation: EvaluationParameters) -> Figure:
+    """SNR against r_value, with the thresholds."""
+    parameters = recording.override(evaluation)
+    return component_plots.snr_against_r_value(
+        component_table["snr"].to_numpy(),
+        component_table["r_value"].to_numpy(),
+        component_table["accepted"].to_numpy(dtype=bool),
+        title=recording.name,
+        **parameters.model_dump(include={"min_snr", "min_r_value", "lowest_snr", "lowest_r_value"}),
+    )
+
+
+def plot_traces(
+    dff: DeltaFOverF,
+    components: Components,
+    component_table: pd.DataFrame,
+    recording: Recording,
+    evaluation: EvaluationParameters,
+) -> Figure:
+    """dF/F and spikes of the best components and of those nearest to the threshold."""
+    table = _in_order(component_table, components)
+    return trace_plots.traces_with_spikes(
+        dff.dff,
+        components.spikes,
+        frame_rate_hz=recording.frame_rate_hz,
+        ids=components.ids,
+        snr=table["snr"].to_numpy(),
+        accepted=table["accepted"].to_numpy(dtype=bool),
+        min_snr=recording.override(evaluation).min_snr,
+        title=recording.name,
+    )
+
+
+def score_against_truth(
+    truth: SimulatedTruth, motion: MotionCorrection, components: Components, component_table: pd.DataFrame
+) -> pd.DataFrame:
+    """Scores of a simulated recording against what is true of it."""
+    accepted = _in_order(component_table, components)["accepted"].to_numpy(dtype=bool)
+    rows = score(truth, components, accepted, motion)
+    return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
+
+
+def judge_recording(
+    recording: Recording,
+    motion_correction: MotionCorrectionParameters,
+    evaluation: EvaluationParameters,
+    frame_table: pd.DataFrame,
+    motion_table: pd.DataFrame,
+    motion_quality: pd.DataFrame,
+    component_table: pd.DataFrame,
+    dff: DeltaFOverF,
+    inspection_table: pd.DataFrame,
+) -> pd.DataFrame:
+    """What the numbers of a recording mean, in words: is the motion corrected, are there cells, what needs a look."""
+    registered = motion_table["registered"].to_numpy(dtype=bool)
+    found = [
+        verdicts.judge_motion(motion_table, motion_quality),
+        *verdicts.judge_components(component_table, recording.override(evaluation).min_snr),
+        verdicts.judge_inspection(inspection_table, explained=EXPLAINED),
+        verdicts.judge_unregistered(int((~registered).sum()), len(registered)),
+        verdicts.judge_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
+        verdicts.judge_light(frame_table),
+        verdicts.judge_dff(dff.guarded),
+    ]
+    return verdicts.to_table(found)
+
+
+def write_report(
+    recording: Recording,
+    motion_correction: MotionCorrectionParameters,
+    source_extraction: ExtractionParameters,
+    evaluation: EvaluationParameters,
+    verdict_table: pd.DataFrame,
+    motion: MotionCorrection,
+    motion_quality: pd.DataFrame,
+    components: Components,
+    component_table: pd.DataFrame,
+    lineage_table: pd.DataFrame,
+    inspection_table: pd.DataFrame,
+    truth_scores: pd.DataFrame | None = None,
+    **figures: Any,
+) -> str:
+    """The report of one recording as a page of HTML: verdicts first, then figures, tables, parameters and provenance.
+
+    `figures` are matplotlib figures or the bytes of PNGs, by the names in `render.FIGURES`.
+    """
+    found = verdicts.from_table(verdict_table)
+    stages = {
+        "Motion correction": motion_correction,
+        "Source extraction": source_extraction,
+        "Evaluation": evaluation,
+    }
+    provenance = collect_provenance(motion_correction=motion.provenance, source_extraction=components.provenance)
+    return render.render_report(
+        recording.name,
+        facts=_facts(recording, motion),
+        verdicts=found if truth_scores is None else [*found, verdicts.judge_truth(truth_scores)],
+        figures=figures,
+        tables=_tables(motion_quality, component_table, lineage_table, inspection_table, truth_scores),
+        parameters=[render.parameter_table(name, recording.override(model)) for name, model in stages.items()],
+        provenance=render.pairs_of(provenance),
+        simulated=recording.simulation is not None,
+    )
+
+
+def _facts(recording: Recording, motion: MotionCorrection) -> list[tuple[str, str]]:
+    """What a recording is: its size, and what the user said of it."""
+    (H, W), T = motion.template.shape, motion.n_frames
+    rate, size = recording.frame_rate_hz, recording.pixel_size_um
+    facts = [
+        ("movie", f"{T} frames of {H} × {W} px (rows × columns), {T / rate:.1f} s at {rate:g} Hz"),
+        ("decay time", f"{recording.decay_time_s:g} s"),
+    ]
+    if size is not None:
+        facts.insert(
+            1, ("field of view", f"{H * size[0]:.0f} × {W * size[1]:.0f} µm ({size[0]:.3g} × {size[1]:.3g} µm a pixel)")
+        )
+    said = {name: getattr(recording, name).model_dump() for name in ("subject", "session", "device", "imaging_plane")}
+    return facts + render.pairs_of({name.replace("_", " "): fields for name, fields in said.items()})
+
+
+def _tables(
+    motion_quality: pd.DataFrame,
+    component_table: pd.DataFrame,
+    lineage_table: pd.DataFrame,
+    inspection_table: pd.DataFrame,
+    truth_scores: pd.DataFrame | None,
+) -> dict[str, list[render.Table]]:
+    """The tables of a report by section, the components sorted: accepted first, then by falling SNR."""
+    ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
+    events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")
+    tables = {
+        "motion": [render.table_of(motion_quality, "Before and after")],
+        "cells": [
+            render.table_of(events, "From the first fit to the refit"),
+            render.table_of(ranked.dropna(axis="columns", how="all"), "All components", folded=len(ranked) > 0),
+        ],
+        "inspection": [render.table_of(inspection_table, "Messages of the validators")],
+    }
+    return tables if truth_scores is None else {**tables, "truth": [render.table_of(truth_scores, "Scores")]}
+
+
+def summarize_recording(
+    recording: Recording,
+    motion: MotionCorrection,
+    fit_components: Components,
+    components: Components,
+    component_table: pd.DataFrame,
+    inspection_table: pd.DataFrame,
+) -> pd.DataFrame:
+    """The run of one recording at a glance: one row."""
+    accepted = component_table[component_table["accepted"].astype(bool)]
+    row = {
+        "recording": recording.name,
+        "n_frames": motion.n_frames,
+        "height_px": motion.template.shape[0],
+        "width_px": motion.template.shape[1],
+        "frame_rate_hz": recording.frame_rate_hz,
+        "template_correlation_before": float(np.mean(motion.correlation_before)),
+        "template_correlation_after": float(np.mean(motion.correlation_after)),
+        "unregistered_frames": int((~motion.registered).sum()),
+        "components_fit": fit_components.n_components,
+        "components_refit": components.n_components,
+        "components_accepted": len(accepted),
+        "median_snr_accepted": float(accepted["snr"].median()) if len(accepted) else np.nan,
+        "inspection_messages": len(inspection_table),
+    }
+    return pd.DataFrame([row])
+
+
+def tabulate_recordings(*summaries: pd.DataFrame) -> pd.DataFrame:
+    """One row a recording, in the order given."""
+    return pd.concat(summaries, ignore_index=True)
+
+
+def plot_recordings(recordings_table: pd.DataFrame, *summary_images: SummaryImages) -> Figure:
+    """All recordings side by side.
+
+    Args:
+        recordings_table: one row a recording.
+        summary_images: the original and the corrected images of the first recording, then of the second, and so
+            on, in the order of the table.
+    """
+    pairs = zip(summary_images[::2], summary_images[1::2], strict=True)
+    rows = [(a.maximum, b.maximum, a.correlation, b.correlation) for a, b in pairs]
+    return image_plots.recordings_grid(recordings_table["recording"].tolist(), rows)
+
+
+def write_index(
+    recordings_table: pd.DataFrame,
+    recordings_figure: Any,
+    *verdict_tables: pd.DataFrame,
+    link_pattern: str = "{animal}/{session}/report.html",
+) -> str:
+    """A page over all recordings that links to the report of each.
+
+    Args:
+        recordings_table: one row a recording.
+        recordings_figure: all recordings side by side, a figure or the bytes of a PNG; none: leave it out.
+        verdict_tables: one a recording, in the order of the table.
+        link_pattern: address of a report as seen from the page, with `{animal}` and `{session}`.
+    """
+    names = recordings_table["recording"].tolist()
+    found = {name: verdicts.from_table(table) for name, table in zip(names, verdict_tables, strict=True)}
+    keys = {name: name.partition(".") for name in names}
+    links = {name: link_pattern.format(animal=quote(key[0]), session=quote(key[2])) for name, key in keys.items()}
+    return render.render_index(recordings_table, found, links, recordings_figure)

@@ -1,0 +1,227 @@
+"""Pages: results as self-contained HTML.
+
+Pictures are embedded, nothing is fetched, and everything from outside is escaped.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from rsc2p_kedro.parameters import FrozenModel
+from rsc2p_kedro.pipelines.reporting.verdicts import Verdict, worst
+
+Picture = Figure | bytes
+DPI = 110
+PNG = b"\x89PNG\r\n\x1a\n"
+
+FIGURES: dict[str, tuple[str, str]] = {
+    "correction_figure": (
+        "motion",
+        "Maximum and local correlation before and after correction. Motion smears the maximum and makes edges "
+        "correlate; after correction cells are round and vessels no longer glow in the correlation.",
+    ),
+    "shifts_figure": (
+        "motion",
+        "Shifts that were applied to the frames, and the largest deviation of a patch from them.",
+    ),
+    "motion_quality_figure": (
+        "motion",
+        "Whether it helped: similarity to the template, crispness, motion that remains.",
+    ),
+    "patch_shifts_figure": (
+        "motion",
+        "How the frame was bent where it was bent most, and how much each patch moves on its own.",
+    ),
+    "template_figure": ("motion", "What the frames were registered to."),
+    "summary_figure": ("motion", "The corrected recording in four images."),
+    "contours_figure": ("cells", "Outlines that hold 90 % of each footprint's energy, over the local correlation."),
+    "component_map_figure": ("cells", "The accepted components with their ids, as in the table below."),
+    "traces_figure": ("cells", "The clearest cells, and those that only just passed or failed."),
+    "quality_figure": (
+        "cells",
+        "SNR of the transients against the agreement of the footprint with them. To pass one full line is enough, the "
+        "dotted ones must be passed; the tint is where components are accepted.",
+    ),
+    "footprints_figure": ("cells", "Footprints one by one, each scaled to its own maximum."),
+}
+"""Section and caption of each figure of a report, in the order in which they stand; others come after these."""
+
+SECTIONS = {"motion": "Motion", "cells": "Cells", "other": "Further figures"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be written.
+
+    Attributes:
+        title: above it.
+        columns: their names, with spaces.
+        rows: cells as text, as many in each as there are columns.
+        numeric: for each column, whether it is set to the right.
+        folded: whether the reader opens it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: Sequence[bool]
+    folded: bool = False
+
+
+def format_cell(value: Any) -> str:
+    """A value as a reader wants it: yes or no, four digits, a dash where there is nothing."""
+    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
+        return "–"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    if isinstance(value, tuple | list):
+        return ", ".join(format_cell(v) for v in value)
+    return str(value)
+
+
+def table_of(frame: pd.DataFrame, title: str, *, folded: bool = False) -> Table:
+    """A DataFrame as a table."""
+    numeric = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
+    columns = [frame[name].tolist() for name in frame.columns]
+    rows = [[format_cell(value) for value in row] for row in zip(*columns, strict=True)]
+    return Table(title, [name.replace("_", " ") for name in frame.columns], rows, numeric, folded)
+
+
+def parameter_table(title: str, model: FrozenModel) -> Table:
+    """Parameters with their values, what differs from the default, and what they mean."""
+    rows = []
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        changed = "" if field.is_required() or value == field.default else f"default {format_cell(field.default)}"
+        rows.append([name, format_cell(value), changed, field.description or ""])
+    return Table(title, ["parameter", "value", "differs", "meaning"], rows, [False] * 4, folded=True)
+
+
+def pairs_of(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The leaves of nested mappings as (name, text), inner names after outer ones; what is empty is left out."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            pairs += pairs_of(value, f"{prefix}{name}: ")
+        elif value is not None and value != "" and value != ():
+            pairs.append((prefix + str(name).replace("_", " "), format_cell(value)))
+    return pairs
+
+
+def data_uri(picture: Picture) -> str:
+    """A figure, or the bytes of a PNG or SVG, as an address that holds it."""
+    if isinstance(picture, Figure):
+        buffer = io.BytesIO()
+        picture.savefig(buffer, format="png", dpi=DPI)
+        picture = buffer.getvalue()
+    kind = "image/png" if picture.startswith(PNG) else "image/svg+xml"
+    return f"data:{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def _arrange(figures: Mapping[str, Picture]) -> list[dict[str, Any]]:
+    """Sections with their figures, in the order of :data:`FIGURES`."""
+    known = [name for name in FIGURES if name in figures]
+    names = known + [name for name in figures if name not in FIGURES]
+    placed = [(name, *FIGURES.get(name, ("other", name.replace("_", " ")))) for name in names]
+    return [
+        {
+            "key": key,
+            "title": title,
+            "figures": [
+                {"name": name, "uri": data_uri(figures[name]), "caption": caption}
+                for name, section, caption in placed
+                if section == key
+            ],
+        }
+        for key, title in SECTIONS.items()
+    ]
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("rsc2p_kedro.pipelines.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render_report(
+    name: str,
+    *,
+    facts: Sequence[tuple[str, str]],
+    verdicts: Sequence[Verdict],
+    figures: Mapping[str, Picture],
+    tables: Mapping[str, Sequence[Table]],
+    parameters: Iterable[Table],
+    provenance: Sequence[tuple[str, str]],
+    simulated: bool = False,
+) -> str:
+    """The report of one recording as a page of HTML.
+
+    Args:
+        name: of the recording.
+        facts: what it is, as (name, text).
+        verdicts: in the order in which they are shown.
+        figures: by the names in :data:`FIGURES`; other names are shown at the end.
+        tables: by section: `motion`, `cells`, `truth`, `inspection`.
+        parameters: one table a stage.
+        provenance: what made it, as (name, text).
+        simulated: whether the recording is made up, which the page then says at its top.
+    """
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=name,
+            facts=facts,
+            verdicts=verdicts,
+            overall=worst(verdicts),
+            sections=_arrange(figures),
+            tables=tables,
+            parameters=list(parameters),
+            provenance=provenance,
+            simulated=simulated,
+        )
+    )
+
+
+def render_index(
+    recordings: pd.DataFrame,
+    verdicts: Mapping[str, Sequence[Verdict]],
+    links: Mapping[str, str],
+    figure: Picture | None = None,
+) -> str:
+    """A page over all recordings.
+
+    Args:
+        recordings: one row each (:class:`rsc2p_kedro.schemas.RecordingsTable`).
+        verdicts: on each recording, by its name.
+        links: address of the report of each recording, by its name; where there is none, there is no link.
+        figure: all recordings side by side.
+    """
+    rows = [
+        {"facts": row, "link": links.get(row["recording"], ""), "verdicts": found, "level": worst(found)}
+        for row in recordings.to_dict("records")
+        for found in [verdicts.get(row["recording"], ())]
+    ]
+    return (
+        _environment()
+        .get_template("index.html")
+        .render(
+            title="Recordings",
+            rows=rows,
+            table=table_of(recordings, "All numbers", folded=True),
+            figure=None if figure is None else data_uri(figure),
+        )
+    )
