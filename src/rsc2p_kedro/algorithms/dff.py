@@ -56,15 +56,31 @@ def _remove(window: NDArray, n: int, value: float) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
+def _replace(window: NDArray, n: int, old: float, new: float) -> None:
+    """Puts a new value in the place of an old one among the n sorted ones; only what lies between them moves."""
+    place = _place(window, n, old)
+    while place > 0 and window[place - 1] > new:
+        window[place] = window[place - 1]
+        place -= 1
+    while place < n - 1 and window[place + 1] < new:
+        window[place] = window[place + 1]
+        place += 1
+    window[place] = new
+
+
+@numba.njit(nogil=True, cache=True)
 def _running_percentile(trace: NDArray, half: int, share: float, result: NDArray) -> None:
     """Percentile of one trace (T,) over frames t - half ... t + half; the window is kept sorted as it moves on."""
     T = len(trace)
-    window, n = np.empty(2 * half + 2), 0
+    window, n = np.empty(2 * half + 1), 0
     for t in range(-half, T):
-        if t + half < T:
+        enters, leaves = t + half < T, t - half - 1 >= 0
+        if enters and leaves:
+            _replace(window, n, trace[t - half - 1], trace[t + half])
+        elif enters:
             _insert(window, n, trace[t + half])
             n += 1
-        if t - half - 1 >= 0:
+        elif leaves:
             _remove(window, n, trace[t - half - 1])
             n -= 1
         if t >= 0:
@@ -83,8 +99,9 @@ def _running_percentiles(traces: NDArray, half: int, share: float, result: NDArr
 def running_percentile(traces: NDArray, *, percentile: float, half_width: int) -> NDArray[np.float64]:
     """Exact running percentile of each trace.
 
-    The window of frame t holds frames t - `half_width` ... t + `half_width`, as far as there are such frames. It is kept
-    sorted: each step costs one insertion and one removal, T log w comparisons and T w moves at most.
+    The window of frame t holds frames t - `half_width` ... t + `half_width`, as far as there are such frames. It is
+    kept sorted: each step costs log w comparisons, and moves the values between the one that enters and the one that
+    leaves.
 
     Args:
         traces: (N, T), finite.
