@@ -7,6 +7,7 @@ _MODULES = {
     "AtomicCSVDataset": "atomic",
     "AtomicFigureDataset": "atomic",
     "AtomicJSONDataset": "atomic",
+    "AtomicTextDataset": "atomic",
     "NWBFileDataset": "nwb_file",
     "RecordDataset": "records",
     "TIFFRecordingDataset": "tiff_recording",

@@ -16,6 +16,7 @@ from typing import Any
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset
+from kedro_datasets.text import TextDataset
 
 _A_DAY_S = 86_400
 
@@ -129,4 +130,12 @@ class AtomicJSONDataset(AtomicSave, JSONDataset):
 
 
 class AtomicFigureDataset(AtomicSave, MatplotlibDataset):
-    """A matplotlib figure as an image file, saved whole or not at all."""
+    """A matplotlib figure as an image file, saved whole or not at all. Loading gives the bytes of the image."""
+
+    def load(self) -> bytes:  # type: ignore[override]
+        with self._fs.open(str(self._get_load_path()), mode="rb") as image:
+            return image.read()
+
+
+class AtomicTextDataset(AtomicSave, TextDataset):
+    """A text, such as a page of HTML, saved whole or not at all."""
