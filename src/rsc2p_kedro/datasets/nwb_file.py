@@ -14,6 +14,7 @@ from pynwb.image import ImageSeries
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.nwb.identifiers import dandi_path
 from rsc2p_kedro.nwb.inspection import EXPLAINED, inspect_file
+from rsc2p_kedro.nwb.streaming import write_nwb
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         _make_links_relative(data, self._filepath.parent)
         with replacing(self._filepath) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*\\.nwb.*", category=UserWarning)  # of the temporary name
-            with NWBHDF5IO(temporary, "w") as io:
-                io.write(data)
+            write_nwb(data, temporary)
             self._judge(inspect_file(temporary))
 
     def _check_name(self, nwb: NWBFile) -> None:

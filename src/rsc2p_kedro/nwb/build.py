@@ -228,8 +228,7 @@ def add_raw_movie(
     if parameters.raw == "none":
         return None
     if parameters.raw == "embed":
-        data = MovieIterator(found.movie, "Raw movie to NWB")
-        content: dict[str, Any] = {"data": compressed(data, parameters.compression)}
+        content: dict[str, Any] = {"data": compressed(MovieIterator(found.movie), parameters.compression)}
     else:
         content = _links(found)
     if metadata.pixel_size_um is not None:
@@ -294,7 +293,7 @@ def _make_corrected(
     movie = ImageSeries(
         name="corrected",
         description=f"The movie after motion correction. {XY}",
-        data=compressed(MovieIterator(found.corrected, "Corrected movie to NWB"), parameters.compression),
+        data=compressed(MovieIterator(found.corrected), parameters.compression),
         unit=UNIT,
         **timing,
     )

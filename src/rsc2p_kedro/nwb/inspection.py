@@ -85,7 +85,7 @@ def dandi_messages(path: Path) -> pd.DataFrame:
 
 
 def inspect_file(path: Path) -> pd.DataFrame:
-    """All messages of pynwb and nwbinspector about a file (`rsc2p_kedro.schemas.InspectionTable`). None: it is in order."""
+    """All messages of pynwb and nwbinspector about a file, as an `InspectionTable`. None: it is in order."""
     found = schema_messages(path)
     with pynwb.NWBHDF5IO(path, "r") as io:
         return pd.concat([found, inspector_messages(io.read())], ignore_index=True)

@@ -204,8 +204,8 @@ class NwbParameters(StudyFields):
     )
     on_issue: Literal["error", "warn"] = Field(
         "error",
-        description="What to do when nwbinspector has something to say: refuse the file and its metadata, or warn. Files "
-        "that break the schema are always refused.",
+        description="What to do when nwbinspector has something to say: refuse the file and its metadata, or warn. "
+        "Files that break the schema are always refused.",
     )
 
     @model_validator(mode="after")
@@ -444,9 +444,9 @@ class MetadataError(ValueError):
     @staticmethod
     def _hint() -> str:
         return (
-            "Recordings stand in conf/local/parameters_recordings.yml. What is true of all of them can stand once, under "
-            "`nwb:` in conf/local/parameters_nwb.yml. With `on_issue: warn` there, only what NWB and DANDI insist on is "
-            "asked for."
+            "Recordings stand in conf/local/parameters_recordings.yml. What is true of all of them can stand once, "
+            "under `nwb:` in conf/local/parameters_nwb.yml. With `on_issue: warn` there, only what NWB and DANDI "
+            "insist on is asked for."
         )
 
 
