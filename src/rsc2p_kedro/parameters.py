@@ -163,7 +163,28 @@ class ExtractionParameters(FrozenModel):
         1, ge=1, le=8, description="Factor by which initialization bins pixels. Faster, coarser [ssub]."
     )
     temporal_downsampling: int = Field(
-        1, ge=1, le=32, description="Factor by which initialization bins frames. Faster; short events fade [tsub]."
+        1,
+        ge=1,
+        le=32,
+        description="Frames that initialization bins, at least; it takes half a decay where that is more. Faster; short events fade [tsub].",
+    )
+    rolling_sum: bool = Field(
+        False, description="Look for neurons in running sums over time, which favour long events [rolling_sum]."
+    )
+    rolling_length: int = Field(
+        10, ge=2, description="Bins in a running sum; used where `rolling_sum` is on [rolling_length]."
+    )
+    min_peak_to_noise: float = Field(
+        7.0,
+        gt=0,
+        description="How far, in sd of noise, the activity of a candidate must rise above what noise alone would do "
+        "(adaptive). Higher: fewer false components, and fewer faint neurons.",
+    )
+    background_spacing: float = Field(
+        5.0,
+        ge=2,
+        description="Distance of neighbouring tiles of fluctuating neuropil, in neuron half-widths. Smaller follows finer "
+        "neuropil, and takes more of the neurons for it.",
     )
 
 

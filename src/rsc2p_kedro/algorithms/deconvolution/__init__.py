@@ -1,0 +1,6 @@
+"""Spikes and calcium from fluorescence traces."""
+
+from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay, decay_to_ar, estimate_ar, estimate_noise
+from rsc2p_kedro.algorithms.deconvolution.oasis import Deconvolution, deconvolve
+
+__all__ = ["Deconvolution", "ar_to_decay", "decay_to_ar", "deconvolve", "estimate_ar", "estimate_noise"]

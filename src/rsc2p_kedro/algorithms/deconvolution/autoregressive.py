@@ -1,0 +1,136 @@
+"""Calcium as an autoregressive process: from time constants to coefficients and back, and estimates of both from traces.
+
+Model of one trace (Friedrich, Zhou & Paninski 2017, doi 10.1371/journal.pcbi.1005423)::
+
+    y_t = b + c_t + e_t,    c_t = g_1 c_{t-1} + ... + g_p c_{t-p} + s_t,    s_t >= 0,    e_t ~ N(0, sigma^2)
+
+y trace, b baseline, c calcium, s spikes, g coefficients, p order, sigma noise. For p = 1, g_1 = exp(-1 / decay). For p = 2,
+the roots d > r of z^2 - g_1 z - g_2 are exp(-1 / decay) and exp(-1 / rise): g_1 = d + r, g_2 = -d r.
+"""
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+LONGEST_DECAY = 2.0
+"""An estimated decay is held within this factor of the indicator's known one."""
+_LAGS = 5
+_RISE_OF_DECAY = 0.15
+
+
+def decay_to_ar(decay_frames: float, order: int = 1, *, rise_frames: float | None = None) -> NDArray[np.float64]:
+    """Coefficients of calcium that decays (and rises) with the given time constants.
+
+    Args:
+        decay_frames: time constant of the decay in frames, above 0.
+        order: 1 for an immediate rise, 2 for one that takes time.
+        rise_frames: time constant of the rise in frames, shorter than the decay; none: 0.15 of the decay. Order 2 only.
+
+    Returns:
+        g (order,), the stable coefficients g_1 ... g_p.
+    """
+    _check_order(order)
+    if not decay_frames > 0:
+        raise ValueError(f"decay_frames should be above 0, is {decay_frames}.")
+    decay = np.exp(-1 / decay_frames)
+    if order == 1:
+        return np.array([decay])
+    rise_frames = _RISE_OF_DECAY * decay_frames if rise_frames is None else rise_frames
+    if not 0 < rise_frames < decay_frames:
+        raise ValueError(f"rise_frames should lie between 0 and decay_frames ({decay_frames}), is {rise_frames}.")
+    rise = np.exp(-1 / rise_frames)
+    return np.array([decay + rise, -decay * rise])
+
+
+def ar_to_decay(g: NDArray) -> NDArray[np.float64]:
+    """Time constants in frames, longest first, of coefficients (p,) or (N, p).
+
+    A root that is no exponential decay (not real, or outside 0..1) gives NaN.
+    """
+    rows = np.atleast_2d(np.asarray(g, np.float64))
+    roots = np.array([np.roots([1.0, *-row]) if np.any(row) else np.zeros(len(row)) for row in rows], complex)
+    real = np.where(np.abs(roots.imag) < 1e-9, roots.real, np.nan)
+    decays = np.full(real.shape, np.nan)
+    inside = (real > 0) & (real < 1)
+    decays[inside] = -1 / np.log(real[inside])
+    decays = -np.sort(-decays, axis=1)
+    return decays if np.ndim(g) == 2 else decays[0]
+
+
+def estimate_noise(traces: NDArray) -> NDArray[np.float64]:
+    """Standard deviation (N,) of the white noise of traces (N, T), from the upper half of their spectra.
+
+    The mean of the power between a quarter and half of the frame rate: calcium is slower, noise is not.
+    """
+    traces = np.atleast_2d(traces)
+    n_frames = traces.shape[1]
+    if n_frames < 4:
+        raise ValueError(f"traces should have 4 frames or more to tell noise from signal, have {n_frames}.")
+    power = np.abs(scipy.fft.rfft(traces - traces.mean(axis=1, keepdims=True), axis=1)) ** 2 / n_frames
+    frequencies = np.fft.rfftfreq(n_frames)
+    return np.sqrt(power[:, (frequencies > 0.25) & (frequencies < 0.5)].astype(np.float64).mean(axis=1))
+
+
+def autocovariance(traces: NDArray, n_lags: int) -> NDArray[np.float64]:
+    """Autocovariance (N, n_lags + 1) of traces (N, T) at lags 0 ... n_lags, summed over frames and divided by T."""
+    centred = np.atleast_2d(traces).astype(np.float64)
+    centred = centred - centred.mean(axis=1, keepdims=True)
+    n_frames = centred.shape[1]
+    lagged = [np.einsum("nt,nt->n", centred[:, lag:], centred[:, : n_frames - lag]) for lag in range(n_lags + 1)]
+    return np.stack(lagged, axis=1) / n_frames
+
+
+def estimate_ar(
+    traces: NDArray, noise: NDArray, decay_frames: float, order: int = 1, *, trust: float = 100.0
+) -> NDArray[np.float64]:
+    """Coefficients (N, order) of each trace, from its autocovariance where that says enough, else from the known decay.
+
+    The autocovariance of the calcium obeys the same recursion as the calcium itself (Yule-Walker), once the noise is taken
+    from lag 0. Its estimate is drawn to the coefficients of the known decay, the more so the weaker the signal: the two are
+    averaged with weights signal power and `trust` x noise power. The decay is then held within a factor of
+    :data:`LONGEST_DECAY` of the known one, so that every root is stable.
+
+    Args:
+        traces: (N, T).
+        noise: (N,) standard deviation of the noise.
+        decay_frames: known decay of the indicator in frames.
+        order: 1 or 2.
+        trust: signal power, in units of the noise power, at which data and known decay count alike.
+    """
+    _check_order(order)
+    traces = np.atleast_2d(traces)
+    known = decay_to_ar(decay_frames, order)
+    if traces.shape[1] <= _LAGS + order:
+        return np.tile(known, (len(traces), 1))
+    covariance = autocovariance(traces, _LAGS + order)
+    covariance[:, 0] -= np.asarray(noise, np.float64) ** 2
+    estimates = np.array([_yule_walker(row, order, known) for row in covariance]).reshape(-1, order)
+    signal = np.maximum(covariance[:, 0], 0)
+    weight = signal / np.maximum(signal + trust * np.asarray(noise, np.float64) ** 2, np.finfo(float).tiny)
+    blended = weight[:, None] * estimates + (1 - weight[:, None]) * known
+    return np.array([_stabilize(row, decay_frames) for row in blended]).reshape(-1, order)
+
+
+def _yule_walker(covariance: NDArray, order: int, known: NDArray) -> NDArray:
+    """Least-squares coefficients of the recursion of an autocovariance (lags,), or the known ones where it is degenerate."""
+    lags = np.arange(1, len(covariance))
+    design = covariance[np.abs(lags[:, None] - np.arange(1, order + 1))]
+    if covariance[0] <= 0 or np.linalg.matrix_rank(design) < order:
+        return known
+    return np.linalg.lstsq(design, covariance[1:], rcond=None)[0]
+
+
+def _stabilize(g: NDArray, decay_frames: float) -> NDArray:
+    """The nearest coefficients whose decay lies within a factor of the known one, and whose roots are real and in 0..1."""
+    low, high = np.exp(-LONGEST_DECAY / decay_frames), np.exp(-1 / (LONGEST_DECAY * decay_frames))
+    if len(g) == 1:
+        return np.clip(g, low, high)
+    roots = np.sort(np.roots([1.0, -g[0], -g[1]]).real)
+    decay = np.clip(roots[1], low, high)
+    rise = np.clip(roots[0], 0.0, 0.98 * decay)
+    return np.array([decay + rise, -decay * rise])
+
+
+def _check_order(order: int) -> None:
+    if order not in (1, 2):
+        raise ValueError(f"order should be 1 (decay) or 2 (rise and decay), is {order}.")

@@ -1,0 +1,436 @@
+"""Initialization: where the neurons are, from the short movie with its background taken out (see :mod:`.noise`).
+
+In each patch, again and again: blur the residual R with a Gaussian of the neuron's size, so that a neuron becomes a peak Z in
+units of its noise; take the pixel of highest energy; cut a window; a few rank-1 updates of footprint and trace; subtract
+(Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037). The rules for the energy and for when to stop differ:
+
+- `greedy_roi`: the energy is the sum of Z^2, and there are always `components_per_patch` a patch.
+- `adaptive`: only moments count at which Z exceeds noise by far, E = sum over t of Z_t^2 [Z_t > theta]; of pure noise E has a
+  known mean and sd. A candidate must exceed them, at its peak and again with its own footprint as the filter, so a
+  patch without activity yields nothing (thresholded energy as in Pachitariu et al. 2017, doi 10.1101/061507).
+- `seeded`: footprints start from the user's centres or masks.
+
+R holds noise of variance 1 in every pixel before motion correction; interpolation correlates the noise of neighbours, so Z is
+calibrated by the typical change of Z from one bin to the next.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import erfc, exp, pi, sqrt
+
+import numpy as np
+import scipy.ndimage as ndi
+import scipy.sparse as sp
+from numba import njit
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms.extraction import patches
+
+Float = NDArray[np.float32]
+THETA = 3.0
+"""Moments count as active above this many noise sd."""
+_RANK1_UPDATES = 4
+_LOWEST_OF_PEAK = 0.2
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to look for.
+
+    Attributes:
+        half_width: of a neuron in px.
+        most: components of a patch, at most (adaptive) or always (greedy_roi).
+        least_energy: thresholded energy that a candidate must have; ignored by greedy_roi.
+        adaptive: which of the two rules.
+    """
+
+    half_width: float
+    most: int
+    least_energy: float
+    adaptive: bool = True
+
+    @property
+    def blur(self) -> Float:
+        """One-dimensional Gaussian, sd 0.6 half-widths: the best match to a disc."""
+        sigma = max(0.6 * self.half_width, 0.5)
+        reach = int(np.ceil(2.5 * sigma))
+        return np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
+
+    @property
+    def window(self) -> int:
+        """Half-width in px of the window a footprint is cut from."""
+        return int(np.ceil(2 * self.half_width)) + 1
+
+    @property
+    def least_area(self) -> int:
+        """Pixels that a footprint must have: those of a disc of half the half-width."""
+        return max(2, int(pi * (0.5 * self.half_width) ** 2))
+
+
+def energy_threshold(n_bins: int, threshold: float) -> float:
+    """Thresholded energy that noise does not reach: its mean, and a lone event of `threshold` sd or 6 sd of the sum above it."""
+    tail, density = 0.5 * erfc(THETA / sqrt(2)), exp(-(THETA**2) / 2) / sqrt(2 * pi)
+    mean = tail + THETA * density
+    fourth = 3 * tail + (THETA**3 + 3 * THETA) * density
+    return n_bins * mean + max(threshold**2, 6 * sqrt(n_bins * fourth))
+
+
+def thresholded_energy(z: NDArray, theta: float = THETA) -> NDArray:
+    """Sum along the last axis of the squares of values above theta."""
+    return np.square(np.where(z > theta, z, 0)).sum(axis=-1)
+
+
+@njit(nogil=True, cache=True)
+def _energy(Z, y, x, theta):
+    total = 0.0
+    for t in range(Z.shape[2]):
+        z = Z[y, x, t]
+        if z > theta:
+            total += z * z
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _energies(Z, theta, blocked, score, top, bottom, left, right):
+    """Fills score within a rectangle; blocked pixels get -1."""
+    for y in range(max(top, 0), min(bottom, Z.shape[0])):
+        for x in range(max(left, 0), min(right, Z.shape[1])):
+            score[y, x] = -1.0 if blocked[y, x] else _energy(Z, y, x, theta)
+
+
+@njit(nogil=True, cache=True)
+def _connected(a, start_y, start_x):
+    """Keeps the pixels of a window that are above 0 and connected (by edges) to the start; the rest become 0."""
+    h, w = a.shape
+    seen = np.zeros((h, w), np.bool_)
+    stack = np.empty(4 * h * w + 1, np.int64)
+    stack[0] = start_y * w + start_x
+    size = 1
+    while size > 0:
+        size -= 1
+        y, x = stack[size] // w, stack[size] % w
+        if seen[y, x] or a[y, x] <= 0.0:
+            continue
+        seen[y, x] = True
+        for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            if 0 <= y + dy < h and 0 <= x + dx < w and not seen[y + dy, x + dx]:
+                stack[size] = (y + dy) * w + x + dx
+                size += 1
+    area = 0
+    for y in range(h):
+        for x in range(w):
+            if seen[y, x]:
+                area += 1
+            else:
+                a[y, x] = 0.0
+    return area
+
+
+@njit(nogil=True, cache=True)
+def _footprint(R, c, use, top, left, a):
+    """Footprint a (h, w) in a window: regression of each pixel on the trace c at the moments to use, lightly smoothed."""
+    h, w = a.shape
+    total = 1e-12
+    for t in range(c.size):
+        if use[t]:
+            total += c[t] * c[t]
+    raw = np.zeros((h, w))
+    for y in range(h):
+        for x in range(w):
+            s = 0.0
+            for t in range(c.size):
+                if use[t]:
+                    s += c[t] * R[top + y, left + x, t]
+            raw[y, x] = s / total
+    for y in range(h):
+        for x in range(w):
+            s, n = 0.0, 0.0
+            for dy in range(-1, 2):
+                for dx in range(-1, 2):
+                    if 0 <= y + dy < h and 0 <= x + dx < w:
+                        k = (2.0 - abs(dy)) * (2.0 - abs(dx))
+                        s += k * raw[y + dy, x + dx]
+                        n += k
+            a[y, x] = s / n
+
+
+@njit(nogil=True, cache=True)
+def _trim(a, peak_y, peak_x, reach):
+    """Zeroes what is below a part of the maximum near the peak, or not connected to it; returns the area left."""
+    h, w = a.shape
+    best, by, bx = 0.0, -1, -1
+    for y in range(max(0, peak_y - reach), min(h, peak_y + reach + 1)):
+        for x in range(max(0, peak_x - reach), min(w, peak_x + reach + 1)):
+            if a[y, x] > best:
+                best, by, bx = a[y, x], y, x
+    if by < 0:
+        return 0
+    for y in range(h):
+        for x in range(w):
+            if a[y, x] < _LOWEST_OF_PEAK * best:
+                a[y, x] = 0.0
+    return _connected(a, by, bx)
+
+
+@njit(nogil=True, cache=True)
+def _trace(R, a, top, left, c):
+    """Trace c (n,): least squares of the window on the footprint; returns the footprint's squared norm."""
+    c[:] = 0.0
+    norm = 1e-12
+    for y in range(a.shape[0]):
+        for x in range(a.shape[1]):
+            v = a[y, x]
+            if v > 0.0:
+                norm += v * v
+                for t in range(c.size):
+                    c[t] += v * R[top + y, left + x, t]
+    for t in range(c.size):
+        c[t] /= norm
+    return norm
+
+
+@njit(nogil=True, cache=True)
+def _subtract(R, Z, a, c, use, blur, norm, top, left):
+    """Takes a c off R at the moments to use, and what it adds to the filtered Z."""
+    h, w = a.shape
+    H, W, n = R.shape
+    reach = blur.size // 2
+    for y in range(h):
+        for x in range(w):
+            if a[y, x] > 0.0:
+                for t in range(n):
+                    if use[t]:
+                        R[top + y, left + x, t] -= a[y, x] * c[t]
+    for y in range(max(0, top - reach), min(H, top + h + reach)):
+        for x in range(max(0, left - reach), min(W, left + w + reach)):
+            s = 0.0
+            for yy in range(max(0, y - reach - top), min(h, y + reach + 1 - top)):
+                for xx in range(max(0, x - reach - left), min(w, x + reach + 1 - left)):
+                    s += a[yy, xx] * blur[top + yy - y + reach] * blur[left + xx - x + reach]
+            if s > 0.0 and norm[y, x] > 0.0:
+                s /= norm[y, x]
+                for t in range(n):
+                    if use[t]:
+                        Z[y, x, t] -= s * c[t]
+
+
+@njit(nogil=True, cache=True)
+def _greedy(R, Z, norm, noise, blur, core, half, reach, least_area, theta, least_energy, most, adaptive, found, traces):
+    """Components of one patch; found (most, h, w) and traces (most, n) are filled, their number is returned.
+
+    R (h, w, n) residual, Z (h, w, n) its filtered form, both overwritten; norm (h, w) of the filter; noise: sd of Z.
+    """
+    H, W, n = R.shape
+    score = np.empty((H, W))
+    blocked = norm <= 0.0
+    level = theta * noise if adaptive else 0.0
+    _energies(Z, level, blocked, score, 0, H, 0, W)
+    c, use = np.empty(n), np.empty(n, np.bool_)
+    count = 0
+    for _ in range(20 * most + 20):
+        peak = np.argmax(score)
+        y, x = peak // W, peak % W
+        if count >= most or score[y, x] <= (least_energy * noise * noise if adaptive else 0.0):
+            break
+        inside = core[0] <= y < core[1] and core[2] <= x < core[3]
+        if not inside and not adaptive:
+            blocked[y, x] = True
+            score[y, x] = -1.0
+            continue
+        top, left = max(0, y - half), max(0, x - half)
+        a = np.empty((min(H, y + half + 1) - top, min(W, x + half + 1) - left))
+        for t in range(n):
+            c[t] = Z[y, x, t]
+            use[t] = c[t] > level or not adaptive
+        area, squared = 0, 1.0
+        for _update in range(_RANK1_UPDATES):
+            _footprint(R, c, use, top, left, a)
+            area = _trim(a, y - top, x - left, reach)
+            squared = _trace(R, a, top, left, c)
+            for t in range(n):
+                use[t] = c[t] * np.sqrt(squared) > level or not adaptive
+        own = 0.0
+        for t in range(n):
+            if use[t]:
+                own += c[t] * c[t] * squared
+        if area < least_area or (adaptive and own <= least_energy * noise * noise):
+            for yy in range(max(0, y - 1), min(H, y + 2)):
+                for xx in range(max(0, x - 1), min(W, x + 2)):
+                    blocked[yy, xx] = True
+                    score[yy, xx] = -1.0
+            continue
+        if inside:
+            for yy in range(a.shape[0]):
+                for xx in range(a.shape[1]):
+                    found[count, top + yy, left + xx] = a[yy, xx]
+            for t in range(n):
+                traces[count, t] = c[t]
+            count += 1
+        for t in range(n):
+            use[t] = not adaptive or c[t] * np.sqrt(squared) > 2.0 * noise
+        _subtract(R, Z, a, c, use, blur, norm, top, left)
+        k = blur.size // 2
+        _energies(Z, level, blocked, score, top - k, top + a.shape[0] + k, left - k, left + a.shape[1] + k)
+    return count
+
+
+def matched_filter(residual: NDArray, mask: NDArray[np.bool_], blur: Float) -> tuple[Float, Float]:
+    """Residual (n, h, w) blurred by a separable kernel and divided by the kernel's norm within the mask (h, w); and that norm.
+
+    White noise of variance 1 keeps its variance.
+    """
+    squared = ndi.correlate1d(
+        ndi.correlate1d(mask.astype(np.float32), blur**2, 0, mode="constant"), blur**2, 1, mode="constant"
+    )
+    norm = np.where(mask, np.sqrt(squared), 0).astype(np.float32)
+    filtered = _blur(np.ascontiguousarray(residual, np.float32), blur)
+    filtered /= np.where(norm > 0, norm, np.inf).astype(np.float32)
+    return filtered, norm
+
+
+def _band(length: int, blur: Float) -> Float:
+    """Banded matrix (length, length) that correlates an axis with a kernel, zeros beyond the ends."""
+    reach = len(blur) // 2
+    return sum(
+        (np.eye(length, k=k, dtype=np.float32) * blur[k + reach] for k in range(-reach, reach + 1)),
+        start=np.zeros((length, length), np.float32),
+    )
+
+
+def _blur(frames: Float, blur: Float) -> Float:
+    """Separable correlation of frames (n, h, w), as two matrix products."""
+    return np.matmul(np.matmul(_band(frames.shape[1], blur), frames), _band(frames.shape[2], blur).T)
+
+
+def filtered_noise(filtered: NDArray, norm: NDArray, step: int = 3) -> float:
+    """Noise sd of a filtered patch (n, h, w): median over a grid of pixels of the typical change from bin to bin."""
+    some = filtered[:, ::step, ::step][:, norm[::step, ::step] > 0]
+    if some.size == 0 or len(some) < 2:
+        return 1.0
+    changes = np.median(np.abs(np.diff(some, axis=0)), axis=0) / (0.6745 * sqrt(2))
+    return max(float(np.median(changes)), 1e-6)
+
+
+def search_patch(
+    residual: NDArray, mask: NDArray[np.bool_], search: Search, core: tuple[slice, slice]
+) -> tuple[Float, Float]:
+    """Components of one patch whose peak lies in its core.
+
+    Args:
+        residual: (n, h, w), in units of the noise.
+        mask: (h, w), pixels to use.
+        search: what to look for.
+        core: (rows, columns) within the patch.
+
+    Returns:
+        footprints (k, h, w) and traces (k, n), float32.
+    """
+    filtered, norm = matched_filter(residual, mask, search.blur)
+    noise = filtered_noise(filtered, norm)
+    found = np.zeros((search.most, *mask.shape), np.float32)
+    traces = np.zeros((search.most, len(residual)), np.float32)
+    count = _greedy(
+        np.ascontiguousarray(np.moveaxis(residual, 0, -1)),
+        np.ascontiguousarray(np.moveaxis(filtered, 0, -1)),
+        norm,
+        noise,
+        search.blur,
+        (core[0].start, core[0].stop, core[1].start, core[1].stop),
+        search.window,
+        max(1, round(search.half_width)),
+        search.least_area,
+        THETA,
+        search.least_energy,
+        search.most,
+        search.adaptive,
+        found,
+        traces,
+    )
+    return found[:count], traces[:count]
+
+
+def search_downsampled(
+    residual: NDArray,
+    mask: NDArray[np.bool_],
+    search: Search,
+    core: tuple[slice, slice],
+    *,
+    spatial: int = 1,
+    rolling: int = 1,
+) -> tuple[Float, Float]:
+    """:func:`search_patch` with `spatial` x `spatial` px binned and running sums over `rolling` bins; `search` is in binned px."""
+    if rolling > 1:
+        residual = rolling_sum(residual, rolling)
+    if spatial == 1:
+        return search_patch(residual, mask, search, core)
+    small_mask = bin_pixels(mask[None].astype(np.float32), spatial)[0] > 0
+    small_core = tuple(slice(round(s.start / spatial), round(s.stop / spatial)) for s in core)
+    found, traces = search_patch(bin_pixels(residual, spatial), small_mask, search, small_core)
+    large = np.zeros((len(found), *mask.shape), np.float32)
+    grown = np.kron(found, np.ones((1, spatial, spatial), np.float32)) / spatial
+    large[:, : grown.shape[1], : grown.shape[2]] = grown
+    return large * mask, traces
+
+
+def stitch(
+    results: Sequence[tuple[NDArray, NDArray]], grid: Sequence[patches.Patch], shape: tuple[int, int]
+) -> tuple[sp.csc_array, Float]:
+    """Footprints CSC (H*W, k) and traces (k, n) of all patches, in the order of the patches."""
+    columns, traces = [], [own for _, own in results]
+    for patch, (found, _) in zip(grid, results, strict=True):
+        columns += [to_column(a, patch.rows.start, patch.columns.start, shape) for a in found]
+    return stack_columns(columns, shape[0] * shape[1]), np.concatenate(traces)
+
+
+def to_column(window: NDArray, top: int, left: int, shape: tuple[int, ...]) -> tuple[NDArray, NDArray]:
+    """(indices, values) in the flattened frame of what is above 0 in a window."""
+    y, x = np.nonzero(window > 0)
+    return (y + top) * shape[1] + x + left, window[y, x].astype(np.float32)
+
+
+def stack_columns(columns: Sequence[tuple[NDArray, NDArray]], n_pixels: int) -> sp.csc_array:
+    """CSC (n_pixels, N) float32 of columns given as (sorted indices, values)."""
+    indptr = np.cumsum([0, *(len(indices) for indices, _ in columns)])
+    indices = np.concatenate([np.empty(0, np.int64), *(indices for indices, _ in columns)])
+    values = np.concatenate([np.empty(0, np.float32), *(values for _, values in columns)])
+    return sp.csc_array((values.astype(np.float32), indices, indptr), shape=(n_pixels, len(columns)))
+
+
+def seed_footprints(seeds: NDArray, shape: tuple[int, int], half_width: float) -> sp.csc_array:
+    """Footprints of the user's seeds: discs around centres (n, 2) as (y, x) in px, or masks (n, H, W).
+
+    Raises:
+        ValueError: seeds have another shape, lie outside the frame, or are empty.
+    """
+    seeds = np.asarray(seeds)
+    if seeds.ndim == 3 and seeds.shape[1:] == shape:
+        masks = seeds > 0
+    elif seeds.ndim == 2 and seeds.shape[1] == 2:
+        y, x = np.ogrid[: shape[0], : shape[1]]
+        masks = np.array([(y - cy) ** 2 + (x - cx) ** 2 <= half_width**2 for cy, cx in seeds], bool).reshape(-1, *shape)
+    else:
+        raise ValueError(
+            f"seeds should be centres (n, 2) as (y, x) in px or masks (n, {shape[0]}, {shape[1]}), have shape {seeds.shape}."
+        )
+    empty = np.flatnonzero(~masks.any(axis=(1, 2)))
+    if len(empty):
+        raise ValueError(f"Seeds {empty.tolist()} cover no pixel of the {shape[0]} x {shape[1]} frame; leave them out.")
+    return stack_columns([to_column(mask, 0, 0, shape) for mask in masks], shape[0] * shape[1])
+
+
+def bin_pixels(movie: NDArray, factor: int) -> Float:
+    """Frames (n, H, W) with factor x factor pixels summed and divided by factor (white noise keeps its variance).
+
+    Rows and columns beyond a whole number of bins are left out.
+    """
+    n, h, w = movie.shape[0], movie.shape[1] // factor, movie.shape[2] // factor
+    cut = movie[:, : h * factor, : w * factor].reshape(n, h, factor, w, factor)
+    return np.asarray(cut.sum(axis=(2, 4)) / factor, np.float32)
+
+
+def rolling_sum(residual: NDArray, length: int) -> Float:
+    """Running sums (n, H, W) over `length` bins divided by sqrt(length), so that white noise keeps its variance."""
+    length = min(length, len(residual))
+    total = np.cumsum(residual, axis=0, dtype=np.float32)
+    total[length:] -= total[:-length].copy()
+    return total / np.float32(sqrt(length))

@@ -1,0 +1,77 @@
+"""Merging: components that overlap and are active together are one neuron found twice, or in parts.
+
+Two components are joined when their footprints share pixels and their traces correlate above the threshold; chains of such
+pairs become one component, whose footprint and trace are the best rank-1 form of the sum (Pnevmatikakis et al. 2016,
+doi 10.1016/j.neuron.2015.11.037).
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+_RANK1_UPDATES = 10
+
+
+def correlations(C: NDArray, pairs: NDArray) -> NDArray[np.float64]:
+    """Correlation of the traces (N, T) of each pair (k, 2); 0 for a constant trace."""
+    centred = C - C.mean(axis=1, keepdims=True)
+    norms = np.sqrt(np.einsum("nt,nt->n", centred, centred))
+    products = np.einsum("kt,kt->k", centred[pairs[:, 0]], centred[pairs[:, 1]]) if len(pairs) else np.zeros(0)
+    scale = norms[pairs[:, 0]] * norms[pairs[:, 1]]
+    return np.where(scale > 0, products / np.where(scale > 0, scale, 1), 0)
+
+
+def overlaps(A: sp.csc_array) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs (k, 2) i < j of footprints that share pixels, and the cosine of each pair."""
+    gram = sp.coo_array(A.T @ A)
+    norms = np.sqrt(np.maximum(sp.csc_array(gram).diagonal(), 1e-300))
+    above = (gram.row < gram.col) & (gram.data > 0)
+    pairs = np.stack([gram.row[above], gram.col[above]], axis=1).astype(np.int64)
+    return pairs, gram.data[above] / (norms[pairs[:, 0]] * norms[pairs[:, 1]])
+
+
+def clusters(A: sp.csc_array, C: NDArray, threshold: float, *, same_place: float = 0.8) -> list[list[int]]:
+    """Groups of components that are one, in the order of their first members; those that stay alone are groups of one.
+
+    Args:
+        A: footprints (H*W, N).
+        C: traces (N, T).
+        threshold: correlation of traces above which overlapping components are joined.
+        same_place: cosine of footprints above which they are joined whatever their traces: no data can tell them apart.
+    """
+    pairs, cosines = overlaps(A)
+    together = pairs[(cosines > same_place) | (correlations(C, pairs) > threshold)]
+    n = A.shape[1]
+    links = sp.csr_array((np.ones(len(together)), (together[:, 0], together[:, 1])), shape=(n, n))
+    _, labels = connected_components(links, directed=False)
+    groups: dict[int, list[int]] = {}
+    for j, label in enumerate(labels):
+        groups.setdefault(int(label), []).append(j)
+    return list(groups.values())
+
+
+def join(A: sp.csc_array, C: NDArray, groups: list[list[int]]) -> tuple[sp.csc_array, NDArray]:
+    """Footprints and traces with each group in the place of its members."""
+    footprints, traces = [], []
+    for group in groups:
+        a, c = (A[:, group], C[group]) if len(group) == 1 else _rank1(A[:, group], C[group])
+        footprints.append(a)
+        traces.append(c)
+    if not groups:
+        return sp.csc_array((A.shape[0], 0), dtype=A.dtype), C[:0]
+    return sp.csc_array(sp.hstack(footprints, format="csc")), np.concatenate(traces)
+
+
+def _rank1(A: sp.csc_array, C: NDArray) -> tuple[sp.csc_array, NDArray]:
+    """The footprint (H*W, 1) >= 0 and trace (1, T) whose product is nearest to A C; the footprint has the largest norm in A."""
+    AA, CC = (A.T @ A).toarray(), C @ C.T
+    norm = np.sqrt(AA.diagonal().max())
+    w = np.sqrt(AA.diagonal() * CC.diagonal())
+    for _ in range(_RANK1_UPDATES):
+        w = np.maximum(CC @ (AA @ w), 0)
+        w /= np.linalg.norm(w) + 1e-300
+    a = A @ w
+    a *= norm / max(np.linalg.norm(a), 1e-300)
+    c = (a @ A) @ C / max(a @ a, 1e-300)
+    return sp.csc_array(a[:, None].astype(np.float32)), c[None]
