@@ -2,9 +2,39 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 
 def running_percentile(trace: NDArray, percentile: float, half_width: int) -> NDArray[np.float64]:
     """np.percentile of each window, cut off at the ends."""
     windows = [trace[max(t - half_width, 0) : t + half_width + 1] for t in range(len(trace))]
     return np.array([np.percentile(window, percentile) for window in windows])
+
+
+def snr(trace: NDArray, length: int, mode: float, noise: float) -> float:
+    """Largest z value of the mean log probability over all runs, on the scale of 3 standard deviations, run by run."""
+    means = []
+    for start in range(len(trace) - length + 1):
+        z = (trace[start : start + length] - mode) / (3 * noise)
+        means.append(np.log(stats.norm.sf(z)).mean())
+    return float(stats.norm.isf(np.exp(min(means))))
+
+
+def pick_runs(values: NDArray, length: int, least: float, most: int) -> list[int]:
+    """Starts of the best runs that do not overlap, by going through them from best to worst."""
+    starts: list[int] = []
+    for start in sorted(range(len(values)), key=lambda t: (-values[t], t)):
+        free = all(abs(start - other) >= length for other in starts)
+        if free and values[start] >= least and len(starts) < most:
+            starts.append(start)
+    return starts
+
+
+def r_value(
+    movie: NDArray, A: NDArray, C: NDArray, b: NDArray, f: NDArray, i: int, frames: NDArray[np.bool_], region: NDArray
+) -> float:
+    """Correlation over a region (H*W,) of footprint i of A (H*W, N) with the mean frame that the others do not explain."""
+    others = np.arange(A.shape[1]) != i
+    explained = b @ f + A[:, others] @ C[others]
+    rest = (movie.reshape(len(movie), -1).T - explained)[:, frames].mean(axis=1)
+    return float(np.corrcoef(A[region, i], rest[region])[0, 1])

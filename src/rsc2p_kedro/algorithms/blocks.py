@@ -25,6 +25,21 @@ def frame_blocks(n_frames: int, block_frames: int) -> list[slice]:
     return [slice(start, min(start + block_frames, n_frames)) for start in range(0, n_frames, block_frames)]
 
 
+def stretches(n_frames: int, *, most: int = 16, least_frames: int = 64) -> list[slice]:
+    """Slices that cover 0..n_frames in order and depend on nothing but that number.
+
+    Sums of real numbers depend on how they are split. Summed frame by frame within these, then over them in order, they
+    are the same whatever the number of threads and frames that are read at once.
+
+    Args:
+        n_frames: of the movie.
+        most: slices at most; no more threads than this can work at once.
+        least_frames: the length of each is a multiple of this.
+    """
+    units = -(-n_frames // least_frames)
+    return frame_blocks(n_frames, least_frames * max(-(-units // most), 1))
+
+
 def read(movie: Movie, *index: Any) -> NDArray:
     """Part of a movie as a NumPy array, read by the calling thread alone."""
     part = movie[index]

@@ -22,8 +22,6 @@ from rsc2p_kedro.parameters import Compute
 Sums = NDArray[np.float64]
 Image = NDArray[np.float64]
 _NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
-_STRETCHES = 16
-_LEAST_FRAMES = 64
 
 
 @numba.njit(nogil=True, cache=True)
@@ -70,12 +68,6 @@ def add_frames(frames: NDArray[np.float32], reference: Image, sums: Sums, maximu
         maximum: (H, W) float32.
     """
     _add_frames(frames, reference, sums, maximum)
-
-
-def _stretches(n_frames: int) -> list[slice]:
-    """At most 16 stretches of a multiple of 64 frames, which depend on the length of the movie alone."""
-    chunks = -(-n_frames // _LEAST_FRAMES)
-    return blocks.frame_blocks(n_frames, _LEAST_FRAMES * -(-chunks // _STRETCHES))
 
 
 def _sum_stretch(
@@ -139,7 +131,7 @@ def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.b
     if movie.ndim != 3 or not len(movie):
         raise ValueError(f"A movie should be (T, H, W) with one frame or more; this one has shape {movie.shape}.")
     n_frames, reference = len(movie), blocks.read(movie, 0).astype(np.float64)
-    stretches = _stretches(n_frames)
+    stretches = blocks.stretches(n_frames)
     parts = blocks.run(
         lambda stretch: _sum_stretch(movie, stretch, reference, compute.block_frames),
         stretches,

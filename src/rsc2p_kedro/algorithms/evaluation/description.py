@@ -1,0 +1,39 @@
+"""Columns of the table of components: where they are, how large, how active."""
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay
+
+MASK_LEVEL = 0.2
+"""Share of a footprint's maximum above which a pixel counts as part of the cell."""
+
+
+def centres(footprints: sp.csc_array, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Centres of mass (N, 2) as (y, x) in px of footprints (H*W, N); those of an empty footprint are 0."""
+    A = sp.csc_array(footprints, dtype=np.float64)
+    y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+    mass = np.asarray(A.sum(axis=0)).ravel()
+    return (A.T @ np.stack([y, x], axis=1)) / np.where(mass > 0, mass, 1)[:, None]
+
+
+def areas(footprints: sp.csc_array) -> NDArray[np.int64]:
+    """Pixels (N,) above a fifth of each footprint's maximum."""
+    A = sp.csc_array(footprints)
+    column = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr))
+    largest = np.zeros(A.shape[1], A.dtype)
+    np.maximum.at(largest, column, A.data)
+    return np.bincount(column[A.data > MASK_LEVEL * largest[column]], minlength=A.shape[1]).astype(np.int64)
+
+
+def event_rates(spikes: NDArray, noise: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
+    """Deconvolved events per second (N,): frames whose spikes (N, T) are above the noise (N,) of the trace."""
+    return (spikes > noise[:, None]).sum(axis=1) / (spikes.shape[1] / frame_rate_hz)
+
+
+def decay_times(ar_coefficients: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
+    """Decay time constants (N,) in s of AR coefficients (N, p); NaN where they do not decay."""
+    if not len(ar_coefficients):
+        return np.zeros(0)
+    return ar_to_decay(ar_coefficients)[:, 0] / frame_rate_hz

@@ -1,0 +1,64 @@
+"""A small movie of four known components."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+import scipy.sparse as sp
+
+from rsc2p_kedro.engines.results import Components
+from rsc2p_kedro.parameters import Acquisition
+
+SHAPE, T = (40, 44), 500
+
+
+@dataclass
+class Scene:
+    """A movie (T, H, W) float32, what it is made of, and the frames at which each component's transients begin."""
+
+    movie: np.ndarray
+    components: Components
+    onsets: list[np.ndarray]
+
+
+def blob(y: float, x: float) -> np.ndarray:
+    """A footprint (H*W,) of unit norm: a Gaussian of 2 px, cut off below 5 %."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    image = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8)
+    image[image < 0.05] = 0
+    return (image / np.linalg.norm(image)).ravel().astype(np.float32)
+
+
+def decays(onsets: np.ndarray, height: float) -> np.ndarray:
+    trace = np.zeros(T, np.float32)
+    for onset in onsets:
+        trace[onset:] += height * np.exp(-np.arange(T - onset) / 6)
+    return trace
+
+
+@pytest.fixture(scope="session")
+def acquisition() -> Acquisition:
+    return Acquisition(frame_rate_hz=14.7, decay_time_s=0.4)
+
+
+@pytest.fixture(scope="session")
+def scene() -> Scene:
+    """Two overlapping cells that are active in turn and once together, a lone one, and one that is not there."""
+    rng = np.random.default_rng(3)
+    onsets = [np.array([50, 250, 400]), np.array([120, 253, 330]), np.array([80, 200, 450]), np.array([], int)]
+    A = np.stack([blob(20, 12), blob(20, 17), blob(12, 32), blob(30, 32)], axis=1)
+    C = np.stack([decays(o, 90) for o in onsets])
+    background = 50 + ndi.gaussian_filter(rng.normal(0, 30, SHAPE), 3).ravel().astype(np.float32)
+    flicker = 1 + 0.1 * np.sin(np.arange(T) / 9).astype(np.float32)
+    noise = rng.normal(0, 3, (T, SHAPE[0] * SHAPE[1])).astype(np.float32)
+    movie = (np.outer(flicker, background) + C.T @ A.T + noise).reshape(T, *SHAPE)
+    residual = np.linalg.lstsq(A, noise.T, rcond=None)[0].astype(np.float32)
+    zeros = np.zeros(4, np.float32)
+    components = Components(
+        shape=SHAPE, ids=np.arange(4), footprints=sp.csc_array(A), traces=C, spikes=0 * C, residual_traces=residual,
+        background_footprints=sp.csc_array(background[:, None]), background_traces=flicker[None], baseline=zeros,
+        noise=zeros + 3, ar_coefficients=zeros[:, None] + np.float32(0.85), lam=zeros,
+        pixel_noise=np.full(SHAPE, 3, np.float32),
+    )  # fmt: skip
+    return Scene(movie, components, onsets)
