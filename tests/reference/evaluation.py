@@ -33,7 +33,7 @@ def pick_runs(values: NDArray, length: int, least: float, most: int) -> list[int
 def r_value(
     movie: NDArray, A: NDArray, C: NDArray, b: NDArray, f: NDArray, i: int, frames: NDArray[np.bool_], region: NDArray
 ) -> float:
-    """Correlation over a region (H*W,) of footprint i of A (H*W, N) with the mean frame that the others do not explain."""
+    """Correlation over a region (H*W,) of footprint i of A (H*W, N) with the mean frame the others do not explain."""
     others = np.arange(A.shape[1]) != i
     explained = b @ f + A[:, others] @ C[others]
     rest = (movie.reshape(len(movie), -1).T - explained)[:, frames].mean(axis=1)

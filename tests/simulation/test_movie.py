@@ -1,0 +1,152 @@
+"""The simulator: what it says is true is what the movie shows."""
+
+import dask
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.simulation.activity import calcium
+from rsc2p_kedro.simulation.movie import SimulatedRecording, simulate
+from rsc2p_kedro.simulation.settings import SimulationSettings
+
+ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.5)
+SMALL = {"n_frames": 90, "height_px": 64, "width_px": 80, "n_neurons": 8}
+BRIGHT = {"photons": 5000.0, "gain": 1.0, "read_noise": 0.0, "offset": 0.0}
+STEADY = {"neuropil_strength": 0.0, "bleaching": 0.0, "vignetting": 0.0}
+
+
+def make(**settings: object) -> SimulatedRecording:
+    return simulate(SimulationSettings(**{**SMALL, **settings}), ACQUISITION)
+
+
+def fluorescence(recording: SimulatedRecording) -> NDArray[np.float64]:
+    return recording.movie.compute() / BRIGHT["photons"]
+
+
+def test_the_same_seed_gives_the_same_bits_in_any_blocks_and_order() -> None:
+    settings = SimulationSettings(**SMALL)
+    whole = simulate(settings, ACQUISITION).movie.compute()
+    assert whole.dtype == np.uint16
+    parts = simulate(settings, ACQUISITION, block_frames=7).movie
+    with dask.config.set(scheduler="threads", num_workers=3):
+        np.testing.assert_array_equal(parts[40:].compute(), whole[40:])
+    np.testing.assert_array_equal(parts[:40].compute(scheduler="synchronous"), whole[:40])
+
+
+def test_another_seed_gives_another_recording() -> None:
+    first, second = make(seed=1), make(seed=2)
+    assert (first.movie[0].compute() != second.movie[0].compute()).mean() > 0.9
+    assert not np.array_equal(first.truth.spikes, second.truth.spikes)
+
+
+def test_light_and_motion_leave_the_neurons_as_they_are() -> None:
+    first, second = make(), make(photons=3.0, motion="drift", rigid_amplitude_px=2.0)
+    np.testing.assert_array_equal(first.truth.traces, second.truth.traces)
+    np.testing.assert_array_equal(first.truth.footprints.toarray(), second.truth.footprints.toarray())
+
+
+def test_without_motion_the_movie_is_background_and_footprints_times_traces() -> None:
+    recording = make(motion="none", **BRIGHT, **STEADY)
+    truth, movie = recording.truth, fluorescence(recording)
+    changes = (movie - np.median(movie, axis=0)).reshape(len(movie), -1)
+    expected = (truth.footprints @ (truth.traces - np.median(truth.traces, axis=1, keepdims=True))).T
+    assert np.abs(changes - expected).std() < 0.03
+    empty = np.asarray(truth.footprints.sum(axis=1)).reshape(truth.shape) == 0
+    np.testing.assert_allclose(movie.mean(axis=0)[empty], truth.background[empty], rtol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["drift", "walk", "jerks", "shear"])
+def test_content_moves_by_plus_the_displacement(kind: str) -> None:
+    """Moving each frame back by the true displacement gives one and the same scene."""
+    recording = make(motion=kind, rigid_amplitude_px=3.0, **BRIGHT, **STEADY, n_neurons=0)
+    movie, truth = fluorescence(recording), recording.truth
+    still = fluorescence(make(motion="none", rigid_amplitude_px=3.0, **BRIGHT, **STEADY, n_neurons=0))[0]
+    y, x = np.mgrid[8:56, 8:72].astype(float)
+    for frame in (0, 45, 89):
+        d = truth.displacement_field(frame)
+        moved = ndi.map_coordinates(still, [y - d[8:56, 8:72, 0], x - d[8:56, 8:72, 1]], order=3)
+        assert np.corrcoef(moved.ravel(), movie[frame, 8:56, 8:72].ravel())[0, 1] > 0.97
+    assert np.abs(truth.rigid_motion).max() <= 3.0 + 1e-5
+    assert np.abs(truth.rigid_motion).max() > 1
+
+
+def test_no_motion_is_none() -> None:
+    truth = make(motion="none").truth
+    assert not truth.displacement(np.array([[3.0, 5.0]])).any()
+
+
+def test_field_and_points_tell_the_same_motion_whose_mean_is_the_rigid_one() -> None:
+    truth = make(motion="shear", warp_amplitude_px=2.0).truth
+    points = np.array([[0, 0], [10, 71], [63, 79]])
+    field = np.stack([truth.displacement_field(frame) for frame in range(90)])
+    np.testing.assert_allclose(truth.displacement(points), field[:, points[:, 0], points[:, 1]], atol=1e-4)
+    np.testing.assert_allclose(field.mean(axis=(1, 2)), truth.rigid_motion, atol=0.02)
+    local = field - truth.rigid_motion[:, None, None]
+    assert 1 < np.abs(local[..., 1]).max() < 6
+
+
+def test_noise_is_that_of_photons_and_detector() -> None:
+    settings = {**STEADY, "motion": "none", "n_neurons": 0, "photons": 20.0, "gain": 10.0, "read_noise": 15.0}
+    movie = make(**settings).movie.compute().astype(float)
+    photons = (movie.mean(axis=0) - 100) / 10
+    expected = 10**2 * photons + 15**2
+    assert (movie.var(axis=0, ddof=1) / expected).mean() == pytest.approx(1, rel=0.02)
+    assert photons.mean() == pytest.approx(20 * make(**settings).truth.background.mean(), rel=0.02)
+
+
+def test_bleaching_vignetting_offset_and_saturation_are_as_set() -> None:
+    plain = {"motion": "none", "n_neurons": 0, "neuropil_strength": 0.0, **BRIGHT}
+    bleached = fluorescence(make(**plain, bleaching=0.3, vignetting=0.0))
+    assert bleached[-1].mean() / bleached[0].mean() == pytest.approx(0.7, abs=0.01)
+    dark = fluorescence(make(**plain, bleaching=0.0, vignetting=0.6))[0] / bleached[0]
+    assert dark[:4, :4].mean() == pytest.approx(0.4, abs=0.06)
+    assert dark[30:34, 38:42].mean() == pytest.approx(1, abs=0.02)
+    cut = make(saturation=250, offset=100.0).movie.compute()
+    assert cut.max() == 250
+    assert make(offset=900.0).movie.compute().min() > 600
+
+
+def test_neurons_are_as_many_as_large_and_as_apart_as_set() -> None:
+    truth = make(n_neurons=12, neuron_radius_px=4.0, overlap_share=0.0, hollow_share=0.0, height_px=128).truth
+    masks = truth.footprints.toarray() > 0.2
+    assert masks.shape[1] == 12
+    assert masks.sum(axis=0).mean() == pytest.approx(np.pi * 4.2**2, rel=0.2)
+    assert masks.sum(axis=1).max() <= 2
+    crowded = make(n_neurons=60, overlap_share=0.5).truth
+    assert crowded.n_neurons == 60
+
+
+def test_hollow_neurons_are_dark_inside() -> None:
+    def inside(share: float) -> float:
+        truth = make(hollow_share=share, overlap_share=0.0).truth
+        A = truth.footprints.toarray().reshape(*truth.shape, -1)
+        centres = [ndi.center_of_mass(A[..., i]) for i in range(A.shape[-1])]
+        return float(np.mean([A[round(y), round(x), i] for i, (y, x) in enumerate(centres)]))
+
+    assert inside(1.0) < 0.6 < inside(0.0)
+
+
+def test_a_lone_spike_peaks_at_one_and_decays_as_set() -> None:
+    spikes = np.zeros((1, 400))
+    spikes[0, 10] = 1
+    fast, slow = calcium(spikes, 0, 50)[0], calcium(spikes, 10, 50)[0]
+    assert fast[10] == slow.max() == pytest.approx(1)
+    assert fast[60] == pytest.approx(np.exp(-1))
+    assert 20 < slow.argmax() < 40
+    assert slow[350] / slow[300] == pytest.approx(np.exp(-1), rel=0.01)
+
+
+def test_traces_follow_the_spikes() -> None:
+    truth = make(n_frames=400, burst_rate_hz=0.3).truth
+    assert truth.spikes.sum(axis=1).max() > 20
+    quiet = truth.spikes[:, 1:] == 0
+    falls = np.diff(truth.traces, axis=1)[quiet & (truth.spikes[:, :-1] == 0)]
+    assert (falls <= 1e-6).all()
+
+
+def test_no_neurons_are_no_trouble() -> None:
+    recording = make(n_neurons=0)
+    assert recording.truth.footprints.shape == (64 * 80, 0)
+    assert recording.movie[:2].compute().mean() > 100
