@@ -28,8 +28,8 @@ def perfect(truth: SimulatedTruth) -> Components:
     return Components(
         shape=truth.shape, ids=np.arange(N), footprints=truth.footprints, traces=truth.traces, spikes=truth.spikes,
         residual_traces=np.zeros((N, T), np.float32), background_traces=np.zeros((1, T), np.float32),
-        background_footprints=sp.csc_array((64 * 64, 1), dtype=np.float32), baseline=zeros, noise=zeros, ar_coefficients=zeros[:, None],
-        lam=zeros, pixel_noise=np.zeros(truth.shape, np.float32),
+        background_footprints=sp.csc_array((64 * 64, 1), dtype=np.float32), baseline=zeros, noise=zeros,
+        ar_coefficients=zeros[:, None], lam=zeros, pixel_noise=np.zeros(truth.shape, np.float32),
     )  # fmt: skip
 
 
