@@ -110,6 +110,8 @@ class RecordingsTable(_Table):
     n_frames: Series[int] = pa.Field(ge=1)
     height_px: Series[int] = pa.Field(ge=1)
     width_px: Series[int] = pa.Field(ge=1)
+    pixel_height_um: Series[float] = pa.Field(nullable=True, gt=0, description="Empty where it is unknown.")
+    pixel_width_um: Series[float] = pa.Field(nullable=True, gt=0)
     frame_rate_hz: Series[float] = pa.Field(gt=0)
     template_correlation_before: Series[float]
     template_correlation_after: Series[float]

@@ -247,7 +247,8 @@ def write_report(
     provenance = collect_provenance(motion_correction=motion.provenance, source_extraction=components.provenance)
     return render.render_report(
         recording.name,
-        facts=_facts(recording, motion),
+        summary=_summary(recording, motion),
+        facts=_facts(recording),
         verdicts=found if truth_scores is None else [*found, verdicts.judge_truth(truth_scores)],
         figures=figures,
         tables=_tables(motion_quality, component_table, lineage_table, inspection_table, truth_scores),
@@ -257,20 +258,18 @@ def write_report(
     )
 
 
-def _facts(recording: Recording, motion: MotionCorrection) -> list[tuple[str, str]]:
-    """What a recording is: its size, and what the user said of it."""
-    (H, W), T = motion.template.shape, motion.n_frames
-    rate, size = recording.frame_rate_hz, recording.pixel_size_um
-    facts = [
-        ("movie", f"{T} frames of {H} × {W} px (rows × columns), {T / rate:.1f} s at {rate:g} Hz"),
-        ("decay time", f"{recording.decay_time_s:g} s"),
-    ]
-    if size is not None:
-        facts.insert(
-            1, ("field of view", f"{H * size[0]:.0f} × {W * size[1]:.0f} µm ({size[0]:.3g} × {size[1]:.3g} µm a pixel)")
-        )
+def _summary(recording: Recording, motion: MotionCorrection) -> str:
+    """The size of a recording in a line."""
+    (H, W), T, rate, size = motion.template.shape, motion.n_frames, recording.frame_rate_hz, recording.pixel_size_um
+    field = "" if size is None else f", {H * size[0]:.0f} × {W * size[1]:.0f} µm"
+    return f"{T} frames, {T / rate:.1f} s at {rate:g} Hz, of {H} × {W} px{field} (height × width)"
+
+
+def _facts(recording: Recording) -> list[tuple[str, str]]:
+    """What the user said of a recording."""
     said = {name: getattr(recording, name).model_dump() for name in ("subject", "session", "device", "imaging_plane")}
-    return facts + render.pairs_of({name.replace("_", " "): fields for name, fields in said.items()})
+    numbers = recording.model_dump(include={"frame_rate_hz", "pixel_size_um", "decay_time_s", "frames"})
+    return render.pairs_of({**numbers, **{name.replace("_", " "): fields for name, fields in said.items()}})
 
 
 def _tables(
@@ -304,11 +303,14 @@ def summarize_recording(
 ) -> pd.DataFrame:
     """The run of one recording at a glance: one row."""
     accepted = component_table[component_table["accepted"].astype(bool)]
+    size = recording.pixel_size_um or (np.nan, np.nan)
     row = {
         "recording": recording.name,
         "n_frames": motion.n_frames,
         "height_px": motion.template.shape[0],
         "width_px": motion.template.shape[1],
+        "pixel_height_um": size[0],
+        "pixel_width_um": size[1],
         "frame_rate_hz": recording.frame_rate_hz,
         "template_correlation_before": float(np.mean(motion.correlation_before)),
         "template_correlation_after": float(np.mean(motion.correlation_after)),
@@ -337,7 +339,9 @@ def plot_recordings(recordings_table: pd.DataFrame, *summary_images: SummaryImag
     """
     pairs = zip(summary_images[::2], summary_images[1::2], strict=True)
     rows = [(a.maximum, b.maximum, a.correlation, b.correlation) for a, b in pairs]
-    return image_plots.recordings_grid(recordings_table["recording"].tolist(), rows)
+    measured = recordings_table[["pixel_height_um", "pixel_width_um"]].to_numpy(dtype=float)
+    sizes = [(float(y), float(x)) if np.isfinite([y, x]).all() else None for y, x in measured]
+    return image_plots.recordings_grid(recordings_table["recording"].tolist(), rows, pixel_sizes_um=sizes)
 
 
 def write_index(

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from rsc2p_kedro.parameters import FrozenModel
-from rsc2p_kedro.pipelines.reporting.verdicts import Verdict, worst
+from rsc2p_kedro.pipelines.reporting.verdicts import Level, Verdict, worst
 
 Picture = Figure | bytes
 DPI = 110
@@ -159,6 +159,7 @@ def _environment() -> Environment:
 def render_report(
     name: str,
     *,
+    summary: str,
     facts: Sequence[tuple[str, str]],
     verdicts: Sequence[Verdict],
     figures: Mapping[str, Picture],
@@ -171,7 +172,8 @@ def render_report(
 
     Args:
         name: of the recording.
-        facts: what it is, as (name, text).
+        summary: what it is, in a line.
+        facts: what is known of it, as (name, text).
         verdicts: in the order in which they are shown.
         figures: by the names in :data:`FIGURES`; other names are shown at the end.
         tables: by section: `motion`, `cells`, `truth`, `inspection`.
@@ -184,6 +186,7 @@ def render_report(
         .get_template("report.html")
         .render(
             title=name,
+            summary=summary,
             facts=facts,
             verdicts=verdicts,
             overall=worst(verdicts),
@@ -202,7 +205,7 @@ def render_index(
     links: Mapping[str, str],
     figure: Picture | None = None,
 ) -> str:
-    """A page over all recordings.
+    """A page over all recordings: the first two verdicts on each, and all that are not good.
 
     Args:
         recordings: one row each (:class:`rsc2p_kedro.schemas.RecordingsTable`).
@@ -211,7 +214,12 @@ def render_index(
         figure: all recordings side by side.
     """
     rows = [
-        {"facts": row, "link": links.get(row["recording"], ""), "verdicts": found, "level": worst(found)}
+        {
+            "facts": row,
+            "link": links.get(row["recording"], ""),
+            "shown": [verdict for index, verdict in enumerate(found) if verdict.level > Level.GOOD or index < 2],
+            "level": worst(found),
+        }
         for row in recordings.to_dict("records")
         for found in [verdicts.get(row["recording"], ())]
     ]

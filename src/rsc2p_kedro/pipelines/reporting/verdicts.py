@@ -69,6 +69,10 @@ def worst(verdicts: Iterable[Verdict]) -> Level:
     return max((verdict.level for verdict in verdicts), default=Level.GOOD)
 
 
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
 def _change(measure: str, before: float, after: float) -> int:
     """1 where a measure got better, -1 where it got worse, 0 where it stayed or is unknown."""
     if not np.isfinite([before, after]).all():
@@ -137,7 +141,7 @@ def judge_shift_limit(motion_table: pd.DataFrame, max_shift_px: float) -> Verdic
     if at_limit == 0:
         largest = float(np.abs(shifts).max()) if shifts.size else 0.0
         return Verdict(question, Level.GOOD, f"Yes: {largest:.1f} of {max_shift_px:g} px along one axis were used.")
-    answer = f"{at_limit} frames are at the limit of {max_shift_px:g} px."
+    answer = f"{_count(at_limit, 'frame')} at the limit of {max_shift_px:g} px."
     return Verdict(question, Level.LOOK, answer, "Raise max_shift_px and run motion correction again.")
 
 
@@ -152,8 +156,8 @@ def judge_light(frame_table: pd.DataFrame) -> Verdict:
     faded = 1 - mean[-tenth:].mean() / mean[:tenth].mean() if mean[:tenth].mean() > 0 else 0.0
     found = [
         (saturated > SATURATED_LOOK, f"{saturated:.2%} of the pixels are saturated"),
-        (blank > 0, f"{blank} frames are blank"),
-        (dark > 0, f"{dark} frames are less than half as bright as the median frame"),
+        (blank > 0, f"{_count(blank, 'blank frame')}"),
+        (dark > 0, f"{_count(dark, 'frame')} less than half as bright as the median frame"),
         (faded > FADED, f"the mean brightness fell by {faded:.0%}"),
     ]
     problems = [text for is_found, text in found if is_found]
@@ -224,9 +228,9 @@ def judge_inspection(inspection_table: pd.DataFrame, *, explained: Collection[st
     open_ones = inspection_table[~inspection_table["check"].isin(list(explained))]
     n, n_open = len(inspection_table), len(open_ones)
     if n_open == 0:
-        return Verdict(question, Level.GOOD, f"Yes: {n} messages, all of them explained and harmless.")
+        return Verdict(question, Level.GOOD, f"Yes: {_count(n, 'message')}, explained and harmless.")
     serious = int(open_ones["importance"].isin(list(SERIOUS)).sum())
-    answer = f"{n_open} messages, {serious} of them serious."
+    answer = f"{_count(n_open, 'message')}, {serious} serious."
     return Verdict(question, Level.BAD if serious else Level.LOOK, answer, "Read them below and fix the metadata.")
 
 

@@ -1,0 +1,142 @@
+"""Components, drawn."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from matplotlib.collections import LineCollection, PatchCollection, PathCollection
+from matplotlib.figure import Figure
+
+from rsc2p_kedro.plots import components
+
+Look = Callable[[Figure], Figure]
+SHAPE = (30, 50)
+CENTRES = np.array([[10.0, 12.0], [20.0, 40.0], [0.0, 49.0]])
+
+
+def _footprints(n: int = 3) -> sp.csc_array:
+    """Discs of radius 4, unit L2 norm; the third is cut by the corner of the frame."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    discs = [((rows - y) ** 2 + (columns - x) ** 2 <= 16).astype(np.float32).ravel() for y, x in CENTRES[:n]]
+    dense = np.array([disc / np.linalg.norm(disc) for disc in discs]).reshape(n, SHAPE[0] * SHAPE[1]).T
+    return sp.csc_array(dense.astype(np.float32))
+
+
+def _image() -> np.ndarray:
+    return np.random.default_rng(0).random(SHAPE)
+
+
+def _lines(figure: Figure, index: int = 0) -> list[np.ndarray]:
+    found = [c for c in figure.axes[index].collections if type(c) is LineCollection]
+    return [segment for collection in found for segment in collection.get_segments()]
+
+
+def test_energy_level_keeps_the_share_asked_for() -> None:
+    values = np.random.default_rng(0).gamma(1.0, size=200)
+    level = components.energy_level(values, 0.9)
+    kept, fewer = values[values >= level], values[values > level]
+    assert (kept**2).sum() >= 0.9 * (values**2).sum() > (fewer**2).sum()
+
+
+def test_outlines_close_around_the_right_place_in_x_and_y() -> None:
+    for lines, (y, x) in zip(components.outlines(_footprints(), SHAPE), CENTRES, strict=True):
+        (line,) = lines
+        np.testing.assert_array_equal(line[0], line[-1])
+        if y > 0:
+            np.testing.assert_allclose(line.min(0), [x - 4, y - 4], atol=1)
+            np.testing.assert_allclose(line.max(0), [x + 4, y + 4], atol=1)
+
+
+def test_the_hole_of_a_ring_is_not_outlined() -> None:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    distance = np.hypot(rows - 15, columns - 25)
+    ring = sp.csc_array(((distance > 3) & (distance < 7)).astype(np.float32).reshape(-1, 1))
+    assert len(components.outlines(ring, SHAPE)[0]) == 1
+
+
+def test_a_single_pixel_and_an_empty_footprint_are_no_trouble() -> None:
+    dense = np.zeros((SHAPE[0] * SHAPE[1], 2), dtype=np.float32)
+    dense[0, 0] = 1.0
+    assert [len(lines) for lines in components.outlines(sp.csc_array(dense), SHAPE)] == [1, 0]
+
+
+def test_centres_are_rows_then_columns() -> None:
+    np.testing.assert_allclose(components.centres(_footprints(), SHAPE)[:2], CENTRES[:2], atol=1e-4)
+
+
+def test_contours_draw_each_component_once_and_write_the_ids_of_the_accepted(look: Look) -> None:
+    accepted = np.array([True, False, True])
+    figure = look(components.contours(_image(), _footprints(), accepted=accepted, ids=[5, 6, 7], title="a"))
+    assert len(_lines(figure)) == 3
+    written = {text.get_text() for text in figure.axes[0].texts}
+    assert {"5", "7"} <= written
+    assert "6" not in written
+
+
+def test_contours_leave_the_limits_of_the_image() -> None:
+    ax = components.contours(_image(), _footprints()).axes[0]
+    assert ax.get_xlim() == (-0.5, SHAPE[1] - 0.5)
+    assert ax.get_ylim() == (SHAPE[0] - 0.5, -0.5)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_fit_and_refit_count_their_components(n: int, look: Look) -> None:
+    accepted = np.arange(n) == 0
+    figure = look(components.fit_and_refit(_image(), _footprints(), _footprints(n), accepted, title="a.b"))
+    assert [len(_lines(figure, index)) for index in range(3)] == [3, n, n]
+    assert figure.axes[1].get_title(loc="left") == f"Refit: {n} components"
+    assert figure.axes[2].get_title(loc="left").startswith(f"{accepted.sum()} accepted")
+
+
+def test_a_crop_is_the_footprint_around_its_centre_and_empty_beyond_the_frame() -> None:
+    tile = components.crop(_footprints(), SHAPE, 2, CENTRES[2], 5)
+    assert tile.shape == (11, 11)
+    assert tile[:5].sum() == tile[:, 6:].sum() == 0
+    assert (tile > 0).sum() == _footprints()[:, [2]].nnz
+
+
+def test_montage_shows_the_clearest_first_and_frames_them_by_acceptance(look: Look) -> None:
+    accepted = np.array([True, False, True])
+    figure = look(
+        components.footprint_montage(
+            _footprints(), SHAPE, ids=[4, 5, 6], snr=np.array([1.0, 9.0, 3.0]), accepted=accepted, at_most=2
+        )
+    )
+    ax = figure.axes[0]
+    assert [text.get_text() for text in ax.texts] == ["5 (9.0)", "6 (3.0)"]
+    frames = [c for c in ax.collections if isinstance(c, PatchCollection)]
+    assert [len(c.get_paths()) for c in frames] == [1, 1]
+    assert "2 of 3" in ax.get_title(loc="left")
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_montage_of_few(n: int, look: Look) -> None:
+    figure = look(
+        components.footprint_montage(
+            _footprints(n), SHAPE, ids=range(n), snr=np.ones(n), accepted=np.ones(n, dtype=bool), title="a.b"
+        )
+    )
+    assert figure.axes[0].texts[0].get_text() == ("There are no components to show." if n == 0 else "0 (1.0)")
+
+
+THRESHOLDS = {"min_snr": 2.0, "min_r_value": 0.85, "lowest_snr": 0.5, "lowest_r_value": -1.0}
+
+
+def test_quality_draws_every_component_and_every_threshold(look: Look) -> None:
+    snr, r_value = np.array([-1.0, 0.01, 3.0, 40.0]), np.array([-0.5, 0.2, 0.9, 0.99])
+    figure = look(
+        components.snr_against_r_value(snr, r_value, np.array([False, False, True, True]), **THRESHOLDS, title="a")
+    )
+    ax = figure.axes[0]
+    drawn = np.concatenate([c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)])
+    np.testing.assert_allclose(drawn, np.stack([np.maximum(snr, 0.1), r_value], 1))
+    assert {line.get_xdata()[0] for line in ax.lines} >= {2.0, 0.5}
+    assert 0.85 in {line.get_ydata()[0] for line in ax.lines}
+    assert ax.get_xlim()[0] < 0.1
+    assert ax.get_xlim()[1] > 40
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_quality_of_few(n: int, look: Look) -> None:
+    look(components.snr_against_r_value(np.ones(n), np.ones(n), np.ones(n, dtype=bool), **THRESHOLDS))
