@@ -73,7 +73,9 @@ def expanded_catalog(catalog: Mapping[str, Any], manifest: Any) -> dict[str, Any
         for session, recording in sessions.items() if isinstance(sessions, Mapping) else ():
             if isinstance(recording, Mapping):
                 names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording)
-                expanded |= {_filled(name, names, facts): _filled(entry, names, facts) for name, entry in asking.items()}
+                expanded |= {
+                    _filled(name, names, facts): _filled(entry, names, facts) for name, entry in asking.items()
+                }
     return expanded
 
 

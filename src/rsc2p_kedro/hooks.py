@@ -11,23 +11,9 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsc2p_kedro.nwb.metadata import check_metadata
-from rsc2p_kedro.recordings import ManifestError, parse_manifest
+from rsc2p_kedro.recordings import Recording
 
 logger = logging.getLogger(__name__)
-
-HOW_TO_START = """There is no recording to work on.
-  - To see the project at work on simulated recordings: kedro run --env demo (or: make demo)
-  - To add your own: kedro recordings scan DIR, with DIR the folder that holds your TIFFs. It writes
-    conf/local/parameters_recordings.yml; fill in there what it could not know, then kedro recordings check, and kedro run."""
-
-
-class EmptyManifestHook:
-    """Tells who runs without recordings how to add some."""
-
-    @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        if not pipeline.nodes and not catalog.load("parameters").get("recordings"):
-            raise ManifestError(HOW_TO_START)
 
 
 class MetadataHook:
@@ -37,18 +23,14 @@ class MetadataHook:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         parameters = catalog.load("parameters")
         exported = {node.namespace.removesuffix(".export") for node in pipeline.nodes if _is_export(node)}
-        recordings = [r for r in _recordings(parameters) if r.name in exported]
+        sessions = parameters.get("recordings", {}).values()
+        recordings = [r for s in sessions for r in s.values() if isinstance(r, Recording) and r.name in exported]
         if recordings:
             check_metadata(parameters["nwb"], recordings)
 
 
 def _is_export(node: Node) -> bool:
     return bool(node.namespace) and node.namespace.endswith(".export")
-
-
-def _recordings(parameters: dict[str, Any]) -> list[Any]:
-    """The recordings of a run, whether Kedro has turned them into models already or not."""
-    return [r for sessions in parameters.get("recordings", {}).values() for r in sessions.values() if hasattr(r, "name")]
 
 
 class StageTimesHook:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from kedro.framework.project import settings
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.config import ManifestConfigLoader
 from rsc2p_kedro.pipelines import (
@@ -16,7 +16,7 @@ from rsc2p_kedro.pipelines import (
     simulation,
     source_extraction,
 )
-from rsc2p_kedro.recordings import Recording, parse_manifest
+from rsc2p_kedro.recordings import Recording, explain_how_to_start, parse_manifest
 
 STAGES = {
     "simulation": simulation,
@@ -28,16 +28,19 @@ STAGES = {
     "reporting": reporting,
 }
 
+# Kedro refuses an empty pipeline in words that help nobody, so a manifest without recordings gets one node that explains.
+_HOW_TO_START = Pipeline([Node(explain_how_to_start, inputs="params:recordings", outputs=None)])
+
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Each stage over all recordings under its name, and everything as `__default__`."""
-    recordings = list(_recordings())
+    recordings = _recordings()
+    if not recordings:
+        return dict.fromkeys([*STAGES, "__default__"], _HOW_TO_START)
     pipelines = {
-        name: sum((_of_recording(name, recording) for recording in recordings), start=Pipeline([]))
-        for name in STAGES
+        name: sum((_of_recording(name, recording) for recording in recordings), start=Pipeline([])) for name in STAGES
     }
-    if recordings:
-        pipelines["reporting"] += reporting.create_index_pipeline(recordings)
+    pipelines["reporting"] += reporting.create_index_pipeline(recordings)
     pipelines["__default__"] = sum(pipelines.values(), start=Pipeline([]))
     return pipelines
 
@@ -47,9 +50,12 @@ def _of_recording(stage_name: str, recording: Recording) -> Pipeline:
     if stage_name == "simulation" and recording.simulation is None:
         return Pipeline([])
     stage = STAGES[stage_name].create_pipeline(recording)
-    shared = {name: name for name in stage.inputs() if name.startswith("params:") and name != "params:recording"}
+    parameters = {name for name in stage.inputs() if name.startswith("params:")}
+    shared = {name: name for name in parameters - {"params:recording"}}
     return Pipeline(
-        Pipeline(stage, namespace=stage_name, prefix_datasets_with_namespace=False, parameters={*stage.parameters()}),
+        Pipeline(
+            stage, namespace=stage_name, prefix_datasets_with_namespace=False, parameters={p: p for p in parameters}
+        ),
         namespace=recording.name,
         parameters={**shared, "params:recording": f"params:recordings.{recording.name}"},
         tags=[recording.animal, recording.session_key, stage_name],
@@ -58,7 +64,8 @@ def _of_recording(stage_name: str, recording: Recording) -> Pipeline:
 
 def _recordings() -> list[Recording]:
     """The recordings of the running session, or, where there is none (`kedro registry list`), of the environment."""
-    loader = ManifestConfigLoader.latest or ManifestConfigLoader(
-        str(Path.cwd() / settings.CONF_SOURCE), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
-    )
+    loader = ManifestConfigLoader.latest
+    if loader is None:
+        folder, env = str(Path.cwd() / settings.CONF_SOURCE), os.environ.get("KEDRO_ENV")
+        loader = ManifestConfigLoader(folder, env=env, **settings.CONFIG_LOADER_ARGS)
     return parse_manifest(loader["parameters"].get("recordings"))

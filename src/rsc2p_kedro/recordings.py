@@ -20,6 +20,12 @@ Parameters = TypeVar("Parameters", bound=FrozenModel)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
+_HOW_TO_START = """There is no recording to work on.
+  - To see the project at work on simulated recordings: kedro run --env demo (or: make demo)
+  - To add your own: kedro recordings scan DIR, with DIR the folder that holds your TIFFs. It writes
+    conf/local/parameters_recordings.yml; fill in there what it could not know, then kedro recordings check, and kedro run."""
+
+
 class ManifestError(ValueError):
     """The manifest of recordings is not as it should be. The message lists every problem."""
 
@@ -102,13 +108,26 @@ def parse_manifest(manifest: Any) -> list[Recording]:
         for session, facts in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
             name = f"recordings.{animal}.{session}"
             try:
-                recordings.append(Recording.model_validate({**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}))
+                recordings.append(
+                    Recording.model_validate(
+                        {**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}
+                    )
+                )
             except ValidationError as error:
                 problems += [_in_words(name, detail) for detail in error.errors()]
     problems += _repeated_ids(recordings)
     if problems:
         raise ManifestError("The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems))
     return recordings
+
+
+def explain_how_to_start(recordings: dict[str, Any]) -> None:
+    """Tells who runs with an empty manifest how to add recordings, and how to see the demo.
+
+    Raises:
+        ManifestError: always.
+    """
+    raise ManifestError(_HOW_TO_START)
 
 
 def _mapping(value: Any, name: str, key_is: str, problems: list[str]) -> Mapping[str, Any]:
@@ -119,7 +138,9 @@ def _mapping(value: Any, name: str, key_is: str, problems: list[str]) -> Mapping
     if key_is == "fact":
         return value
     bad = [key for key in value if not (isinstance(key, str) and _KEY.fullmatch(key))]
-    problems += [f"{name}: the {key_is} key {key!r} should be letters, digits, `_` and `-` only (quote numbers)." for key in bad]
+    problems += [
+        f"{name}: the {key_is} key {key!r} should be letters, digits, `_` and `-` only (quote numbers)." for key in bad
+    ]
     return {key: part for key, part in value.items() if key not in bad}
 
 
@@ -133,7 +154,10 @@ def _in_words(name: str, detail: Any) -> str:
 
 def _repeated_ids(recordings: list[Recording]) -> list[str]:
     """Recordings that would be written to one and the same NWB file."""
-    names = {recording.name: dandi_ids(recording.animal, recording.session_key, recording.model_dump()) for recording in recordings}
+    names = {
+        recording.name: dandi_ids(recording.animal, recording.session_key, recording.model_dump())
+        for recording in recordings
+    }
     return [
         f"subject_id '{ids[0]}' with session_id '{ids[1]}' stands for more than one recording: "
         f"{', '.join(name for name, other in names.items() if other == ids)}. Give each a session_id of its own."

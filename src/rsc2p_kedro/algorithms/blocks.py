@@ -84,6 +84,7 @@ def run(
     """
     tasks = [dask.delayed(function, pure=False, traverse=False)(item) for item in items]
     weights = dict(zip([task.key for task in tasks], sizes or [1] * len(tasks), strict=True))
-    bar = {"desc": description, "unit": unit, "disable": not compute.show_progress, "leave": False}
+    bar = {"desc": description, "unit": unit, "leave": False}
+    bar["disable"] = None if compute.show_progress else True  # none: no bar where nobody looks, as in a log file
     with threadpool_limits(limits=1), _Progress(weights, **bar):
         return list(dask.compute(*tasks, num_workers=compute.threads, optimize_graph=False))

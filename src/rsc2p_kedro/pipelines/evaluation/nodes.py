@@ -1,0 +1,60 @@
+"""Adapters of evaluation: the catalog on one side, an engine on the other."""
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+
+from rsc2p_kedro.algorithms.dff import component_dff
+from rsc2p_kedro.algorithms.evaluation import description
+from rsc2p_kedro.curation import curate, read_curation
+from rsc2p_kedro.engines import get_engine
+from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF
+from rsc2p_kedro.parameters import Compute, EvaluationParameters
+from rsc2p_kedro.recordings import Recording
+
+
+def evaluate_components(
+    corrected_movie: da.Array,
+    components: Components,
+    recording: Recording,
+    parameters: EvaluationParameters,
+    compute: Compute,
+) -> ComponentQuality:
+    """How far each component can be trusted, and whether it is accepted."""
+    parameters = recording.override(parameters)
+    return get_engine(parameters.engine).evaluate(
+        corrected_movie, components, recording.acquisition, parameters, compute=compute
+    )
+
+
+def tabulate_components(
+    components: Components, component_quality: ComponentQuality, recording: Recording
+) -> pd.DataFrame:
+    """One row a component: where it is, how good it is, and the decision, the user's own before all others."""
+    rate, quality = recording.frame_rate_hz, component_quality
+    centres = description.centres(components.footprints, components.shape)
+    table = pd.DataFrame(
+        {
+            "component_id": components.ids,
+            "centre_y_px": centres[:, 0],
+            "centre_x_px": centres[:, 1],
+            "area_px": description.areas(components.footprints),
+            "snr": quality.snr,
+            "r_value": quality.r_value,
+            "cnn_score": np.nan if quality.cnn_score is None else quality.cnn_score,
+            "baseline": components.baseline,
+            "noise": components.noise,
+            "decay_time_s": description.decay_times(components.ar_coefficients, rate),
+            "n_transients": quality.n_transients,
+            "event_rate_hz": description.event_rates(components.spikes, components.noise, rate),
+            "accepted": quality.accepted,
+            "reason": np.array(quality.reasons, dtype=object),
+            "curated": False,
+        }
+    )
+    return table if recording.curation is None else curate(table, read_curation(recording.curation))
+
+
+def compute_dff(components: Components, recording: Recording, parameters: EvaluationParameters) -> DeltaFOverF:
+    """Relative change of fluorescence of all components."""
+    return component_dff(components, recording.acquisition, recording.override(parameters))

@@ -1,0 +1,176 @@
+"""From frames to inspected NWB files, on recordings made up, and on real ones where they are at hand."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from kedro.framework.project import pipelines
+from kedro.runner import ParallelRunner, ThreadRunner
+from pynwb import NWBHDF5IO
+
+from rsc2p_kedro.nwb.metadata import MetadataError
+from rsc2p_kedro.recordings import ManifestError
+from tests.integration.conftest import ROOT, SESSION, SUBJECT, Project, simulated
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),
+    pytest.mark.filterwarnings("ignore::UserWarning:(hdmf|pynwb).*"),
+]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def done(make_project) -> Project:
+    """A project that has run, with two recordings."""
+    project = make_project(
+        {
+            "mouse_1": {"day_1": simulated("frames/1", seed=1), "day_2": simulated("frames/2", seed=2, n_frames=200)},
+        }
+    )
+    project.run()
+    return project
+
+
+def test_the_nwb_file_lies_where_dandi_wants_it_and_holds_what_was_found(done):
+    path = done.path / "data/07_model_output/dandiset/sub-mouse-1/sub-mouse-1_ses-day-1_ophys.nwb"
+    components = done.load("mouse_1.day_1.components")
+    with NWBHDF5IO(path, "r") as io:
+        nwb = io.read()
+        ophys = nwb.processing["ophys"]
+        rois = ophys["ImageSegmentation"]["PlaneSegmentation"]
+        masks = rois["image_mask"][:].swapaxes(1, 2).reshape(len(rois), -1)
+        np.testing.assert_allclose(masks, components.footprints.toarray().T, rtol=1e-6)
+        np.testing.assert_array_equal(
+            ophys["Fluorescence"]["Deconvolved"].data[:], components.spikes.T
+        )
+        assert nwb.acquisition["TwoPhotonSeries"].data.shape == (400, 128, 96)
+
+
+def test_no_validator_has_anything_to_say(done):
+    for session in ("day_1", "day_2"):
+        assert done.load(f"mouse_1.{session}.inspection_table").empty
+
+
+def test_the_truth_is_found(done):
+    scores = done.load("mouse_1.day_1.truth_score_table").set_index("measure")["value"]
+    assert scores["f1"] > 0.8
+    assert scores["precision"] > 0.9
+    assert scores["trace_correlation"] > 0.9
+    assert scores["rigid_motion_error"] < 0.1
+    assert scores["local_motion_error"] < 0.5 * scores["uncorrected_local_motion"]
+
+
+def test_every_frame_of_the_truth_is_accounted_for(done):
+    frames = done.load("mouse_1.day_1.frame_table")
+    movie = done.load("mouse_1.day_1.movie")
+    assert len(frames) == 400
+    np.testing.assert_allclose(frames["mean"], movie.mean(axis=(1, 2)).compute(), rtol=1e-6)
+
+
+def test_lineage_accounts_for_every_component_of_fit_and_refit(done):
+    lineage = done.load("mouse_1.day_1.lineage_table")
+    fit, refit = done.load("mouse_1.day_1.fit_components"), done.load("mouse_1.day_1.components")
+    survivors = lineage[lineage["event"] != "removed"]
+    assert set(survivors["component_id"]) == set(refit.ids)
+    parents = {int(p) for text in lineage["parents"].astype(str) for p in text.split()}
+    removed = set(lineage[lineage["event"] == "removed"]["component_id"])
+    assert set(fit.ids.tolist()) <= parents | removed
+
+
+def test_the_index_links_to_reports_that_are_there(done):
+    folder = done.path / "data/08_reporting"
+    links = re.findall(r'href="([^"#]+\.html)"', (folder / "index.html").read_text(encoding="utf-8"))
+    assert len(links) >= 2
+    for link in links:
+        page = (folder / link).read_text(encoding="utf-8")
+        assert "data:image/png;base64," in page
+        assert not re.search(r'(src|href)="https?://', page)
+
+
+@pytest.mark.parametrize("runner", [ThreadRunner, ParallelRunner])
+def test_other_runners_give_the_same_bits(done, runner):
+    before = done.load("mouse_1.day_2.motion")
+    done.run(pipeline_names=["motion_correction"], namespaces=["mouse_1.day_2"], runner=runner(max_workers=2))
+    after = done.load("mouse_1.day_2.motion")
+    np.testing.assert_array_equal(before.patch_shifts, after.patch_shifts)
+    np.testing.assert_array_equal(before.template, after.template)
+
+
+def test_earlier_versions_can_be_loaded(done):
+    versions = sorted(p.name for p in (done.path / "data/06_models/mouse_1/day_2/components.npz").iterdir())
+    done.run(pipeline_names=["source_extraction"], namespaces=["mouse_1.day_2"], params={"source_extraction": {"components_per_patch": 1}})
+    new = done.load("mouse_1.day_2.components")
+    old = done.load("mouse_1.day_2.components", load_versions={"mouse_1.day_2.components": versions[-1]})
+    assert old.n_components != new.n_components or not np.array_equal(old.traces, new.traces)
+    done.run(
+        from_nodes=["mouse_1.day_2.evaluation.evaluate_components"],
+        to_nodes=["mouse_1.day_2.evaluation.tabulate_components"],
+        load_versions={"mouse_1.day_2.components": versions[-1]},
+    )
+    assert len(done.load("mouse_1.day_2.component_table")) == old.n_components
+
+
+def test_names_select_what_they_say(make_project):
+    project = make_project({"a": {"1": simulated("f/1"), "2": simulated("f/2")}, "b": {"1": simulated("f/3")}})
+    with project.session() as session:
+        session.load_context()
+        everything = pipelines["__default__"]
+        assert {n.namespace.split(".")[0] for n in everything.filter(node_namespaces=["a"]).nodes} == {"a"}
+        one = everything.filter(node_namespaces=["a.1"])
+        assert {".".join(n.namespace.split(".")[:2]) for n in one.nodes} == {"a.1"}
+        assert {n.namespace for n in pipelines["motion_correction"].nodes} == {
+            "a.1.motion_correction",
+            "a.2.motion_correction",
+            "b.1.motion_correction",
+        }
+        catalog = session.load_context().catalog
+        unknown = [name for name in everything.datasets() if name not in catalog and not name.startswith("param")]
+        assert not unknown
+
+
+def test_a_run_without_recordings_says_how_to_start(make_project):
+    with pytest.raises(ManifestError, match=r"kedro run --env demo[\s\S]*kedro recordings scan"):
+        make_project({}).run()
+
+
+def test_missing_metadata_stop_the_run_before_anything_is_computed(make_project):
+    recording = simulated("frames/1")
+    project = make_project({"a": {"1": {**recording, "subject": {}, "session": {}}}})
+    with pytest.raises(MetadataError, match=r"a\.1[\s\S]*species[\s\S]*session_start_time"):
+        project.run()
+    assert not (project.path / "frames").exists()
+    project.run(pipeline_names=["simulation"])
+    assert (project.path / "frames" / "1").is_dir()
+
+
+def test_an_unknown_parameter_stops_the_run_and_is_named(make_project):
+    project = make_project({"a": {"1": simulated("frames/1")}}, motion_correction={"max_shift": 3})
+    with pytest.raises(Exception, match="max_shift"):
+        project.run()
+    assert not (project.path / "frames").exists()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordings are not at hand (../shared/data)")
+def test_a_real_recording_goes_the_whole_way(make_project):
+    recording = {
+        "path": str(SHARED / "neurofinder_crop" / "movie.tif"),
+        "frame_rate_hz": 7.0,
+        "decay_time_s": 1.0,
+        "pixel_size_um": [1 / 1.15, 1 / 1.15],
+        "subject": SUBJECT,
+        "session": SESSION,
+        "imaging_plane": {"indicator": "GCaMP6s", "location": "VISp"},
+        "parameters": {"source_extraction": {"neuron_half_width_px": 5}},
+    }
+    project = make_project({"neurofinder": {"crop": recording}})
+    project.run()
+    assert project.load("neurofinder.crop.inspection_table").empty
+    table = project.load("neurofinder.crop.component_table")
+    regions = json.loads((SHARED / "neurofinder_crop" / "regions.json").read_text())
+    centres = np.array([np.mean(region["coordinates"], axis=0) for region in regions])
+    found = table.loc[table["accepted"], ["centre_y_px", "centre_x_px"]].to_numpy()
+    distance = np.linalg.norm(centres[:, None] - found[None], axis=2).min(axis=1)
+    assert (distance < 5).sum() >= 10
+
+

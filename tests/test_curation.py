@@ -1,0 +1,43 @@
+"""The user's decisions win, and are shown as such."""
+
+import pandas as pd
+import pytest
+
+from rsc2p_kedro.curation import curate, read_curation
+
+TABLE = pd.DataFrame(
+    {
+        "component_id": [3, 5, 8],
+        "accepted": [True, False, False],
+        "reason": ["accepted: snr", "rejected: snr 1.0 < 2.0", "rejected: snr 0.4 < 2.0"],
+        "curated": False,
+    }
+)
+
+
+def test_decisions_win_and_say_so(tmp_path):
+    path = tmp_path / "curation.csv"
+    path.write_text("component_id,decision,note\n3,reject,blood vessel\n5,accept,\n")
+    result = curate(TABLE, read_curation(path)).set_index("component_id")
+    assert result["accepted"].tolist() == [False, True, False]
+    assert result["curated"].tolist() == [True, True, False]
+    assert result.loc[3, "reason"] == "rejected: by the user (blood vessel); was accepted: snr"
+    assert result.loc[8, "reason"] == TABLE["reason"][2]
+
+
+def test_decisions_on_other_results_are_refused():
+    with pytest.raises(ValueError, match=r"components \[4\], which are not there"):
+        curate(TABLE, pd.DataFrame({"component_id": [4], "decision": ["accept"], "note": [""]}))
+
+
+@pytest.mark.parametrize("text", ["component_id,decision\n1,maybe\n", "id,decision\n1,accept\n"])
+def test_a_table_that_is_none_is_refused_with_what_was_expected(tmp_path, text):
+    path = tmp_path / "curation.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="decision \\('accept' or 'reject'\\)"):
+        read_curation(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no file"):
+        read_curation(tmp_path / "none.csv")
