@@ -50,7 +50,7 @@ def traces_with_spikes(
     spikes: NDArray,
     *,
     frame_rate_hz: float,
-    ids: Sequence[int],
+    ids: Sequence[int] | NDArray,
     snr: NDArray,
     accepted: NDArray[np.bool_],
     min_snr: float,

@@ -280,7 +280,9 @@ def _tables(
     truth_scores: pd.DataFrame | None,
 ) -> dict[str, list[render.Table]]:
     """The tables of a report by section, the components sorted: accepted first, then by falling SNR."""
+    first = ["component_id", "accepted", "reason", "snr", "r_value"]
     ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
+    ranked = ranked[first + [name for name in ranked.columns if name not in first]]
     events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")
     tables = {
         "motion": [render.table_of(motion_quality, "Before and after")],

@@ -95,7 +95,8 @@ def motion_sizes(motion_table: pd.DataFrame) -> np.ndarray:
 def judge_motion(motion_table: pd.DataFrame, motion_quality: pd.DataFrame) -> Verdict:
     """Whether the motion was small, was corrected, or got worse by correcting it."""
     question = "Is the motion corrected?"
-    rows = {row.measure: (row.before, row.after) for row in motion_quality.itertuples()}
+    columns = (motion_quality[name] for name in ("measure", "before", "after"))
+    rows = {str(m): (float(before), float(after)) for m, before, after in zip(*columns, strict=True)}
     changes = {measure: _change(measure, *values) for measure, values in rows.items()}
     sizes = motion_sizes(motion_table)
     typical, largest = (float(np.percentile(sizes, 95)), float(sizes.max())) if len(sizes) else (0.0, 0.0)
@@ -259,5 +260,5 @@ def to_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
 
 def from_table(table: pd.DataFrame) -> list[Verdict]:
     """The verdicts that :func:`to_table` wrote; empty cells of a CSV are empty texts."""
-    rows = table.fillna("").itertuples()
-    return [Verdict(row.question, Level[row.level.upper()], row.answer, row.advice) for row in rows]
+    columns = (table[name].fillna("").astype(str) for name in ("question", "level", "answer", "advice"))
+    return [Verdict(q, Level[level.upper()], answer, advice) for q, level, answer, advice in zip(*columns, strict=True)]
