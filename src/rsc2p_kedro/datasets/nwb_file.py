@@ -59,6 +59,10 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
 
     def save(self, data: NWBFile) -> None:
         """Writes, checks, and only then replaces what was there."""
+        if data.container_source is not None:
+            raise DatasetError(
+                f"This NWBFile belongs to {data.container_source} already; build it again to save it anew."
+            )
         self._check_name(data)
         self._release()
         _make_links_relative(data, self._filepath.parent)

@@ -168,8 +168,11 @@ def _generators(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def make_subject(metadata: RecordingMetadata) -> Subject:
-    """The animal."""
-    facts = metadata.subject.model_dump(exclude={"date_of_birth"}, exclude_none=True)
+    """The animal. A description that was not given is made of the facts that were."""
+    subject = metadata.subject
+    facts = subject.model_dump(exclude={"date_of_birth"}, exclude_none=True)
+    about = [subject.species, subject.strain, subject.genotype, f"sex {subject.sex}"]
+    facts.setdefault("description", f"{', '.join(part for part in about if part)}.")
     return Subject(date_of_birth=metadata.birth_time, **facts)
 
 

@@ -361,6 +361,7 @@ DEMANDED: dict[str, tuple[str, str]] = {
 """Fields without which NWB or DANDI refuse a file: what each is, and an example."""
 
 RECOMMENDED: dict[str, tuple[str, str]] = {
+    "device.description": ("what it is", "A two-photon microscope with a resonant scanner."),
     "session.experimenter": ("who did it, 'Last, First'", '["Sun, Weilun"]'),
     "session.institution": ("where", "University of Somewhere"),
     "session.experiment_description": ("what the experiment was for", "Coding of space in retrosplenial cortex."),

@@ -128,7 +128,7 @@ def gzip_chunk(data: NDArray, chunk_frames: int) -> bytes:
     whole = np.zeros((chunk_frames, *data.shape[1:]), data.dtype)
     whole[: len(data)] = data
     planes = whole.reshape(-1, 1).view(np.uint8).T  # all first bytes of the numbers, then all second bytes, ...
-    return imagecodecs.deflate_encode(np.ascontiguousarray(planes), LIBDEFLATE_LEVEL)
+    return bytes(imagecodecs.deflate_encode(planes.tobytes(), LIBDEFLATE_LEVEL))
 
 
 def _ahead(movie: MovieIterator, threads: int) -> Iterator[tuple[int, bytes]]:
@@ -156,9 +156,10 @@ def _postponed(nwb: NWBFile) -> dict[str, MovieIterator]:
     found = {}
     for series in nwb.objects.values():
         data = series.fields.get("data") if hasattr(series, "fields") else None
-        movie = data.data if isinstance(data, H5DataIO) else None
-        if isinstance(movie, MovieIterator) and data.get_io_params().get("compression") == "gzip":
-            found[series.object_id] = movie
+        if not isinstance(data, H5DataIO) or data.get_io_params().get("compression") != "gzip":
+            continue
+        if isinstance(data.data, MovieIterator):
+            found[series.object_id] = data.data
     return found
 
 

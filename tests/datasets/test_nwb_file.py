@@ -1,0 +1,157 @@
+"""An NWB file is there only when it is whole and valid."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+from pynwb import NWBHDF5IO
+from tests.nwb.made_up import made_up
+
+from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
+from rsc2p_kedro.nwb.inspection import inspect_file
+
+NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
+
+
+def dataset(folder: Path, **options: Any) -> NWBFileDataset:
+    return NWBFileDataset(filepath=folder / NAME, **options)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.name != Path(NAME).name)
+
+
+def test_file_is_there_after_saving_and_open_until_released(tmp_path: Path) -> None:
+    nwb = dataset(tmp_path)
+    made = made_up()
+    assert not nwb.exists()
+    nwb.save(made.build())
+    assert nwb.exists()
+    assert leftovers(tmp_path) == []
+    movie = nwb.load().acquisition["TwoPhotonSeries"].data
+    np.testing.assert_array_equal(movie[3].T, made.found.movie[3].compute())
+    nwb.release()
+    assert not movie  # a closed HDF5 dataset
+
+
+def test_loaded_file_closes_with_its_context(tmp_path: Path) -> None:
+    dataset(tmp_path).save(made_up(n=0).build())
+    nwb = dataset(tmp_path).load()
+    with nwb.read_io:
+        assert nwb.session_id == "day-7"
+    assert not nwb.acquisition["TwoPhotonSeries"].data
+
+
+def test_saving_over_a_file_that_is_open_replaces_it(tmp_path: Path) -> None:
+    nwb = dataset(tmp_path)
+    nwb.save(made_up(n=5).build())
+    nwb.load()
+    nwb.save(made_up(n=3).build())
+    assert len(nwb.load().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]) == 3
+    nwb.release()
+
+
+def test_name_must_be_that_of_subject_and_session(tmp_path: Path) -> None:
+    nwb = NWBFileDataset(filepath=tmp_path / "sub-other/sub-other_ses-day-7_ophys.nwb")
+    with pytest.raises(DatasetError, match=r"should end in .*sub-animal-1_ses-day-7_ophys.nwb"):
+        nwb.save(made_up().build())
+    assert leftovers(tmp_path) == []
+
+
+def test_file_that_the_checks_object_to_is_not_written_and_the_old_one_stays(tmp_path: Path) -> None:
+    nwb = dataset(tmp_path)
+    nwb.save(made_up().build())
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(DatasetError, match="Experimenter is missing") as error:
+        nwb.save(made_up(parameters={"experimenter": None, "keywords": None}).build())
+    assert "keywords" in str(error.value)
+    assert (tmp_path / NAME).read_bytes() == before
+    assert leftovers(tmp_path) == []
+
+
+def test_warn_lets_recommendations_through(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset(tmp_path, on_issue="warn").save(made_up(parameters={"experimenter": None}).build())
+    assert "Experimenter is missing" in caplog.text
+    assert inspect_file(tmp_path / NAME)["check"].tolist() == ["check_experimenter_exists"]
+
+
+def test_unknown_answer_to_issues_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="'error' or 'warn'"):
+        dataset(tmp_path, on_issue="ignore")
+
+
+def test_what_was_written_once_cannot_be_written_again(tmp_path: Path) -> None:
+    nwb = made_up(n=0).build()
+    dataset(tmp_path).save(nwb)
+    with pytest.raises(DatasetError, match="build it again"):
+        dataset(tmp_path / "other").save(nwb)
+
+
+def test_metadata_beyond_ascii_come_back(tmp_path: Path) -> None:
+    texts = {"experimenter": ["Ramón y Cajal, Santiago", "Müller, Jörg"], "lab": "Лаборатория 神経"}
+    dataset(tmp_path).save(made_up(n=0, parameters=texts).build())
+    with NWBHDF5IO(tmp_path / NAME, "r") as io:
+        nwb = io.read()
+        assert tuple(nwb.experimenter) == tuple(texts["experimenter"])
+        assert nwb.lab == texts["lab"]
+
+
+def test_folder_beyond_ascii_and_with_spaces(tmp_path: Path) -> None:
+    folder = tmp_path / "Meßdaten, día 7"
+    dataset(folder).save(made_up(n=0).build())
+    assert dataset(folder).exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_target_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / NAME).parent.mkdir(mode=0o555)
+    with pytest.raises(DatasetError, match=r"(?i)permission denied"):
+        dataset(tmp_path).save(made_up(n=0).build())
+
+
+def test_parent_that_is_a_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sub-animal-1").write_text("in the way")
+    with pytest.raises(DatasetError, match="sub-animal-1"):
+        dataset(tmp_path).save(made_up(n=0).build())
+
+
+def test_failing_to_read_the_movie_leaves_nothing_behind(tmp_path: Path) -> None:
+    def broken(block: np.ndarray) -> np.ndarray:
+        raise OSError("the disk is gone")
+
+    made = made_up(n=0)
+    object.__setattr__(made.found, "movie", made.found.movie.map_blocks(broken, dtype=np.uint16))
+    with pytest.raises(DatasetError, match="the disk is gone"):
+        dataset(tmp_path).save(made.build())
+    assert leftovers(tmp_path) == []
+    assert not dataset(tmp_path).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_killed_writing_leaves_the_old_file_and_the_next_save_clears_up(tmp_path: Path) -> None:
+    dataset(tmp_path).save(made_up(n=2).build())
+    before = (tmp_path / NAME).read_bytes()
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from tests.nwb.made_up import made_up
+        from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
+        def kill(block):
+            os.kill(os.getpid(), signal.SIGKILL)
+        made = made_up(n=0)
+        object.__setattr__(made.found, "movie", made.found.movie.map_blocks(kill, meta=made.found.movie._meta))
+        NWBFileDataset(filepath={str(tmp_path / NAME)!r}).save(made.build())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(leftovers(tmp_path)) == 1
+    assert (tmp_path / NAME).read_bytes() == before
+    dataset(tmp_path).save(made_up(n=3).build())
+    assert leftovers(tmp_path) == []

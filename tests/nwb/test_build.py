@@ -1,0 +1,198 @@
+"""What stands in the file, and what is left out."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pynwb import NWBHDF5IO
+from tests.nwb.made_up import H, MadeUp, T, W, made_up, recording
+
+from rsc2p_kedro import __version__
+from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
+from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
+
+NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
+
+
+def test_validators_have_nothing_to_say(written: Path) -> None:
+    assert inspect_file(written).empty
+
+
+def test_dandi_has_nothing_to_say(written: Path) -> None:
+    pytest.importorskip("dandi", reason="dandi is an optional test dependency")
+    assert dandi_messages(written).empty
+
+
+def test_names_are_those_that_readers_look_for(written: Path) -> None:
+    with NWBHDF5IO(written, "r") as io:
+        nwb = io.read()
+        assert set(nwb.acquisition) == {"TwoPhotonSeries"}
+        assert set(nwb.processing["ophys"].data_interfaces) == {
+            "xy_translation",
+            "piecewise_xy_translation",
+            "motion_correction_patches",
+            "ImageSegmentation",
+            "Fluorescence",
+            "DfOverF",
+            "BackgroundComponents",
+            "BackgroundFluorescence",
+            "SegmentationImages",
+            "processing_parameters",
+        }
+        assert set(nwb.processing["ophys"]["Fluorescence"].roi_response_series) == {
+            "RoiResponseSeries",
+            "Denoised",
+            "Deconvolved",
+            "Neuropil",
+            "Baseline",
+        }
+
+
+def test_metadata_stand_where_nwb_wants_them(written: Path) -> None:
+    with NWBHDF5IO(written, "r") as io:
+        nwb = io.read()
+        plane, movie = nwb.imaging_planes["ImagingPlane"], nwb.acquisition["TwoPhotonSeries"]
+        assert nwb.session_start_time.isoformat() == "2019-05-06T10:30:00+02:00"
+        assert (nwb.subject.subject_id, nwb.session_id) == ("animal-1", "day-7")
+        assert tuple(nwb.related_publications) == ("doi:10.17632/hjgtsmyyv5.1",)
+        assert nwb.was_generated_by[:][0].tolist() == ["rsc2p-kedro", __version__]
+        assert (plane.device.model.name, plane.device.model.manufacturer) == ("B-scope", "Thorlabs")
+        assert plane.imaging_rate == movie.rate == 14.7
+        np.testing.assert_allclose(plane.grid_spacing[:], [1.25, 1.5])  # x, y
+        np.testing.assert_allclose(movie.field_of_view[:], [W * 1.25e-6, H * 1.5e-6])
+
+
+def test_columns_of_rois_are_those_of_the_contract(result: MadeUp, written: Path) -> None:
+    with NWBHDF5IO(written, "r") as io:
+        rois = io.read().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+        assert rois["is_accepted"].data.dtype == bool
+        assert rois["image_mask"].data.dtype == np.float32
+        assert rois["image_mask"].data.compression == "gzip"
+        np.testing.assert_array_equal(rois["Accepted"][:] + rois["Rejected"][:], 1)
+        np.testing.assert_array_equal(rois["area"][:], result.found.component_table["area_px"])
+        np.testing.assert_allclose(rois["snr"][:], result.found.component_table["snr"], rtol=1e-6)
+        assert rois["roi_name"][0] == "roi_0002"
+        assert "cnn_score" not in rois.colnames  # nobody asked for it: no column of NaN
+
+
+def test_parameters_of_all_stages_and_versions_can_be_read_from_the_file(written: Path) -> None:
+    with NWBHDF5IO(written, "r") as io:
+        table = io.read().processing["ophys"]["processing_parameters"].to_dataframe()
+    values = {(row.step, row.parameter): json.loads(row.value) for row in table.itertuples()}
+    assert values["motion_correction", "max_shift_px"] == 6
+    assert values["source_extraction", "patch_half_width_px"] == 15
+    assert values["provenance", "libraries.numpy"] == np.__version__
+
+
+def test_order_of_the_component_table_does_not_matter(result: MadeUp) -> None:
+    turned = replace(result.found, component_table=result.found.component_table[::-1])
+    _, table, _, _ = turned.chosen_rois("all")
+    np.testing.assert_array_equal(table.index, result.found.components.ids)
+
+
+def test_results_of_different_recordings_are_refused_together(result: MadeUp) -> None:
+    table = result.found.component_table.assign(component_id=range(5))
+    with pytest.raises(ValueError, match="do not have the same ids") as error:
+        replace(result.found, component_table=table, movie=result.found.movie[:50])
+    assert "motion.shifts should be (50, 2), is (90, 2)" in str(error.value)
+
+
+def test_time_starts_where_a_part_of_a_recording_does() -> None:
+    nwb = made_up(entry={"frames": [147, 147 + T]}).build()
+    assert nwb.acquisition["TwoPhotonSeries"].starting_time == pytest.approx(10.0)
+
+
+def test_content_does_not_change_between_exports(result: MadeUp) -> None:
+    one, again = result.build(), result.build()
+    assert one.identifier == again.identifier
+    assert one.was_generated_by == again.was_generated_by
+    tables = [nwb.processing["ophys"]["processing_parameters"].to_dataframe() for nwb in (one, again)]
+    assert tables[0].equals(tables[1])
+
+
+def _save(made: MadeUp, folder: Path) -> Path:
+    path = folder / NAME
+    NWBFileDataset(filepath=path).save(made.build())
+    return path
+
+
+def test_nothing_found_leaves_the_objects_out_and_says_so(tmp_path: Path) -> None:
+    path = _save(made_up(n=0, n_background=0, n_patches=0), tmp_path)
+    assert inspect_file(path).empty
+    with NWBHDF5IO(path, "r") as io:
+        ophys = io.read().processing["ophys"]
+        assert set(ophys.data_interfaces) == {"xy_translation", "SegmentationImages", "processing_parameters"}
+        assert "No component was found" in ophys.description
+        assert "background has no component" in ophys.description
+
+
+def test_one_of_everything_is_written_and_only_its_single_rows_are_noted(tmp_path: Path) -> None:
+    made = made_up(n=1, n_background=1, n_patches=1)
+    path = _save(made, tmp_path)
+    assert set(inspect_file(path)["check"]) == {"check_single_row"}
+    with NWBHDF5IO(path, "r") as io:
+        ophys = io.read().processing["ophys"]
+        mask = ophys["ImageSegmentation"]["PlaneSegmentation"]["image_mask"][0].T
+        np.testing.assert_array_equal(mask.ravel(), made.found.components.footprints.toarray()[:, 0])
+        assert ophys["Fluorescence"]["Denoised"].data.shape == (T, 1)
+
+
+def test_accepted_rois_alone(tmp_path: Path) -> None:
+    made = made_up(parameters={"rois": "accepted"})
+    path, accepted = _save(made, tmp_path), made.found.component_table["accepted"].to_numpy()
+    with NWBHDF5IO(path, "r") as io:
+        ophys = io.read().processing["ophys"]
+        rois = ophys["ImageSegmentation"]["PlaneSegmentation"]
+        assert rois["is_accepted"][:].all()
+        np.testing.assert_array_equal(rois.id[:], made.found.components.ids[accepted])
+        np.testing.assert_array_equal(ophys["DfOverF"]["RoiResponseSeries"].data[:], made.found.dff.dff[accepted].T)
+
+
+def test_none_accepted_is_said(result: MadeUp) -> None:
+    table = result.found.component_table.assign(accepted=False)
+    made = MadeUp(
+        replace(result.found, component_table=table), made_up(parameters={"rois": "accepted"}).parameters, recording()
+    )
+    ophys = made.build().processing["ophys"]
+    assert "None of 5 components was accepted" in ophys.description
+    assert "ImageSegmentation" not in ophys.data_interfaces
+
+
+def test_corrected_movie_points_to_its_original(tmp_path: Path) -> None:
+    made = made_up(parameters={"corrected": "embed"})
+    path = _save(made, tmp_path)
+    assert inspect_file(path).empty
+    with NWBHDF5IO(path, "r") as io:
+        nwb = io.read()
+        stack = nwb.processing["ophys"]["MotionCorrection"]["CorrectedImageStack"]
+        assert stack.original is nwb.acquisition["TwoPhotonSeries"]
+        np.testing.assert_array_equal(stack.corrected.data[:].swapaxes(1, 2), made.found.corrected.compute())
+        np.testing.assert_array_equal(stack.xy_translation.data[:], made.found.motion.shifts[:, ::-1])
+
+
+def test_raw_movie_can_be_left_out(tmp_path: Path) -> None:
+    path = _save(made_up(parameters={"raw": "none"}), tmp_path)
+    assert inspect_file(path).empty
+    with NWBHDF5IO(path, "r") as io:
+        assert not io.read().acquisition
+
+
+def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
+    files = {tmp_path / "raw" / "one.tif": 0, tmp_path / "raw" / "two.tif": 50}
+    (tmp_path / "raw").mkdir()
+    for file in files:
+        file.touch()
+    path = _save(made_up(parameters={"raw": "external"}, files=files), tmp_path)
+    assert inspect_file(path).empty
+    with NWBHDF5IO(path, "r") as io:
+        series = io.read().acquisition["TwoPhotonSeries"]
+        assert list(series.external_file[:]) == ["../raw/one.tif", "../raw/two.tif"]
+        assert list(series.starting_frame) == [0, 50]
+        assert series.num_samples == T
+
+
+def test_links_without_files_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs the TIFFs"):
+        made_up(parameters={"raw": "external"}).build()

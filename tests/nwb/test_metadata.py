@@ -1,0 +1,193 @@
+"""Metadata: what is refused, what is merged, what is missing."""
+
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+from tests.nwb.made_up import recording, shared
+
+from rsc2p_kedro.nwb.metadata import (
+    ImagingPlaneFields,
+    MetadataError,
+    NwbParameters,
+    SessionFields,
+    SubjectFields,
+    check_metadata,
+    dandi_path,
+    merge_metadata,
+    missing_metadata,
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value", "says"),
+    [
+        (SubjectFields, "species", "mouse", "binomial"),
+        (SubjectFields, "sex", "male", "'M', 'F', 'O' or 'U'"),
+        (SubjectFields, "age", "90 days", "ISO 8601"),
+        (SubjectFields, "age", "P", "ISO 8601"),
+        (SubjectFields, "age", "P1D/P2D/P3D", "ISO 8601"),
+        (SubjectFields, "weight", "25", "'25 g'"),
+        (SubjectFields, "subject_id", "animal_1", "DANDI file name"),
+        (SubjectFields, "subject_id", "../../etc", "DANDI file name"),
+        (SubjectFields, "subject_id", "a b", "DANDI file name"),
+        (SubjectFields, "subject_id", "a\n", "DANDI file name"),
+        (SubjectFields, "subject_id", "mäuse", "DANDI file name"),
+        (SubjectFields, "subject_id", 7, "quotes"),
+        (SessionFields, "session_id", "day/7", "DANDI file name"),
+        (SessionFields, "session_id", "-", "DANDI file name"),
+        (SessionFields, "session_start_time", "2019-05-06T10:30:00", "time zone of the computer"),
+        (SessionFields, "session_start_time", "2019-05-06", "time zone of the computer"),
+        (SessionFields, "session_start_time", "1970-01-01T00:00:00Z", "before 1980"),
+        (SessionFields, "session_start_time", "3019-05-06T10:30:00Z", "still to come"),
+        (SessionFields, "experimenter", "Weilun Sun", "Last, First"),
+        (SessionFields, "related_publications", "Sun 2021", "no DOI"),
+        (SessionFields, "lab", "", "at least 1 character"),
+        (ImagingPlaneFields, "excitation_wavelength_nm", 0.92, "greater than 10"),
+        (ImagingPlaneFields, "emission_wavelength_nm", float("nan"), "finite"),
+        (NwbParameters, "device", {"name": "a/b"}, "'/' or ':'"),
+        (NwbParameters, "subject", {"subject_id": "one"}, "cannot be shared"),
+        (NwbParameters, "compresion", "gzip", "Extra inputs"),
+    ],
+)
+def test_wrong_values_are_refused_with_a_reason(model: type[BaseModel], field: str, value: Any, says: str) -> None:
+    with pytest.raises(ValidationError, match=field) as error:
+        model.model_validate({field: value})
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("age", ["P90D", "P12W", "P1Y6M", "P8W/P12W", "P90Y/", "P2.5M", "P0DT12H"])
+def test_ages_of_iso_8601_are_taken(age: str) -> None:
+    assert SubjectFields(age=age).age == age
+
+
+@pytest.mark.parametrize(
+    "doi", ["10.17632/hjgtsmyyv5.1", "doi:10.17632/hjgtsmyyv5.1", "https://doi.org/10.17632/hjgtsmyyv5.1"]
+)
+def test_dois_take_one_form(doi: str) -> None:
+    assert SessionFields(related_publications=doi).related_publications == ("doi:10.17632/hjgtsmyyv5.1",)
+
+
+def test_corrected_movie_needs_its_original() -> None:
+    with pytest.raises(ValidationError, match="points to its original"):
+        shared(raw="none", corrected="embed")
+
+
+def test_recording_comes_before_session_before_study_before_nothing() -> None:
+    parameters = shared(lab="study", institution="study", session={"lab": "all sessions", "notes": "all sessions"})
+    entry = recording(session={"lab": "this one", "session_start_time": "2019-05-06T10:30:00+02:00"})
+    session = merge_metadata(parameters, entry).session
+    assert (session.lab, session.notes, session.institution, session.virus) == (
+        "this one",
+        "all sessions",
+        "study",
+        None,
+    )
+
+
+def test_ids_are_made_of_keys_unless_given() -> None:
+    made = merge_metadata(shared(), recording(animal="animal_1", session_key="day_7"))
+    given = merge_metadata(shared(), recording(subject={"subject_id": "M-17"}, session={"session_id": "first"}))
+    assert str(dandi_path(made)) == "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
+    assert str(dandi_path(given)) == "sub-M-17/sub-M-17_ses-first_ophys.nwb"
+
+
+def test_first_frame_of_a_part_of_a_recording_is_kept() -> None:
+    assert merge_metadata(shared(), recording(frames=[100, 200])).first_frame == 100
+
+
+def test_identifier_is_the_same_at_every_export_and_differs_between_sessions_and_studies() -> None:
+    one, again = (merge_metadata(shared(), recording()).identifier for _ in range(2))
+    other_session = merge_metadata(shared(), recording(session_key="day_8")).identifier
+    other_study = merge_metadata(shared(related_publications=["10.1000/1"]), recording()).identifier
+    assert one == again
+    assert len({one, other_session, other_study}) == 3
+
+
+def test_simulated_recordings_say_so_wherever_one_looks() -> None:
+    metadata = merge_metadata(shared(), recording(simulation={}))
+    assert metadata.simulated
+    assert "SIMULATED" in str(metadata.subject.description)
+    assert "SIMULATED" in str(metadata.session.session_description)
+    assert "simulated data" in (metadata.session.keywords or ())
+
+
+def test_complete_metadata_miss_nothing() -> None:
+    assert missing_metadata(shared(), recording()) == []
+
+
+def test_everything_missing_is_said_at_once() -> None:
+    problems = missing_metadata(NwbParameters(), recording(subject={}, session={}))
+    fields = [problem.split(":")[0] for problem in problems]
+    assert fields == [
+        "subject.species",
+        "subject.sex",
+        "subject.age",
+        "session.session_start_time",
+        "session.session_description",
+        "device.name",
+        "imaging_plane.description",
+        "imaging_plane.indicator",
+        "imaging_plane.location",
+        "imaging_plane.excitation_wavelength_nm",
+        "imaging_plane.emission_wavelength_nm",
+        "device.description",
+        "session.experimenter",
+        "session.institution",
+        "session.experiment_description",
+        "session.keywords",
+    ]
+
+
+def test_warn_asks_only_for_what_nwb_and_dandi_demand() -> None:
+    problems = missing_metadata(shared(on_issue="warn", institution=None, experimenter=None), recording())
+    assert problems == []
+
+
+def test_birth_date_stands_for_the_age_and_lies_before_the_session() -> None:
+    born = {"species": "Mus musculus", "sex": "F", "description": "A mouse."}
+    assert missing_metadata(shared(), recording(subject={**born, "date_of_birth": "2019-02-01"})) == []
+    (problem,) = missing_metadata(shared(), recording(subject={**born, "date_of_birth": "2019-06-01"}))
+    assert "after the session" in problem
+
+
+def test_midnight_of_birth_is_in_the_time_zone_of_the_session() -> None:
+    metadata = merge_metadata(shared(), recording(subject={"date_of_birth": "2019-02-01"}))
+    assert metadata.birth_time is not None
+    assert metadata.birth_time.isoformat() == "2019-02-01T00:00:00+02:00"
+
+
+def test_region_that_the_allen_atlas_does_not_know_is_found_before_the_run() -> None:
+    plane = {**shared().imaging_plane.model_dump(), "location": "somewhere"}
+    (problem,) = missing_metadata(shared(imaging_plane=plane), recording())
+    assert "Allen" in problem
+
+
+def test_error_shows_yaml_that_fills_what_is_missing() -> None:
+    entry = recording(subject={}, session={})
+    with pytest.raises(MetadataError) as error:
+        check_metadata(shared(), [entry])
+    text = str(error.value)
+    added = yaml.safe_load(text[text.index("recordings:\n") : text.index("\n\nRecordings stand")])
+    facts = added["recordings"]["animal_1"]["day_7"]
+    filled = recording(subject=facts["subject"], session=facts["session"])
+    assert [p.split(":")[0] for p in error.value.problems["animal_1.day_7"]] == [
+        "subject.species",
+        "subject.sex",
+        "subject.age",
+        "session.session_start_time",
+    ]
+    assert missing_metadata(shared(), filled) == []
+
+
+def test_all_recordings_are_checked_before_the_error() -> None:
+    wrong = [recording(animal=name, subject={}) for name in ("a", "b")]
+    with pytest.raises(MetadataError) as error:
+        check_metadata(shared(), [recording(), *wrong])
+    assert list(error.value.problems) == ["a.day_7", "b.day_7"]
+
+
+def test_two_recordings_cannot_share_a_file() -> None:
+    with pytest.raises(MetadataError, match=r"file of animal_1\.day_7"):
+        check_metadata(shared(), [recording(), recording(animal="animal-1")])

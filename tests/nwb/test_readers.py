@@ -1,0 +1,82 @@
+"""The file as others read it: pynwb, roiextractors, pynapple. Frames are 48 x 64: a transposed one shows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pynwb import NWBHDF5IO
+from tests.nwb.made_up import H, MadeUp, T, W
+
+
+def test_imaging_extractor_gets_every_frame_back_bit_for_bit(result: MadeUp, written: Path) -> None:
+    extractors = pytest.importorskip("roiextractors", reason="roiextractors is an optional test dependency")
+    imaging = extractors.NwbImagingExtractor(file_path=str(written))
+    movie = result.found.movie.compute()
+    assert imaging.get_image_shape() == (H, W)
+    assert imaging.get_sampling_frequency() == pytest.approx(14.7)
+    read = imaging.get_series()
+    assert read.dtype == movie.dtype
+    np.testing.assert_array_equal(read, movie)
+
+
+def test_segmentation_extractor_gets_masks_and_traces_back_bit_for_bit(result: MadeUp, written: Path) -> None:
+    extractors = pytest.importorskip("roiextractors", reason="roiextractors is an optional test dependency")
+    segmentation = extractors.NwbSegmentationExtractor(file_path=str(written))
+    found, components = result.found, result.found.components
+    assert segmentation.get_image_shape() == (H, W)
+    assert list(segmentation.get_roi_ids()) == components.ids.tolist()
+    masks = segmentation.get_roi_image_masks()
+    np.testing.assert_array_equal(masks, components.footprints.toarray().reshape(H, W, -1))
+    for name, traces in {
+        "raw": components.traces + components.residual_traces,
+        "denoised": components.traces,
+        "deconvolved": components.spikes,
+        "dff": found.dff.dff,
+        "baseline": found.dff.f0,
+    }.items():
+        np.testing.assert_array_equal(segmentation.get_traces(name=name), traces.T, err_msg=name)
+    accepted = found.component_table["accepted"].to_numpy()
+    np.testing.assert_array_equal(segmentation.get_property("accepted", segmentation.get_roi_ids()), accepted)
+    centres = found.component_table[["centre_y_px", "centre_x_px"]].to_numpy(np.float32)
+    np.testing.assert_array_equal(segmentation.get_property("roi_centroids", segmentation.get_roi_ids()), centres)
+    images = segmentation.get_images_dict()
+    for name in ("mean", "maximum", "correlation", "standard_deviation"):
+        np.testing.assert_array_equal(images[name], getattr(found.summary, name), err_msg=name)
+
+
+def test_pynapple_reads_traces_and_their_times(result: MadeUp, written: Path) -> None:
+    pynapple = pytest.importorskip("pynapple", reason="pynapple is an optional test dependency")
+    with NWBHDF5IO(written, "r") as io:
+        loaded = pynapple.NWBFile(io.read())
+        name = next(key for key in loaded.keys() if key.endswith("Denoised"))  # noqa: SIM118
+        traces = loaded[name]
+        np.testing.assert_array_equal(traces.values, result.found.components.traces.T)
+        np.testing.assert_allclose(traces.times(), np.arange(T) / 14.7)
+
+
+def test_shifts_are_x_then_y(result: MadeUp, written: Path) -> None:
+    motion = result.found.motion
+    with NWBHDF5IO(written, "r") as io:
+        ophys = io.read().processing["ophys"]
+        np.testing.assert_array_equal(ophys["xy_translation"].data[:], motion.shifts[:, ::-1])
+        np.testing.assert_array_equal(ophys["piecewise_xy_translation"].data[:], motion.patch_shifts[..., ::-1])
+        centres = ophys["motion_correction_patches"]
+        np.testing.assert_array_equal(centres["y"][:], motion.patch_centres[:, 0])
+        np.testing.assert_array_equal(centres["x"][:], motion.patch_centres[:, 1])
+
+
+def test_background_is_there_apart_from_the_rois(result: MadeUp, written: Path) -> None:
+    components = result.found.components
+    with NWBHDF5IO(written, "r") as io:
+        ophys = io.read().processing["ophys"]
+        masks = ophys["BackgroundComponents"]["image_mask"][:].swapaxes(1, 2)
+        np.testing.assert_array_equal(masks.reshape(2, -1).T, components.background_footprints.toarray())
+        traces = ophys["BackgroundFluorescence"]["RoiResponseSeries"].data[:]
+        np.testing.assert_array_equal(traces, components.background_traces.T)
+
+
+def test_neuropil_is_the_background_under_each_footprint(result: MadeUp, written: Path) -> None:
+    A, b = (getattr(result.found.components, name).toarray() for name in ("footprints", "background_footprints"))
+    with NWBHDF5IO(written, "r") as io:
+        neuropil = io.read().processing["ophys"]["Fluorescence"]["Neuropil"].data[:]
+    np.testing.assert_allclose(neuropil.T, A.T @ (b @ result.found.components.background_traces), rtol=1e-4)

@@ -1,0 +1,104 @@
+"""Movies and masks on their way into HDF5."""
+
+import zlib
+from pathlib import Path
+
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from tests.nwb.made_up import made_up
+
+from rsc2p_kedro.nwb import streaming
+from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
+from rsc2p_kedro.nwb.streaming import MaskIterator, MovieIterator, chunk_frames, gzip_chunk, write_nwb
+
+MOVIE = "acquisition/TwoPhotonSeries/data"
+
+
+def test_orientation_puts_column_before_row() -> None:
+    image = np.zeros((3, 5))
+    image[1, 4] = 1
+    x, y = np.argwhere(images_to_nwb(image))[0]
+    assert (x, y) == (4, 1)
+    np.testing.assert_array_equal(points_to_nwb(np.array([1, 4])), [4, 1])
+
+
+def test_chunks_are_whole_chunks_of_the_source_where_they_fit() -> None:
+    def movie(frames: int, chunk: int) -> da.Array:
+        return da.zeros((frames, 256, 256), chunks=(chunk, 128, 128), dtype=np.uint16)
+
+    assert chunk_frames(movie(1500, 64)) == 64
+    assert chunk_frames(movie(1500, 10)) == 70
+    assert chunk_frames(movie(1500, 1000)) == 76
+    assert chunk_frames(movie(5, 64)) == 5
+    assert chunk_frames(da.zeros((3, 4000, 4000), dtype=np.uint16)) == 1
+
+
+def test_pieces_of_a_movie_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1000)
+    movie = np.random.default_rng(0).integers(0, 99, (50, 6, 9), np.int16)
+    pieces = [piece.data for piece in MovieIterator(da.from_array(movie, chunks=(4, 3, 3)))]
+    assert len(pieces) > 2
+    np.testing.assert_array_equal(np.concatenate(pieces).swapaxes(1, 2), movie)
+
+
+def test_pieces_of_masks_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1000)
+    masks = np.random.default_rng(0).random((7, 6, 9), np.float32)
+    footprints = sp.csc_array(masks.reshape(7, -1).T)
+    pieces = [piece.data for piece in MaskIterator(footprints, (6, 9))]
+    assert len(pieces) > 1
+    np.testing.assert_array_equal(np.concatenate(pieces).swapaxes(1, 2), masks)
+
+
+def test_compressed_chunk_is_what_the_filters_of_hdf5_undo() -> None:
+    data = np.random.default_rng(0).integers(0, 9, (3, 4, 5)).astype(np.uint16)
+    whole = np.concatenate([data, np.zeros((2, 4, 5), np.uint16)])
+    planes = np.frombuffer(zlib.decompress(gzip_chunk(data, 5)), np.uint8).reshape(2, -1)
+    np.testing.assert_array_equal(planes.T.copy().view(np.uint16).reshape(whole.shape), whole)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_stored_movie_is_the_same_for_any_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 200_000)
+    stored = []
+    for threads in (1, 3):
+        made = made_up(n=0, n_background=0)
+        movie = made.found.movie.astype(dtype)
+        object.__setattr__(made.found, "movie", movie)
+        path = tmp_path / f"{threads}.nwb"
+        write_nwb(made.build(), path, threads=threads, show_progress=False)
+        with h5py.File(path) as file:
+            data = file[MOVIE]
+            assert (data.compression, data.shuffle, data.dtype) == ("gzip", True, np.dtype(dtype))
+            np.testing.assert_array_equal(data[:].swapaxes(1, 2), movie.compute())
+            stored.append([data.id.read_direct_chunk(data.id.get_chunk_info(i).chunk_offset)[1] for i in range(2)])
+    assert stored[0] == stored[1]
+
+
+def test_error_while_a_movie_is_read_comes_through(tmp_path: Path) -> None:
+    def broken(block: np.ndarray) -> np.ndarray:
+        raise OSError("the disk is gone")
+
+    made = made_up(n=0, n_background=0)
+    object.__setattr__(made.found, "movie", made.found.movie.map_blocks(broken, dtype=np.uint16))
+    with pytest.raises(OSError, match="the disk is gone"):
+        write_nwb(made.build(), tmp_path / "file.nwb", show_progress=False)
+
+
+def test_blosc_is_read_back_or_says_what_it_needs(tmp_path: Path) -> None:
+    made = made_up(n=0, n_background=0, parameters={"compression": "blosc"})
+    try:
+        import hdf5plugin  # noqa: F401
+    except ImportError:
+        with pytest.raises(ModuleNotFoundError, match="pip install hdf5plugin"):
+            made.build()
+        return
+    path = tmp_path / "file.nwb"
+    write_nwb(made.build(), path, show_progress=False)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file[MOVIE][:].swapaxes(1, 2), made.found.movie.compute())
