@@ -175,9 +175,9 @@ class ExtractionParameters(FrozenModel):
         10, ge=2, description="Bins in a running sum; used where `rolling_sum` is on [rolling_length]."
     )
     min_peak_to_noise: float = Field(
-        7.0,
+        5.5,
         gt=0,
-        description="How far, in sd of noise, the activity of a candidate must rise above what noise alone would do "
+        description="By how many sd of noise the highest transient of a component must exceed its lowest excursion "
         "(adaptive). Higher: fewer false components, and fewer faint neurons.",
     )
     background_spacing: float = Field(

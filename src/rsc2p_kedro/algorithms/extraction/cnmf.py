@@ -30,7 +30,11 @@ from rsc2p_kedro.engines.results import Components, LineageEntry
 from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
 
 MOST_ROUNDS = 4
+LARGEST_HALF_WIDTHS = 2.0
+"""A footprint larger than a disc of this radius, in neuron half-widths, is no neuron."""
 _SWEEPS = 2
+TILE_PX = 64
+"""Size of the tiles that neurons are looked for in; each holds several patches."""
 Float = NDArray[np.float32]
 
 
@@ -82,11 +86,23 @@ class Work:
         return max(1, round(self.parameters.neuron_half_width_px / 2))
 
     @property
+    def decay(self) -> float:
+        """Of calcium from one bin to the next."""
+        return float(np.exp(-self.short.bin_frames / self.acquisition.decay_time_frames))
+
+    @property
     def search(self) -> initialization.Search:
+        """What to look for; patches are the cells that their overlap leaves to each."""
         p = self.parameters
-        least = initialization.energy_threshold(self.n_bins, p.min_peak_to_noise)
+        cell = max(2 * p.patch_half_width_px + 1 - p.patch_overlap_px, 4)
         return initialization.Search(
-            p.neuron_half_width_px, p.components_per_patch, least, p.initialization == "adaptive"
+            half_width=p.neuron_half_width_px,
+            most=p.components_per_patch,
+            least_energy=initialization.energy_threshold(self.n_bins, p.min_peak_to_noise),
+            least_rise=p.min_peak_to_noise,
+            decay=self.decay,
+            cell=(cell, cell),
+            adaptive=p.initialization == "adaptive",
         )
 
 
@@ -130,7 +146,7 @@ def _empty(work: Work) -> Model:
         np.zeros((work.tiles.n, work.n_bins)),
         gain,
     )
-    for _ in range(2 if work.tiles.n else 0):
+    if work.tiles.n:
         model = _update_footprints(work, replace(model, F=temporal.solve_neuropil(_project(work, model), model.C)))
     return replace(model, F=temporal.solve_neuropil(_project(work, model), model.C))
 
@@ -203,20 +219,19 @@ def _merge(work: Work, model: Model) -> Model:
 
 
 def _verdicts(work: Work, model: Model, raw: NDArray) -> list[str]:
-    """Why each component should go; empty where it stays."""
+    """Why each component should go, judged by its footprint and its noisy trace; empty where it stays."""
     search = work.search
-    area = np.diff(model.A.indptr)
-    largest = np.pi * (3 * search.half_width) ** 2
-    scatter = np.maximum(estimate_noise(raw), 1e-12)[:, None] if model.n else np.ones((0, 1))
-    energy = initialization.thresholded_energy((raw - np.median(raw, axis=1, keepdims=True)) / scatter)
+    largest = np.pi * (LARGEST_HALF_WIDTHS * search.half_width) ** 2
+    noise_sd = np.maximum(estimate_noise(raw), 1e-12) if model.n else np.ones(0)
+    rise = initialization.rises(raw, work.decay) / noise_sd
     reasons = []
-    for pixels, e in zip(area, energy, strict=True):
+    for pixels, height in zip(np.diff(model.A.indptr), rise, strict=True):
         if pixels < search.least_area:
             reasons.append(f"footprint of {pixels} px is smaller than {search.least_area} px")
         elif pixels > largest:
             reasons.append(f"footprint of {pixels} px is larger than {largest:.0f} px")
-        elif e < search.least_energy and work.parameters.initialization == "adaptive":
-            reasons.append(f"energy of transients {e:.0f} is below {search.least_energy:.0f}, the reach of noise")
+        elif search.adaptive and height < search.least_rise:
+            reasons.append(f"transients rise {height:.1f} sd above what noise does, less than {search.least_rise:g}")
         else:
             reasons.append("")
     return reasons
@@ -238,29 +253,28 @@ def _residual(work: Work, model: Model, rows: slice, columns: slice) -> Float:
 
 def _look(work: Work, model: Model) -> Model:
     """The model with the components that a look at its residual finds."""
-    p, shape = work.parameters, work.short.shape
-    factor = p.spatial_downsampling
-    search = replace(work.search, half_width=max(p.neuron_half_width_px / factor, 1.0))
-    core = max(2 * p.patch_half_width_px + 1 - p.patch_overlap_px, 4)
+    p, shape, search = work.parameters, work.short.shape, work.search
     margin = max(p.patch_overlap_px // 2, 2 * p.neuron_half_width_px + 2)
-    grid = patches.grid(shape, core, margin)
-    A_rows = model
+    grid = patches.grid(shape, _cells(TILE_PX, search.cell[0]), margin)
+    rolling = p.rolling_length if p.rolling_sum else 1
 
-    def work_on(patch: patches.Patch) -> tuple[Float, Float]:
-        residual = _residual(work, A_rows, patch.rows, patch.columns)
-        mask = work.short.mask[patch.rows, patch.columns]
+    def search_one(tile: patches.Patch) -> tuple[Float, Float]:
+        residual, mask = _residual(work, model, tile.rows, tile.columns), work.short.mask[tile.rows, tile.columns]
         return initialization.search_downsampled(
-            residual, mask, search, patch.core_within, spatial=factor, rolling=p.rolling_length if p.rolling_sum else 1
+            residual, mask, search, tile.core_within, spatial=p.spatial_downsampling, rolling=rolling
         )
 
-    results = blocks.run(work_on, grid, compute=work.compute, description="looking for neurons", unit="patch")
+    results = blocks.run(search_one, grid, compute=work.compute, description="looking for neurons", unit="tile")
     A, C = initialization.stitch(results, grid, shape)
-    first = model.n
-    parents = (*model.parents, *((first + k,) for k in range(A.shape[1])))
     C = C - C.mean(axis=1, keepdims=True)
-    return replace(
-        model, A=sp.csc_array(sp.hstack([model.A, A], format="csc")), C=np.concatenate([model.C, C]), parents=parents
-    )
+    parents = (*model.parents, *((model.n + k,) for k in range(A.shape[1])))
+    A = sp.csc_array(sp.hstack([model.A, A], format="csc"))
+    return replace(model, A=A, C=np.concatenate([model.C, C]), parents=parents)
+
+
+def _cells(length: int, cell: int) -> int:
+    """The whole number of cells nearest to a length, in px."""
+    return max(1, round(length / cell)) * cell
 
 
 def _settle(work: Work, model: Model, *, updates: int = 1) -> Model:
@@ -280,15 +294,15 @@ def _settle(work: Work, model: Model, *, updates: int = 1) -> Model:
 
 def _discover(work: Work, model: Model) -> Model:
     """Rounds of looking and settling until a look finds nothing that stays."""
-    rounds = MOST_ROUNDS if work.parameters.initialization == "adaptive" else 1
-    for _ in range(rounds):
-        before = model.n
-        model = _look(work, model)
-        if model.n == before:
+    for _ in range(MOST_ROUNDS if work.parameters.initialization == "adaptive" else 1):
+        more = _look(work, model)
+        if more.n == model.n:
             break
-        model = _merge(work, model)
-        model = _settle(work, model)
-    return _settle(work, model)
+        settled = _settle(work, _merge(work, more))
+        if settled.n <= model.n:
+            break
+        model = settled
+    return _settle(work, model) if model.n else model
 
 
 def fit(

@@ -6,8 +6,9 @@ units of its noise; take the pixel of highest energy; cut a window; a few rank-1
 
 - `greedy_roi`: the energy is the sum of Z^2, and there are always `components_per_patch` a patch.
 - `adaptive`: only moments count at which Z exceeds noise by far, E = sum over t of Z_t^2 [Z_t > theta]; of pure noise E has a
-  known mean and sd. A candidate must exceed them, at its peak and again with its own footprint as the filter, so a
-  patch without activity yields nothing (thresholded energy as in Pachitariu et al. 2017, doi 10.1101/061507).
+  known mean and sd. A candidate must exceed them, at its peak and again with its own footprint as the filter (thresholded
+  energy as in Pachitariu et al. 2017, doi 10.1101/061507), and its highest transient must be higher than its lowest excursion
+  is low: noise, neuropil and motion go up and down alike. A patch without activity yields nothing.
 - `seeded`: footprints start from the user's centres or masks.
 
 R holds noise of variance 1 in every pixel before motion correction; interpolation correlates the noise of neighbours, so Z is
@@ -15,7 +16,7 @@ calibrated by the typical change of Z from one bin to the next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import erfc, exp, pi, sqrt
 
 import numpy as np
@@ -27,9 +28,10 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms.extraction import patches
 
 Float = NDArray[np.float32]
-THETA = 3.0
+_THETA = 3.0
 """Moments count as active above this many noise sd."""
 _RANK1_UPDATES = 4
+_PROMISING = 0.7
 _LOWEST_OF_PEAK = 0.2
 
 
@@ -41,12 +43,18 @@ class Search:
         half_width: of a neuron in px.
         most: components of a patch, at most (adaptive) or always (greedy_roi).
         least_energy: thresholded energy that a candidate must have; ignored by greedy_roi.
+        least_rise: by how many sd its highest transient must exceed its lowest excursion; ignored by greedy_roi.
+        decay: of calcium from one bin to the next.
+        cell: (rows, columns) of a patch in px.
         adaptive: which of the two rules.
     """
 
     half_width: float
     most: int
     least_energy: float
+    least_rise: float
+    decay: float
+    cell: tuple[int, int]
     adaptive: bool = True
 
     @property
@@ -69,13 +77,13 @@ class Search:
 
 def energy_threshold(n_bins: int, threshold: float) -> float:
     """Thresholded energy that noise does not reach: its mean, and a lone event of `threshold` sd or 6 sd of the sum above it."""
-    tail, density = 0.5 * erfc(THETA / sqrt(2)), exp(-(THETA**2) / 2) / sqrt(2 * pi)
-    mean = tail + THETA * density
-    fourth = 3 * tail + (THETA**3 + 3 * THETA) * density
+    tail, density = 0.5 * erfc(_THETA / sqrt(2)), exp(-(_THETA**2) / 2) / sqrt(2 * pi)
+    mean = tail + _THETA * density
+    fourth = 3 * tail + (_THETA**3 + 3 * _THETA) * density
     return n_bins * mean + max(threshold**2, 6 * sqrt(n_bins * fourth))
 
 
-def thresholded_energy(z: NDArray, theta: float = THETA) -> NDArray:
+def thresholded_energy(z: NDArray, theta: float = _THETA) -> NDArray:
     """Sum along the last axis of the squares of values above theta."""
     return np.square(np.where(z > theta, z, 0)).sum(axis=-1)
 
@@ -215,63 +223,144 @@ def _subtract(R, Z, a, c, use, blur, norm, top, left):
 
 
 @njit(nogil=True, cache=True)
-def _greedy(R, Z, norm, noise, blur, core, half, reach, least_area, theta, least_energy, most, adaptive, found, traces):
-    """Components of one patch; found (most, h, w) and traces (most, n) are filled, their number is returned.
+def _rise(c, decay):
+    """How much higher the highest transient of a trace is than its lowest excursion is low (both from the median).
 
-    R (h, w, n) residual, Z (h, w, n) its filtered form, both overwritten; norm (h, w) of the filter; noise: sd of Z.
+    The trace is filtered with a decaying exponential of unit norm, so white noise keeps its sd.
     """
-    H, W, n = R.shape
-    score = np.empty((H, W))
-    blocked = norm <= 0.0
-    level = theta * noise if adaptive else 0.0
-    _energies(Z, level, blocked, score, 0, H, 0, W)
-    c, use = np.empty(n), np.empty(n, np.bool_)
-    count = 0
-    for _ in range(20 * most + 20):
-        peak = np.argmax(score)
-        y, x = peak // W, peak % W
-        if count >= most or score[y, x] <= (least_energy * noise * noise if adaptive else 0.0):
-            break
-        inside = core[0] <= y < core[1] and core[2] <= x < core[3]
-        if not inside and not adaptive:
+    filtered = np.empty(c.size)
+    value = 0.0
+    for t in range(c.size - 1, -1, -1):
+        value = c[t] + decay * value
+        filtered[t] = value
+    middle = np.median(filtered)
+    return (filtered.max() + filtered.min() - 2.0 * middle) * np.sqrt(1.0 - decay * decay)
+
+
+@njit(nogil=True, cache=True)
+def _rises(traces, decay, out):
+    """:func:`_rise` of every row."""
+    for j in range(len(traces)):
+        out[j] = _rise(traces[j], decay)
+
+
+@njit(nogil=True, cache=True)
+def _block(score, blocked, top, bottom, left, right):
+    """Nothing will be looked for in a rectangle any more."""
+    for y in range(max(0, top), min(score.shape[0], bottom)):
+        for x in range(max(0, left), min(score.shape[1], right)):
             blocked[y, x] = True
             score[y, x] = -1.0
+
+
+@njit(nogil=True, cache=True)
+def _candidate(R, Z, y, x, noise, half, reach, level, adaptive, c, use):
+    """Rank-1 footprint and trace around a peak: (window, its top, its left, area, squared norm); c and use are filled."""
+    H, W, n = R.shape
+    top, left = max(0, y - half), max(0, x - half)
+    a = np.empty((min(H, y + half + 1) - top, min(W, x + half + 1) - left))
+    for t in range(n):
+        c[t] = Z[y, x, t]
+        use[t] = c[t] > level or not adaptive
+    area, squared = 0, 1.0
+    for _ in range(_RANK1_UPDATES):
+        _footprint(R, c, use, top, left, a)
+        area = _trim(a, y - top, x - left, reach)
+        squared = _trace(R, a, top, left, c)
+        for t in range(n):
+            use[t] = c[t] * np.sqrt(squared) > level or not adaptive
+    return a, top, left, area, squared
+
+
+@njit(nogil=True, cache=True)
+def _stands_out(c, use, squared, noise, decay, least_energy, least_rise):
+    """Whether a candidate's own trace passes both tests of evidence."""
+    energy = 0.0
+    for t in range(c.size):
+        if use[t]:
+            energy += c[t] * c[t] * squared
+    return energy > least_energy * noise * noise and _rise(c, decay) * np.sqrt(squared) > least_rise * noise
+
+
+@njit(nogil=True, cache=True)
+def _greedy(
+    R,
+    Z,
+    norm,
+    noise,
+    blur,
+    core,
+    cell,
+    half,
+    reach,
+    least_area,
+    decay,
+    least_energy,
+    least_rise,
+    most,
+    adaptive,
+    found,
+    traces,
+):
+    """Components of one tile; `found` (k, h, w) and `traces` (k, n) are filled, how many is returned.
+
+    R (h, w, n) residual and Z (h, w, n), its filtered form, are overwritten; norm (h, w) of the filter; noise: sd of Z; core
+    (top, bottom, left, right) and the size of the patches (cells) that divide it, each of which yields `most` at most.
+    """
+    H, W, n = R.shape
+    level = _THETA * noise if adaptive else 0.0
+    enough = least_energy * noise * noise if adaptive else 0.0
+    score = np.empty((H, W))
+    blocked = norm <= 0.0
+    _energies(Z, level, blocked, score, 0, H, 0, W)
+    counts = np.zeros(((core[1] - core[0]) // cell[0] + 1, (core[3] - core[2]) // cell[1] + 1), np.int64)
+    c, use = np.empty(n), np.empty(n, np.bool_)
+    count, k, spread = 0, blur.size // 2, max(1, reach // 2)
+    while count < len(found):
+        peak = np.argmax(score)
+        y, x = peak // W, peak % W
+        if score[y, x] <= enough:
+            break
+        inside = core[0] <= y < core[1] and core[2] <= x < core[3]
+        i, j = (y - core[0]) // cell[0], (x - core[2]) // cell[1]
+        if inside and counts[i, j] >= most:
+            rows, columns = core[0] + i * cell[0], core[2] + j * cell[1]
+            _block(score, blocked, rows, min(rows + cell[0], core[1]), columns, min(columns + cell[1], core[3]))
             continue
-        top, left = max(0, y - half), max(0, x - half)
-        a = np.empty((min(H, y + half + 1) - top, min(W, x + half + 1) - left))
+        if not inside and not adaptive:
+            _block(score, blocked, y, y + 1, x, x + 1)
+            continue
         for t in range(n):
             c[t] = Z[y, x, t]
-            use[t] = c[t] > level or not adaptive
-        area, squared = 0, 1.0
-        for _update in range(_RANK1_UPDATES):
-            _footprint(R, c, use, top, left, a)
-            area = _trim(a, y - top, x - left, reach)
-            squared = _trace(R, a, top, left, c)
-            for t in range(n):
-                use[t] = c[t] * np.sqrt(squared) > level or not adaptive
-        own = 0.0
-        for t in range(n):
-            if use[t]:
-                own += c[t] * c[t] * squared
-        if area < least_area or (adaptive and own <= least_energy * noise * noise):
-            for yy in range(max(0, y - 1), min(H, y + 2)):
-                for xx in range(max(0, x - 1), min(W, x + 2)):
-                    blocked[yy, xx] = True
-                    score[yy, xx] = -1.0
+        if adaptive and _rise(c, decay) <= _PROMISING * least_rise * noise:
+            _block(score, blocked, y - spread, y + spread + 1, x - spread, x + spread + 1)
+            continue
+        a, top, left, area, squared = _candidate(R, Z, y, x, noise, half, reach, level, adaptive, c, use)
+        if area < least_area or (adaptive and not _stands_out(c, use, squared, noise, decay, least_energy, least_rise)):
+            _block(score, blocked, y - spread, y + spread + 1, x - spread, x + spread + 1)
             continue
         if inside:
-            for yy in range(a.shape[0]):
-                for xx in range(a.shape[1]):
-                    found[count, top + yy, left + xx] = a[yy, xx]
-            for t in range(n):
-                traces[count, t] = c[t]
+            found[count, top : top + a.shape[0], left : left + a.shape[1]] = a
+            traces[count] = c
             count += 1
+            counts[i, j] += 1
         for t in range(n):
             use[t] = not adaptive or c[t] * np.sqrt(squared) > 2.0 * noise
         _subtract(R, Z, a, c, use, blur, norm, top, left)
-        k = blur.size // 2
+        if not inside:
+            _block(score, blocked, y - spread, y + spread + 1, x - spread, x + spread + 1)
         _energies(Z, level, blocked, score, top - k, top + a.shape[0] + k, left - k, left + a.shape[1] + k)
     return count
+
+
+def rises(traces: NDArray, decay: float) -> NDArray[np.float64]:
+    """How much higher the highest transient of each trace (N, T) is than its lowest excursion is low, in the trace's units.
+
+    Noise, neuropil and motion go up and down alike; calcium only rises. `decay`: of calcium from one value to the next.
+    """
+    out = np.empty(len(traces))
+    _rises(np.ascontiguousarray(traces, np.float64), decay, out)
+    return out
 
 
 def matched_filter(residual: NDArray, mask: NDArray[np.bool_], blur: Float) -> tuple[Float, Float]:
@@ -302,7 +391,7 @@ def _blur(frames: Float, blur: Float) -> Float:
     return np.matmul(np.matmul(_band(frames.shape[1], blur), frames), _band(frames.shape[2], blur).T)
 
 
-def filtered_noise(filtered: NDArray, norm: NDArray, step: int = 3) -> float:
+def filtered_noise(filtered: NDArray, norm: NDArray, step: int = 6) -> float:
     """Noise sd of a filtered patch (n, h, w): median over a grid of pixels of the typical change from bin to bin."""
     some = filtered[:, ::step, ::step][:, norm[::step, ::step] > 0]
     if some.size == 0 or len(some) < 2:
@@ -311,41 +400,32 @@ def filtered_noise(filtered: NDArray, norm: NDArray, step: int = 3) -> float:
     return max(float(np.median(changes)), 1e-6)
 
 
-def search_patch(
+def search_tile(
     residual: NDArray, mask: NDArray[np.bool_], search: Search, core: tuple[slice, slice]
 ) -> tuple[Float, Float]:
-    """Components of one patch whose peak lies in its core.
+    """Components of one tile whose peak lies in its core.
 
     Args:
         residual: (n, h, w), in units of the noise.
         mask: (h, w), pixels to use.
         search: what to look for.
-        core: (rows, columns) within the patch.
+        core: (rows, columns) within the tile; patches of `search.cell` divide it.
 
     Returns:
         footprints (k, h, w) and traces (k, n), float32.
     """
     filtered, norm = matched_filter(residual, mask, search.blur)
     noise = filtered_noise(filtered, norm)
-    found = np.zeros((search.most, *mask.shape), np.float32)
-    traces = np.zeros((search.most, len(residual)), np.float32)
+    rows, columns = core
+    patches_here = -(-(rows.stop - rows.start) // search.cell[0]) * -(-(columns.stop - columns.start) // search.cell[1])
+    found = np.zeros((search.most * patches_here, *mask.shape), np.float32)
+    traces = np.zeros((len(found), len(residual)), np.float32)
+    R, Z = (np.ascontiguousarray(np.moveaxis(x, 0, -1)) for x in (residual, filtered))
     count = _greedy(
-        np.ascontiguousarray(np.moveaxis(residual, 0, -1)),
-        np.ascontiguousarray(np.moveaxis(filtered, 0, -1)),
-        norm,
-        noise,
-        search.blur,
-        (core[0].start, core[0].stop, core[1].start, core[1].stop),
-        search.window,
-        max(1, round(search.half_width)),
-        search.least_area,
-        THETA,
-        search.least_energy,
-        search.most,
-        search.adaptive,
-        found,
-        traces,
-    )
+        R, Z, norm, noise, search.blur, (rows.start, rows.stop, columns.start, columns.stop), search.cell,
+        search.window, max(1, round(search.half_width)), search.least_area, search.decay, search.least_energy,
+        search.least_rise, search.most, search.adaptive, found, traces,
+    )  # fmt: skip
     return found[:count], traces[:count]
 
 
@@ -358,18 +438,23 @@ def search_downsampled(
     spatial: int = 1,
     rolling: int = 1,
 ) -> tuple[Float, Float]:
-    """:func:`search_patch` with `spatial` x `spatial` px binned and running sums over `rolling` bins; `search` is in binned px."""
+    """:func:`search_tile` with `spatial` x `spatial` px binned, and running sums over `rolling` bins."""
     if rolling > 1:
         residual = rolling_sum(residual, rolling)
     if spatial == 1:
-        return search_patch(residual, mask, search, core)
+        return search_tile(residual, mask, search, core)
     small_mask = bin_pixels(mask[None].astype(np.float32), spatial)[0] > 0
     small_core = tuple(slice(round(s.start / spatial), round(s.stop / spatial)) for s in core)
-    found, traces = search_patch(bin_pixels(residual, spatial), small_mask, search, small_core)
+    search = replace(search, half_width=max(search.half_width / spatial, 1), cell=_shrink(search.cell, spatial))
+    found, traces = search_tile(bin_pixels(residual, spatial), small_mask, search, small_core)
     large = np.zeros((len(found), *mask.shape), np.float32)
     grown = np.kron(found, np.ones((1, spatial, spatial), np.float32)) / spatial
     large[:, : grown.shape[1], : grown.shape[2]] = grown
     return large * mask, traces
+
+
+def _shrink(cell: tuple[int, int], factor: int) -> tuple[int, int]:
+    return max(1, cell[0] // factor), max(1, cell[1] // factor)
 
 
 def stitch(

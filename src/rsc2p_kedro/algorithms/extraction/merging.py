@@ -52,19 +52,20 @@ def clusters(A: sp.csc_array, C: NDArray, threshold: float, *, same_place: float
 
 
 def join(A: sp.csc_array, C: NDArray, groups: list[list[int]]) -> tuple[sp.csc_array, NDArray]:
-    """Footprints and traces with each group in the place of its members."""
-    footprints, traces = [], []
-    for group in groups:
-        a, c = (A[:, group], C[group]) if len(group) == 1 else _rank1(A[:, group], C[group])
-        footprints.append(a)
-        traces.append(c)
-    if not groups:
-        return sp.csc_array((A.shape[0], 0), dtype=A.dtype), C[:0]
-    return sp.csc_array(sp.hstack(footprints, format="csc")), np.concatenate(traces)
+    """Footprints and traces with each group in the place of its first member."""
+    first = [group[0] for group in groups]
+    traces = C[first]
+    if len(groups) == A.shape[1]:
+        return A, traces
+    footprints = [A[:, [j]] for j in first]
+    for k, group in enumerate(groups):
+        if len(group) > 1:
+            footprints[k], traces[k] = _rank1(A[:, group], C[group])
+    return sp.csc_array(sp.hstack(footprints, format="csc")), traces
 
 
 def _rank1(A: sp.csc_array, C: NDArray) -> tuple[sp.csc_array, NDArray]:
-    """The footprint (H*W, 1) >= 0 and trace (1, T) whose product is nearest to A C; the footprint has the largest norm in A."""
+    """The footprint (H*W, 1) >= 0 and trace (T,) whose product is nearest to A C; the footprint has the largest norm in A."""
     AA, CC = (A.T @ A).toarray(), C @ C.T
     norm = np.sqrt(AA.diagonal().max())
     w = np.sqrt(AA.diagonal() * CC.diagonal())
@@ -74,4 +75,4 @@ def _rank1(A: sp.csc_array, C: NDArray) -> tuple[sp.csc_array, NDArray]:
     a = A @ w
     a *= norm / max(np.linalg.norm(a), 1e-300)
     c = (a @ A) @ C / max(a @ a, 1e-300)
-    return sp.csc_array(a[:, None].astype(np.float32)), c[None]
+    return sp.csc_array(a[:, None].astype(np.float32)), c

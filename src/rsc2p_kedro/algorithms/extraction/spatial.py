@@ -145,8 +145,8 @@ def regress(
         own = allowed[pixels]
         near = np.unique(own.indices)
         members = np.searchsorted(near, own.indices)
-        D = np.ascontiguousarray(movie[:, rows, columns][:, inside])
-        U = np.ascontiguousarray(tiles.evaluate(F, rows, columns)[:, inside]) if tiles.n else np.zeros_like(D)
+        D = _pixels(movie[:, rows, columns], inside)
+        U = _pixels(tiles.evaluate(F, rows, columns), inside) if tiles.n else np.zeros_like(D)
         UU, UD = np.einsum("tp,tp->p", U, U, dtype=np.float64), np.einsum("tp,tp->p", U, D, dtype=np.float64)
         h0 = expected_gain[rows, columns][inside].astype(np.float64)
         kappa = 1 / np.maximum(GAIN_PRIOR_SD * h0, 1e-3) ** 2
@@ -166,6 +166,11 @@ def regress(
     new = sp.csc_array(sp.coo_array((value.astype(np.float32), (row, column)), shape=A.shape))
     new.sort_indices()
     return new, new_gain
+
+
+def _pixels(frames: NDArray, inside: NDArray[np.bool_]) -> Float:
+    """Frames (n, h, w) as (n, pixels inside)."""
+    return np.ascontiguousarray(frames).reshape(len(frames), -1) if inside.all() else frames[:, inside]
 
 
 def tidy(

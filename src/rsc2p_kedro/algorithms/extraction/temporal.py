@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import splu
 
 from rsc2p_kedro.algorithms import blocks
@@ -28,6 +29,7 @@ from rsc2p_kedro.parameters import Compute
 
 _FRAMES_AT_ONCE = 64
 _TRACES_AT_ONCE = 16
+_LARGEST_DENSE = 2500
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,20 +104,27 @@ def _lengths(spans: list[slice]) -> list[int]:
     return [span.stop - span.start for span in spans]
 
 
+def _solve(gram: sp.csc_array, right: NDArray) -> NDArray[np.float64]:
+    """Solution of a positive definite system: dense Cholesky where it is small (faster), sparse LU where it is large."""
+    if gram.shape[0] <= _LARGEST_DENSE:
+        return cho_solve(cho_factor(gram.toarray(), overwrite_a=True, check_finite=False), right, check_finite=False)
+    return splu(gram, permc_spec="MMD_AT_PLUS_A").solve(right)
+
+
 def solve_jointly(p: Projections) -> Traces:
-    """Least squares for traces and neuropil at once, without constraint: unbiased, and noisier where footprints overlap."""
+    """Least squares for traces and neuropil at once, without constraint: unbiased, noisier where footprints overlap."""
     n = p.AA.shape[0]
     if n + p.BB.shape[0] == 0:
         return Traces(p.U, p.V)
     ridge = 1e-6 * sp.diags_array(p.AA.diagonal()) if n else p.AA
     gram = sp.block_array([[p.AA + ridge, p.AB], [p.AB.T, p.BB]], format="csc")
-    solution = splu(gram).solve(np.concatenate([p.U, p.V]))
+    solution = _solve(gram, np.concatenate([p.U, p.V]))
     return Traces(solution[:n], solution[n:])
 
 
 def solve_neuropil(p: Projections, C: NDArray) -> NDArray[np.float64]:
     """Neuropil F (K, T) given the traces."""
-    return splu(p.BB).solve(p.V - p.AB.T @ C) if p.BB.shape[0] else p.V
+    return _solve(p.BB, p.V - p.AB.T @ C) if p.BB.shape[0] else p.V
 
 
 def alone(p: Projections, traces: Traces, group: NDArray | slice = slice(None)) -> NDArray[np.float64]:
