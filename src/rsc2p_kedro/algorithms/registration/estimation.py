@@ -1,7 +1,8 @@
 """The motion of a handful of frames against a finished template: rigid start, then steps of the whole field.
 
-The first step blurs residuals (by 2 px) and so finds its way from the rigid start to deviations of up to
-`max_deviation_px`; the next ones use all detail.
+The start and the first steps work on frames binned 2 x 2, at a quarter of the cost, with residuals blurred by 1 px (2
+px of the frame): so they find their way from the rigid start to deviations of up to `max_deviation_px`. The last ones
+use all detail.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.registration.field import FieldGrid
+from rsc2p_kedro.algorithms.registration.frames import halved
 from rsc2p_kedro.algorithms.registration.piecewise import (
     FieldModel,
     deviation_prior,
@@ -24,10 +26,11 @@ from rsc2p_kedro.algorithms.registration.spectra import Correlator, correlator, 
 
 Float = NDArray[np.float32]
 
-COARSE_BLUR_PX = 2.0
+COARSE_BLUR_PX = 1.0
+COARSE_STEPS = 2
 FINE_STEPS = 2
-NOISE_MARGIN_PX = 8
-"""Lags beyond the largest shift that the noise of the correlation is measured at."""
+NOISE_MARGIN_PX = 4
+"""Lags, in binned px, beyond the largest shift that the noise of the correlation is measured at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +39,9 @@ class Estimator:
 
     Attributes:
         template: (H, W) float32, of mean 0.
-        correlator: for the rigid start.
-        coarse: model of the first step.
-        fine: model of the others.
+        correlator: for the rigid start, of binned frames.
+        coarse: model of the first steps, of binned frames.
+        fine: model of the last steps.
         max_shift: largest rigid displacement in px, included.
         max_deviation: largest deviation of a node from the rigid displacement in px, included.
     """
@@ -76,9 +79,16 @@ class Estimates:
 
 
 def rigid_correlator(template: Float, *, max_shift: int, high_pass_sigma: float) -> Correlator:
-    """The correlator of a template for displacements of up to `max_shift` px."""
-    kernel = high_pass(template, high_pass_sigma) * edge_taper(template.shape, max_shift + 2)
-    return correlator(template, kernel, max_shift + NOISE_MARGIN_PX)
+    """The correlator, for binned frames, of a template (H, W) and displacements of up to `max_shift` px."""
+    small = halved(template)
+    kernel = high_pass(small, high_pass_sigma / 2) * edge_taper(small.shape, max_shift / 2 + 1)
+    return correlator(small, kernel, -(-max_shift // 2) + NOISE_MARGIN_PX)
+
+
+def rigid_start(frames: Float, correlator: Correlator, *, max_shift: int) -> tuple[Float, Float]:
+    """Displacement (T, 2) of frames binned 2 x 2, in px of the frames themselves, and the quality (T,) of the peaks."""
+    shifts, quality = rigid_displacement(surfaces(frames, correlator), correlator, max_shift=max_shift / 2)
+    return 2 * shifts, quality
 
 
 def estimator(
@@ -91,13 +101,23 @@ def estimator(
     high_pass_sigma: float,
 ) -> Estimator:
     """Prepares a template of mean 0, with the variance of the residual in each pixel."""
-    prior = deviation_prior(grid, rigid_sd=max_shift, deviation_sd=max_deviation / 2)
-    coarse, fine = (
-        field_model(template, variance, grid, prior=prior, high_pass_sigma=high_pass_sigma, blur_sigma=blur)
-        for blur in (COARSE_BLUR_PX, 0.0)
-    )
+    small_variance = np.maximum(halved(variance) / 4, np.finfo(np.float32).tiny)
+    models = [
+        field_model(
+            image,
+            noise,
+            nodes,
+            prior=deviation_prior(nodes, rigid_sd=max_shift / binning, deviation_sd=max_deviation / 2 / binning),
+            high_pass_sigma=high_pass_sigma / binning,
+            blur_sigma=blur,
+        )
+        for image, noise, nodes, binning, blur in (
+            (halved(template), small_variance, grid.halved(), 2, COARSE_BLUR_PX),
+            (template, variance, grid, 1, 0.0),
+        )
+    ]
     rigid = rigid_correlator(template, max_shift=max_shift, high_pass_sigma=high_pass_sigma)
-    return Estimator(template, rigid, coarse, fine, max_shift, max_deviation)
+    return Estimator(template, rigid, *models, max_shift, max_deviation)
 
 
 def correlation_with(frames: Float, template: Float) -> Float:
@@ -107,16 +127,26 @@ def correlation_with(frames: Float, template: Float) -> Float:
     return np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
 
 
-def estimate(frames: Float, estimator: Estimator) -> Estimates:
-    """Motion of frames (T, H, W), float32 and of mean 0 each."""
-    e = estimator
-    shifts, quality = rigid_displacement(surfaces(frames, e.correlator), e.correlator, max_shift=e.max_shift)
-    grid_shape = (len(frames), 2, len(e.grid.nodes_y), len(e.grid.nodes_x))
-    fields = np.broadcast_to(shifts[:, :, None, None], grid_shape).astype(np.float32)
-    for model in [e.coarse] + [e.fine] * FINE_STEPS:
+def newton_steps(
+    frames: Float, fields: Float, model: FieldModel, n_steps: int, *, max_shift: float, max_deviation: float
+) -> tuple[Float, Float, Float]:
+    """Fields after some steps; the estimate of the last step without the prior; correlations before the last step."""
+    for _ in range(n_steps):
         start = fields
         sums, correlation = residual_sums(frames, start, model)
-        fields = step(start, sums, model, largest=e.max_deviation)
-        fields = limit_deviation(fields, max_shift=e.max_shift, max_deviation=e.max_deviation)
-    measured = start - (sums.reshape(len(sums), -1) @ e.fine.inverse_information).reshape(start.shape)
-    return Estimates(fields, measured.astype(np.float32), quality, correlation_with(frames, e.template), correlation)
+        fields = step(start, sums, model, largest=max_deviation)
+        fields = limit_deviation(fields, max_shift=max_shift, max_deviation=max_deviation)
+    measured = start - (sums.reshape(len(sums), -1) @ model.inverse_information).reshape(start.shape)
+    return fields, measured.astype(np.float32), correlation
+
+
+def estimate(frames: Float, estimator: Estimator) -> Estimates:
+    """Motion of frames (T, H, W), float32 and of mean 0 each."""
+    e, small = estimator, halved(frames)
+    limits = {"max_shift": e.max_shift, "max_deviation": e.max_deviation}
+    shifts, quality = rigid_start(small, e.correlator, max_shift=e.max_shift)
+    start = np.broadcast_to(shifts[:, :, None, None] / 2, (len(frames), 2, len(e.grid.nodes_y), len(e.grid.nodes_x)))
+    half_limits = {name: limit / 2 for name, limit in limits.items()}
+    fields, _, _ = newton_steps(small, start.astype(np.float32), e.coarse, COARSE_STEPS, **half_limits)
+    fields, measured, correlation = newton_steps(frames, 2 * fields, e.fine, FINE_STEPS, **limits)
+    return Estimates(fields, measured, quality, correlation_with(frames, e.template), correlation)

@@ -68,7 +68,7 @@ def settle(
         fields = fill_gaps(estimates.fields, registered)
     else:
         measured = fill_gaps(estimates.measured, registered)
-        flat = smooth_fields(measured.reshape(len(measured), -1), against.fine.noise_covariance)
+        flat = smooth_fields(measured.reshape(len(measured), -1), against.fine.noise_covariance, against.grid.centres)
         fields = fill_gaps(flat.reshape(measured.shape), registered)
     limits = {"max_shift": parameters.max_shift_px, "max_deviation": parameters.max_deviation_px}
     return limit_deviation(fields, **limits), registered

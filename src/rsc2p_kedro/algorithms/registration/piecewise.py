@@ -131,52 +131,59 @@ def symmetric(blocks: list[list[Double]]) -> Double:
     return (whole + whole.T) / 2
 
 
-@njit(nogil=True, cache=True)
-def _bilinear_row(frame, y, u, v, out, seen):  # type: ignore[no-untyped-def]
-    """Row y of a frame displaced by (u, v); pixels without source are 0 and not seen."""
-    H, W = frame.shape
-    top, right = np.float32(H - 1), np.float32(W - 1)
+@njit(nogil=True, cache=True, fastmath=True)
+def _bilinear_row(flat, pitch, y, u, v, H, W, out, seen):  # type: ignore[no-untyped-def]
+    """Row y of a flat frame displaced by (u, v), and 1 where it was seen; pixels without source are 0 in both."""
+    zero, bottom, right = np.float32(0), np.float32(H - 1), np.float32(W - 1)
+    last_y, last_x = np.float32((H - 1) * (1 - 1e-6)), np.float32((W - 1) * (1 - 1e-6))
     for x in range(W):
         fy, fx = np.float32(y) + u[x], np.float32(x) + v[x]
-        inside = fy >= 0 and fx >= 0 and fy <= top and fx <= right
-        seen[x] = inside
-        if not inside:
-            out[x] = 0
-            continue
-        iy, ix = min(int(fy), H - 2), min(int(fx), W - 2)
+        s = np.float32((fy >= zero) & (fx >= zero) & (fy <= bottom) & (fx <= right))
+        fy, fx = min(max(fy, zero), last_y), min(max(fx, zero), last_x)
+        iy, ix = np.int32(fy), np.int32(fx)
         a, b = fy - np.float32(iy), fx - np.float32(ix)
-        upper = frame[iy, ix] + b * (frame[iy, ix + 1] - frame[iy, ix])
-        lower = frame[iy + 1, ix] + b * (frame[iy + 1, ix + 1] - frame[iy + 1, ix])
-        out[x] = upper + a * (lower - upper)
+        k = iy * pitch + ix
+        upper = flat[k] + b * (flat[k + 1] - flat[k])
+        lower = flat[k + pitch] + b * (flat[k + pitch + 1] - flat[k + pitch])
+        out[x] = (upper + a * (lower - upper)) * s
+        seen[x] = s
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _add_sums(warped, seen, template, sums):  # type: ignore[no-untyped-def]
+    """Adds to the sums over seen pixels those of a row: n, I, T, I I, I T, T T."""
+    zero = np.float32(0)
+    n, i, t, ii, it, tt = zero, zero, zero, zero, zero, zero
+    for x in range(len(warped)):
+        s = seen[x]
+        p, q = warped[x], template[x] * s
+        n += s
+        i += p
+        t += q
+        ii += p * p
+        it += p * q
+        tt += q * q
+    sums[0] += n
+    sums[1] += i
+    sums[2] += t
+    sums[3] += ii
+    sums[4] += it
+    sums[5] += tt
 
 
 @njit(nogil=True, cache=True)
 def _warp_and_sum(frame, template, theta, basis_y, basis_x, u, v, c, warped, seen, sums):  # type: ignore[no-untyped-def]
-    """Warps a frame; sums over seen pixels: n, I, T, I I, I T, T T."""
+    """Warps a frame, and sums over its seen pixels."""
+    H, W = frame.shape
+    flat, pitch = frame.reshape(-1), np.int32(W)
     sums[:] = 0
-    for y in range(frame.shape[0]):
+    for y in range(H):
         row_coefficients(theta[0], basis_y, y, c)
         field_row(c, basis_x, u)
         row_coefficients(theta[1], basis_y, y, c)
         field_row(c, basis_x, v)
-        _bilinear_row(frame, y, u, v, warped[y], seen[y])
-        n, i, t = np.float32(0), np.float32(0), np.float32(0)
-        ii, it, tt = np.float32(0), np.float32(0), np.float32(0)
-        for x in range(frame.shape[1]):
-            s = np.float32(seen[y, x])
-            p, q = warped[y, x], s * template[y, x]
-            n += s
-            i += p
-            t += q
-            ii += p * p
-            it += p * q
-            tt += q * q
-        sums[0] += n
-        sums[1] += i
-        sums[2] += t
-        sums[3] += ii
-        sums[4] += it
-        sums[5] += tt
+        _bilinear_row(flat, pitch, y, u, v, H, W, warped[y], seen[y])
+        _add_sums(warped[y], seen[y], template[y], sums)
 
 
 @njit(nogil=True, cache=True)
@@ -192,24 +199,26 @@ def gain_offset_correlation(sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _project(warped, template, seen, limit, projection, gain, offset, basis_y, basis_x, r, p, out):  # type: ignore[no-untyped-def]
-    """b (2, Py, Px) of the residual of a warped frame."""
-    H, W = template.shape
-    out[:] = 0
-    scale, shift = np.float32(1 / gain), np.float32(offset / gain)
-    for y in range(H):
-        for x in range(W):
-            e = (warped[y, x] * scale - shift - template[y, x]) * np.float32(seen[y, x])
-            r[x] = min(max(e, -limit[y, x]), limit[y, x])
-        for a in range(2):
-            for x in range(W):
-                p[x] = r[x] * projection[a, y, x]
-            for j in range(basis_x.shape[0]):
-                s = np.float32(0)
-                for x in range(W):
-                    s += p[x] * basis_x[j, x]
-                for i in range(basis_y.shape[0]):
-                    out[a, i, j] += basis_y[i, y] * s
+def _project_row(warped, template, seen, limit, projection, y, scale, shift, ry, rx):  # type: ignore[no-untyped-def]
+    """Row y of q times the clipped residual, for both axes."""
+    for x in range(len(warped)):
+        e = (warped[x] * scale - shift - template[x]) * seen[x]
+        e = min(max(e, -limit[x]), limit[x])
+        ry[x] = e * projection[0, y, x]
+        rx[x] = e * projection[1, y, x]
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _add_products(ry, rx, basis_y, basis_x, y, out):  # type: ignore[no-untyped-def]
+    """Adds to b (2, Py, Px) what row y contributes."""
+    for j in range(basis_x.shape[0]):
+        by, bx = np.float32(0), np.float32(0)
+        for x in range(len(ry)):
+            by += ry[x] * basis_x[j, x]
+            bx += rx[x] * basis_x[j, x]
+        for i in range(basis_y.shape[0]):
+            out[0, i, j] += basis_y[i, y] * by
+            out[1, i, j] += basis_y[i, y] * bx
 
 
 SMALLEST_GAIN = 0.05
@@ -219,15 +228,19 @@ SMALLEST_GAIN = 0.05
 @njit(nogil=True, cache=True)
 def _residual_sums(frames, thetas, template, limit, projection, basis_y, basis_x, b, correlation):  # type: ignore[no-untyped-def]
     T, H, W = frames.shape
-    u, v, r, p = np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32)
+    u, v = np.empty(W, np.float32), np.empty(W, np.float32)
+    ry, rx = np.empty(W, np.float32), np.empty(W, np.float32)
     c, sums = np.empty(basis_x.shape[0], np.float32), np.empty(6, np.float64)
-    warped, seen = np.empty((H, W), np.float32), np.empty((H, W), np.bool_)
+    warped, seen = np.empty((H, W), np.float32), np.empty((H, W), np.float32)
     for t in range(T):
         _warp_and_sum(frames[t], template, thetas[t], basis_y, basis_x, u, v, c, warped, seen, sums)
         gain, offset, correlation[t] = gain_offset_correlation(sums)
         gain = max(gain, SMALLEST_GAIN)
         offset = (sums[1] - gain * sums[2]) / max(sums[0], 1.0)
-        _project(warped, template, seen, limit, projection, gain, offset, basis_y, basis_x, r, p, b[t])
+        scale, shift = np.float32(1 / gain), np.float32(offset / gain)
+        for y in range(H):
+            _project_row(warped[y], template[y], seen[y], limit[y], projection, y, scale, shift, ry, rx)
+            _add_products(ry, rx, basis_y, basis_x, y, b[t])
 
 
 def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Double, Float]:
@@ -245,7 +258,7 @@ def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Doub
     correlation = np.zeros(len(frames), np.float32)
     grid = model.grid
     _residual_sums(
-        frames,
+        np.ascontiguousarray(frames),
         np.ascontiguousarray(thetas, np.float32),
         model.template,
         model.limit,

@@ -102,5 +102,5 @@ def motion_quality(movie: Movie, corrected: Movie, motion: MotionCorrection, *, 
         weights = np.diff(bin_edges(len(one))) / len(one)
         mean_image = np.einsum("b,byx->yx", weights, means)
         figures.append((float(good.mean(dtype=np.float64)), crispness(mean_image), residual_motion(means)))
-    pairs = [value for pair in zip(*figures, strict=True) for value in pair]
-    return MotionQuality(*pairs, registered_fraction=float(motion.registered.mean()))
+    correlation, crisp, residual = zip(*figures, strict=True)
+    return MotionQuality(*correlation, *crisp, *residual, float(motion.registered.mean()))

@@ -24,7 +24,7 @@ def parabola_peak(left: NDArray, middle: NDArray, right: NDArray) -> NDArray:
     return np.clip(top, -0.5, 0.5)
 
 
-def peaks(surface: Float, *, max_shift: int) -> tuple[NDArray[np.int64], Float]:
+def peaks(surface: Float, *, max_shift: float) -> tuple[NDArray[np.int64], Float]:
     """Highest points of correlation surfaces.
 
     Args:
@@ -36,7 +36,8 @@ def peaks(surface: Float, *, max_shift: int) -> tuple[NDArray[np.int64], Float]:
     """
     T, ny, nx = surface.shape
     ry, rx = ny // 2, nx // 2
-    my, mx = min(max_shift, ry), min(max_shift, rx)
+    reach = int(np.ceil(max_shift))
+    my, mx = min(reach, ry), min(reach, rx)
     window = surface[:, ry - my : ry + my + 1, rx - mx : rx + mx + 1].reshape(T, -1)
     iy, ix = np.divmod(window.argmax(1), 2 * mx + 1)
     iy, ix = iy + ry - my, ix + rx - mx
@@ -70,7 +71,7 @@ def peak_quality(surface: Float, whole: NDArray[np.int64], own: Float) -> Float:
     return quality
 
 
-def rigid_displacement(surface: Float, correlator: Correlator, *, max_shift: int) -> tuple[Float, Float]:
+def rigid_displacement(surface: Float, correlator: Correlator, *, max_shift: float) -> tuple[Float, Float]:
     """Displacement (T, 2) in px of the content of frames, and the quality (T,) of their peaks."""
     whole, fine = peaks(surface, max_shift=max_shift)
     return fine, peak_quality(surface, whole, correlator.own)

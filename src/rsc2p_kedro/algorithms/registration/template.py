@@ -21,11 +21,9 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import Movie, read, run
-from rsc2p_kedro.algorithms.registration.estimation import Estimator, estimate, estimator, rigid_correlator
+from rsc2p_kedro.algorithms.registration.estimation import Estimator, estimate, estimator, rigid_correlator, rigid_start
 from rsc2p_kedro.algorithms.registration.field import FieldGrid, rigid_grid
-from rsc2p_kedro.algorithms.registration.frames import centred
-from rsc2p_kedro.algorithms.registration.rigid import rigid_displacement
-from rsc2p_kedro.algorithms.registration.spectra import surfaces
+from rsc2p_kedro.algorithms.registration.frames import centred, halved
 from rsc2p_kedro.algorithms.registration.warp import warp_frames
 from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
 
@@ -68,10 +66,9 @@ def read_sample(movie: Movie, frames: NDArray[np.int64], compute: Compute) -> ND
 
 def thumbnails(frames: NDArray, sigma: float) -> Float:
     """Frames halved in size, high-passed, slightly blurred and normed, as rows (n, pixels)."""
-    n, H, W = frames.shape
-    small = centred(frames)[:, : H // 2 * 2, : W // 2 * 2].reshape(n, H // 2, 2, W // 2, 2).mean((2, 4))
+    small = halved(centred(frames))
     fine = ndi.gaussian_filter(small, (0, 0.7, 0.7), mode="nearest", truncate=3)
-    rows = (fine - ndi.gaussian_filter(small, (0, sigma, sigma), mode="nearest", truncate=3)).reshape(n, -1)
+    rows = (fine - ndi.gaussian_filter(small, (0, sigma, sigma), mode="nearest", truncate=3)).reshape(len(frames), -1)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
 
@@ -102,31 +99,20 @@ def first_template(sample: NDArray, sigma: float, compute: Compute) -> Float:
     return centred(sample[chosen]).mean(0)
 
 
-def mean_of_moved(sample: NDArray, fields: Float, weights: NDArray, grid: FieldGrid, compute: Compute) -> Float:
-    """Weighted mean (H, W), less its own mean, of frames moved back by their fields."""
-
-    def part(group: slice) -> Float:
-        moved = warp_frames(centred(sample[group]), fields[group], grid)
-        return np.einsum("t,tyx->yx", weights[group].astype(np.float32), moved)
-
-    total = sum(run(part, _groups(sample), compute=compute, description="template")) / max(weights.sum(), 1)
-    return (total - total.mean(dtype=np.float64)).astype(np.float32)
-
-
-def variance_around(
-    image: Float, sample: NDArray, fields: Float, weights: NDArray, grid: FieldGrid, compute: Compute
-) -> Float:
-    """Variance (H, W), blurred a little, of frames around their template after they are moved back by their fields."""
+def moved_statistics(
+    sample: NDArray, fields: Float, weights: NDArray, grid: FieldGrid, compute: Compute
+) -> tuple[Float, Float]:
+    """Mean (H, W), less its own mean, and variance (H, W), blurred a little, of frames moved back by their fields."""
 
     def part(group: slice) -> NDArray:
-        residual = warp_frames(centred(sample[group]), fields[group], grid) - image
-        residual -= residual.mean((1, 2), keepdims=True)
-        return np.einsum("t,tyx->yx", weights[group].astype(np.float32), residual**2)
+        moved = warp_frames(centred(sample[group]), fields[group], grid)[weights[group]].astype(np.float64)
+        return np.stack([moved.sum(0), (moved**2).sum(0)])
 
-    total = sum(run(part, _groups(sample), compute=compute, description="template")) / max(weights.sum(), 1)
-    variance = ndi.gaussian_filter(total, VARIANCE_BLUR_PX, mode="nearest", truncate=3)
-    floor = max(1e-3 * float(variance.mean()), 1e-6 * float(image.var()), 1e-12)
-    return np.maximum(variance, floor).astype(np.float32)
+    total = sum(run(part, _groups(sample), compute=compute, description="template"))
+    first, second = total / max(np.count_nonzero(weights), 1)
+    variance = ndi.gaussian_filter(np.maximum(second - first**2, 0), VARIANCE_BLUR_PX, mode="nearest", truncate=3)
+    floor = max(1e-3 * float(variance.mean()), 1e-6 * float(first.var()), 1e-12)
+    return (first - first.mean()).astype(np.float32), np.maximum(variance, floor).astype(np.float32)
 
 
 def without_mean(fields: Float, weights: NDArray) -> Float:
@@ -141,9 +127,7 @@ def rigid_round(
     """Rigid fields (n, 2, 1, 1) of a sample, of mean 0, and which of its frames could be registered (n,)."""
     reach = 2 * parameters.max_shift_px
     rigid = rigid_correlator(image, max_shift=reach, high_pass_sigma=parameters.high_pass_sigma_px)
-    parts = _over_groups(
-        lambda frames: rigid_displacement(surfaces(frames, rigid), rigid, max_shift=reach), sample, compute
-    )
+    parts = _over_groups(lambda frames: rigid_start(halved(frames), rigid, max_shift=reach), sample, compute)
     quality = np.concatenate([part[1] for part in parts])
     good = quality >= parameters.min_peak_quality
     return without_mean(np.concatenate([part[0] for part in parts])[:, :, None, None], good), good
@@ -171,13 +155,11 @@ def make_template(
     image, one = first_template(sample, parameters.high_pass_sigma_px, compute), rigid_grid(grid.shape)
     for _ in range(parameters.template_refinements):
         fields, good = rigid_round(image, sample, parameters, compute)
-        image = mean_of_moved(sample, fields, good, one, compute)
-    variance = variance_around(image, sample, fields, good, one, compute)
+        image, variance = moved_statistics(sample, fields, good, one, compute)
     for _ in range(parameters.template_refinements):
         against = estimator_for(Template(image, level, variance), grid, parameters)
         parts = _over_groups(partial(estimate, estimator=against), sample, compute)
         good = np.concatenate([part.peak_quality for part in parts]) >= parameters.min_peak_quality
         fields = without_mean(np.concatenate([part.fields for part in parts]), good)
-        image = mean_of_moved(sample, fields, good, grid, compute)
-        variance = variance_around(image, sample, fields, good, grid, compute)
+        image, variance = moved_statistics(sample, fields, good, grid, compute)
     return Template(image, level, variance)

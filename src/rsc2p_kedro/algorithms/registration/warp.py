@@ -36,7 +36,7 @@ def row_coefficients(theta: Float, basis_y: Float, y: int, out: Float) -> None:
             out[j] += b * theta[i, j]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _keys(t):  # type: ignore[no-untyped-def]
     """Weights of the 4 neighbours at -1, 0, 1, 2 of a position t in 0..1."""
     one, half = np.float32(1), np.float32(0.5)
@@ -50,49 +50,58 @@ def _keys(t):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _cubic_at(frame, y, x):  # type: ignore[no-untyped-def]
-    """Value of a frame at a position, coordinates clamped to the frame."""
+def pad_edges(frame, padded):  # type: ignore[no-untyped-def]
+    """Copies a frame (H, W) into (H + 4, W + 4) float32 from [1, 1] on, its edges repeated around it."""
     H, W = frame.shape
-    y = min(max(y, np.float32(0)), np.float32(H - 1))
-    x = min(max(x, np.float32(0)), np.float32(W - 1))
-    iy, ix = min(int(y), H - 2), min(int(x), W - 2)
-    wy, wx = _keys(y - np.float32(iy)), _keys(x - np.float32(ix))
-    total = np.float32(0)
-    if 1 <= iy < H - 2 and 1 <= ix < W - 2:
-        for a in range(4):
-            row = frame[iy - 1 + a]
-            total += wy[a] * (
-                wx[0] * np.float32(row[ix - 1])
-                + wx[1] * np.float32(row[ix])
-                + wx[2] * np.float32(row[ix + 1])
-                + wx[3] * np.float32(row[ix + 2])
-            )
-        return total
-    for a in range(4):
-        r = min(max(iy - 1 + a, 0), H - 1)
-        for b in range(4):
-            total += wy[a] * wx[b] * np.float32(frame[r, min(max(ix - 1 + b, 0), W - 1)])
-    return total
+    for y in range(H + 4):
+        source, row = frame[min(max(y - 1, 0), H - 1)], padded[y]
+        for x in range(W):
+            row[x + 1] = np.float32(source[x])
+        row[0] = row[1]
+        row[W + 1 :] = row[W]
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _cubic_row(padded, pitch, y, u, v, H, W, out):  # type: ignore[no-untyped-def]
+    """Row y of a frame displaced by (u, v), from its padded copy as one row after the other; flat, to be vectorized."""
+    zero, bottom, right = np.float32(0), np.float32(H - 1), np.float32(W - 1)
+    for x in range(W):
+        fy = min(max(np.float32(y) + u[x], zero), bottom)
+        fx = min(max(np.float32(x) + v[x], zero), right)
+        iy, ix = np.int32(fy), np.int32(fx)
+        a0, a1, a2, a3 = _keys(fy - np.float32(iy))
+        b0, b1, b2, b3 = _keys(fx - np.float32(ix))
+        k = iy * pitch + ix
+        r0 = b0 * padded[k] + b1 * padded[k + 1] + b2 * padded[k + 2] + b3 * padded[k + 3]
+        k += pitch
+        r1 = b0 * padded[k] + b1 * padded[k + 1] + b2 * padded[k + 2] + b3 * padded[k + 3]
+        k += pitch
+        r2 = b0 * padded[k] + b1 * padded[k + 1] + b2 * padded[k + 2] + b3 * padded[k + 3]
+        k += pitch
+        r3 = b0 * padded[k] + b1 * padded[k + 1] + b2 * padded[k + 2] + b3 * padded[k + 3]
+        out[x] = a0 * r0 + a1 * r1 + a2 * r2 + a3 * r3
 
 
 @njit(nogil=True, cache=True)
-def _warp_frame(frame, theta, basis_y, basis_x, u, v, c, out):  # type: ignore[no-untyped-def]
+def _warp_frame(frame, theta, basis_y, basis_x, padded, u, v, c, out):  # type: ignore[no-untyped-def]
     H, W = frame.shape
+    pad_edges(frame, padded)
+    flat, pitch = padded.reshape(-1), np.int32(padded.shape[1])
     for y in range(H):
         row_coefficients(theta[0], basis_y, y, c)
         field_row(c, basis_x, u)
         row_coefficients(theta[1], basis_y, y, c)
         field_row(c, basis_x, v)
-        for x in range(W):
-            out[y, x] = _cubic_at(frame, np.float32(y) + u[x], np.float32(x) + v[x])
+        _cubic_row(flat, pitch, y, u, v, H, W, out[y])
 
 
 @njit(nogil=True, cache=True)
 def _warp_frames(frames, thetas, basis_y, basis_x, out):  # type: ignore[no-untyped-def]
-    u, v = np.empty(frames.shape[2], np.float32), np.empty(frames.shape[2], np.float32)
-    c = np.empty(len(basis_x), np.float32)
-    for t in range(len(frames)):
-        _warp_frame(frames[t], thetas[t], basis_y, basis_x, u, v, c, out[t])
+    T, H, W = frames.shape
+    u, v = np.empty(W, np.float32), np.empty(W, np.float32)
+    c, padded = np.empty(len(basis_x), np.float32), np.empty((H + 4, W + 4), np.float32)
+    for t in range(T):
+        _warp_frame(frames[t], thetas[t], basis_y, basis_x, padded, u, v, c, out[t])
 
 
 def warp_frames(frames: NDArray, thetas: Float, grid: FieldGrid) -> Float:
