@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from kedro.io import DatasetError
 from pynwb import NWBHDF5IO
-from tests.nwb.made_up import made_up
+from tests.nwb.made_up import T, made_up
 
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
 from rsc2p_kedro.nwb.inspection import inspect_file
@@ -101,6 +101,19 @@ def test_metadata_beyond_ascii_come_back(tmp_path: Path) -> None:
         nwb = io.read()
         assert tuple(nwb.experimenter) == tuple(texts["experimenter"])
         assert nwb.lab == texts["lab"]
+
+
+def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
+    files = {tmp_path / "raw" / "one.tif": 0, tmp_path / "raw" / "two.tif": 50}
+    (tmp_path / "raw").mkdir()
+    for file in files:
+        file.touch()
+    dataset(tmp_path).save(made_up(parameters={"raw": "external"}, files=files).build())
+    with NWBHDF5IO(tmp_path / NAME, "r") as io:
+        series = io.read().acquisition["TwoPhotonSeries"]
+        assert list(series.external_file[:]) == ["../raw/one.tif", "../raw/two.tif"]
+        assert list(series.starting_frame) == [0, 50]
+        assert series.num_samples == T
 
 
 def test_folder_beyond_ascii_and_with_spaces(tmp_path: Path) -> None:

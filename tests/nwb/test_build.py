@@ -10,8 +10,8 @@ from pynwb import NWBHDF5IO
 from tests.nwb.made_up import H, MadeUp, T, W, made_up, recording
 
 from rsc2p_kedro import __version__
-from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
+from rsc2p_kedro.nwb.streaming import write_nwb
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
@@ -114,7 +114,8 @@ def test_content_does_not_change_between_exports(result: MadeUp) -> None:
 
 def _save(made: MadeUp, folder: Path) -> Path:
     path = folder / NAME
-    NWBFileDataset(filepath=path).save(made.build())
+    path.parent.mkdir()
+    write_nwb(made.build(), path, show_progress=False)
     return path
 
 
@@ -177,20 +178,6 @@ def test_raw_movie_can_be_left_out(tmp_path: Path) -> None:
     assert inspect_file(path).empty
     with NWBHDF5IO(path, "r") as io:
         assert not io.read().acquisition
-
-
-def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
-    files = {tmp_path / "raw" / "one.tif": 0, tmp_path / "raw" / "two.tif": 50}
-    (tmp_path / "raw").mkdir()
-    for file in files:
-        file.touch()
-    path = _save(made_up(parameters={"raw": "external"}, files=files), tmp_path)
-    assert inspect_file(path).empty
-    with NWBHDF5IO(path, "r") as io:
-        series = io.read().acquisition["TwoPhotonSeries"]
-        assert list(series.external_file[:]) == ["../raw/one.tif", "../raw/two.tif"]
-        assert list(series.starting_frame) == [0, 50]
-        assert series.num_samples == T
 
 
 def test_links_without_files_are_refused() -> None:

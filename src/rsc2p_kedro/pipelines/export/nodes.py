@@ -8,7 +8,7 @@ from pynwb import NWBFile
 
 from rsc2p_kedro.engines.results import Components, MotionCorrection
 from rsc2p_kedro.nwb.build import DeltaFOverFLike, RecordingResults, SummaryImagesLike, build_nwb_file
-from rsc2p_kedro.nwb.inspection import dandi_messages, inspector_messages, schema_messages
+from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.parameters import (
     EvaluationParameters,
@@ -64,4 +64,4 @@ def _first_frames(frame_table: pd.DataFrame, path: Path) -> dict[Path, int]:
 def inspect_nwb(nwb: NWBFile) -> pd.DataFrame:
     """What pynwb, nwbinspector and, where its client is installed, DANDI say of a file. No row: it is in order."""
     path = Path(nwb.container_source)
-    return pd.concat([schema_messages(path), inspector_messages(nwb), dandi_messages(path)], ignore_index=True)
+    return pd.concat([inspect_file(path), dandi_messages(path)], ignore_index=True)
