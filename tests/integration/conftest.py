@@ -21,7 +21,7 @@ class Project:
         self.path = path
         shutil.copytree(ROOT / "conf" / "base", path / "conf" / "base")
         shutil.copy(ROOT / "pyproject.toml", path)
-        (path / "src").symlink_to(ROOT / "src", target_is_directory=True)
+        (path / "src").mkdir()  # the code is that of the installed package
         local = path / "conf" / "local"
         local.mkdir()
         values = {"recordings": recordings, "compute": {"threads": 2, "show_progress": False}, **parameters}
@@ -56,6 +56,12 @@ SESSION = {
     "experiment_description": "To test.",
     "keywords": ["test"],
 }
+PLANE = {
+    "indicator": "GCaMP6f",
+    "location": "RSPagl",
+    "excitation_wavelength_nm": 920,
+    "emission_wavelength_nm": 510,
+}
 
 
 def simulated(path: str, **settings: Any) -> dict[str, Any]:
@@ -66,5 +72,6 @@ def simulated(path: str, **settings: Any) -> dict[str, Any]:
         "pixel_size_um": [1.2, 1.2],
         "subject": SUBJECT,
         "session": SESSION,
+        "imaging_plane": PLANE,
         "simulation": {"n_frames": 400, "height_px": 96, "width_px": 128, "n_neurons": 12, "photons": 30} | settings,
     }

@@ -11,7 +11,7 @@ from pynwb import NWBHDF5IO
 
 from rsc2p_kedro.nwb.metadata import MetadataError
 from rsc2p_kedro.recordings import ManifestError
-from tests.integration.conftest import ROOT, SESSION, SUBJECT, Project, simulated
+from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),
@@ -160,7 +160,7 @@ def test_a_real_recording_goes_the_whole_way(make_project):
         "pixel_size_um": [1 / 1.15, 1 / 1.15],
         "subject": SUBJECT,
         "session": SESSION,
-        "imaging_plane": {"indicator": "GCaMP6s", "location": "VISp"},
+        "imaging_plane": {**PLANE, "indicator": "GCaMP6s", "location": "SSp"},
         "parameters": {"source_extraction": {"neuron_half_width_px": 5}},
     }
     project = make_project({"neurofinder": {"crop": recording}})
