@@ -1,9 +1,11 @@
 """Metadata: what is refused, what is merged, what is missing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kedro.config import OmegaConfigLoader
 from pydantic import BaseModel, ValidationError
 from tests.nwb.made_up import recording, shared
 
@@ -191,3 +193,28 @@ def test_all_recordings_are_checked_before_the_error() -> None:
 def test_two_recordings_cannot_share_a_file() -> None:
     with pytest.raises(MetadataError, match=r"file of animal_1\.day_7"):
         check_metadata(shared(), [recording(), recording(animal="animal-1")])
+
+
+def _environment(name: str) -> dict[str, Any]:
+    conf = str(Path(__file__).parents[2] / "conf")
+    return OmegaConfigLoader(conf, base_env="base", default_run_env=name, merge_strategy={"parameters": "soft"})[
+        "parameters"
+    ]
+
+
+def test_example_of_the_retrosplenial_data_lacks_only_what_is_not_published() -> None:
+    parameters = _environment("example_rsc")
+    example = NwbParameters.model_validate(parameters["nwb"])
+    for sessions in parameters["recordings"].values():
+        fields = [problem.split(":")[0] for problem in missing_metadata(example, recording(**sessions["day_7"]))]
+        assert fields == ["session.experimenter", "session.institution"]
+    bare = recording(**parameters["recordings"]["animal_1"]["day_7"], subject={}, session={})
+    fields = [problem.split(":")[0] for problem in missing_metadata(example, bare)]
+    assert fields[:3] == ["subject.sex", "subject.age", "session.session_start_time"]
+
+
+def test_example_is_complete_once_filled_in() -> None:
+    known = {"experimenter": ["Sun, Weilun"], "institution": "University of Somewhere"}
+    parameters = _environment("example_rsc")
+    example = NwbParameters.model_validate({**parameters["nwb"], **known})
+    assert missing_metadata(example, recording(**parameters["recordings"]["animal_5"]["day_7"])) == []
