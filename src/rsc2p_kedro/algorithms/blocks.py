@@ -5,9 +5,11 @@ read inside the task that needs them, so that no more of them are in memory than
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dask
+import dask.system
 import dask.array as da
 import numpy as np
 from dask.callbacks import Callback
@@ -86,5 +88,11 @@ def run(
     weights = dict(zip([task.key for task in tasks], sizes or [1] * len(tasks), strict=True))
     bar = {"desc": description, "unit": unit, "leave": False}
     bar["disable"] = None if compute.show_progress else True  # none: no bar where nobody looks, as in a log file
-    with threadpool_limits(limits=1), _Progress(weights, **bar):
-        return list(dask.compute(*tasks, num_workers=compute.threads, optimize_graph=False))
+    # A pool of its own: dask's lasting one would come dead out of a fork (Kedro's ParallelRunner), and hang.
+    with (
+        ThreadPoolExecutor(compute.threads or dask.system.CPU_COUNT) as pool,
+        dask.config.set(pool=pool),
+        threadpool_limits(limits=1),
+        _Progress(weights, **bar),
+    ):
+        return list(dask.compute(*tasks, optimize_graph=False))
