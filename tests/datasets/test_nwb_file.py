@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from kedro.io import DatasetError
 from pynwb import NWBHDF5IO
 from tests.nwb.made_up import T, made_up
 
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
-from rsc2p_kedro.nwb.inspection import inspect_file
+from rsc2p_kedro.nwb.inspection import COLUMNS, inspect_file
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
 
 def dataset(folder: Path, **options: Any) -> NWBFileDataset:
     return NWBFileDataset(filepath=folder / NAME, **options)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares tests of files, not of what is in them, the validators: two seconds each."""
+    monkeypatch.setattr("rsc2p_kedro.datasets.nwb_file.inspect_file", lambda path: pd.DataFrame(columns=COLUMNS))
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -41,6 +48,7 @@ def test_file_is_there_after_saving_and_open_until_released(tmp_path: Path) -> N
     assert not movie  # a closed HDF5 dataset
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_loaded_file_closes_with_its_context(tmp_path: Path) -> None:
     dataset(tmp_path).save(made_up(n=0).build())
     nwb = dataset(tmp_path).load()
@@ -49,6 +57,7 @@ def test_loaded_file_closes_with_its_context(tmp_path: Path) -> None:
     assert not nwb.acquisition["TwoPhotonSeries"].data
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_saving_over_a_file_that_is_open_replaces_it(tmp_path: Path) -> None:
     nwb = dataset(tmp_path)
     nwb.save(made_up(n=5).build())
@@ -87,6 +96,7 @@ def test_unknown_answer_to_issues_is_refused(tmp_path: Path) -> None:
         dataset(tmp_path, on_issue="ignore")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_was_written_once_cannot_be_written_again(tmp_path: Path) -> None:
     nwb = made_up(n=0).build()
     dataset(tmp_path).save(nwb)
@@ -116,6 +126,7 @@ def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
         assert series.num_samples == T
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_folder_beyond_ascii_and_with_spaces(tmp_path: Path) -> None:
     folder = tmp_path / "Meßdaten, día 7"
     dataset(folder).save(made_up(n=0).build())
@@ -148,6 +159,7 @@ def test_failing_to_read_the_movie_leaves_nothing_behind(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+@pytest.mark.usefixtures("unchecked")
 def test_killed_writing_leaves_the_old_file_and_the_next_save_clears_up(tmp_path: Path) -> None:
     dataset(tmp_path).save(made_up(n=2).build())
     before = (tmp_path / NAME).read_bytes()

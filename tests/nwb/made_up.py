@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dask.array as da
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from rsc2p_kedro.engines.results import Components, MotionCorrection
+from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SummaryImages
 from rsc2p_kedro.nwb.build import RecordingResults, build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.parameters import STAGE_PARAMETERS
@@ -143,8 +142,12 @@ def results(
         motion=motion(n_patches),
         components=found,
         component_table=component_table(found),
-        dff=SimpleNamespace(dff=rng.normal(size=(n, T)).astype(np.float32), f0=rng.random((n, T), np.float32)),
-        summary=SimpleNamespace(mean=image[0], maximum=image[1], standard_deviation=image[2], correlation=image[3]),
+        dff=DeltaFOverF(
+            dff=rng.normal(size=(n, T)).astype(np.float32),
+            f0=rng.random((n, T), np.float32) + 1,
+            guarded=np.arange(n) % 3 == 1,
+        ),
+        summary=SummaryImages(*image),
         files=files or {},
     )
 

@@ -88,7 +88,7 @@ def test_parameters_of_all_stages_and_versions_can_be_read_from_the_file(written
 
 def test_order_of_the_component_table_does_not_matter(result: MadeUp) -> None:
     turned = replace(result.found, component_table=result.found.component_table[::-1])
-    _, table, _, _ = turned.chosen_rois("all")
+    _, table, _ = turned.chosen_rois("all")
     np.testing.assert_array_equal(table.index, result.found.components.ids)
 
 

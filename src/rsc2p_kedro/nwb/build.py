@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,28 +44,6 @@ UNIT = "a.u."
 XY = "Axes: (time, x, y), x is the column and y the row of the frame."
 
 
-class DeltaFOverFLike(Protocol):
-    """dF/F of N components over T frames (see `rsc2p_kedro.algorithms.dff`)."""
-
-    @property
-    def dff(self) -> NDArray[np.float32]: ...
-    @property
-    def f0(self) -> NDArray[np.float32]: ...
-
-
-class SummaryImagesLike(Protocol):
-    """Images (H, W) of a movie (see `rsc2p_kedro.algorithms.summary_images`)."""
-
-    @property
-    def mean(self) -> NDArray[np.float32]: ...
-    @property
-    def maximum(self) -> NDArray[np.float32]: ...
-    @property
-    def standard_deviation(self) -> NDArray[np.float32]: ...
-    @property
-    def correlation(self) -> NDArray[np.float32]: ...
-
-
 @dataclass(frozen=True, eq=False)
 class RecordingResults:
     """What the stages found in one recording, as the file will tell it.
@@ -86,8 +64,8 @@ class RecordingResults:
     motion: results.MotionCorrection
     components: results.Components
     component_table: pd.DataFrame
-    dff: DeltaFOverFLike
-    summary: SummaryImagesLike
+    dff: results.DeltaFOverF
+    summary: results.SummaryImages
     files: Mapping[Path, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,11 +86,12 @@ class RecordingResults:
         if problems:
             raise ValueError(f"The results do not belong to one recording of {T} frames: " + "; ".join(problems) + ".")
 
-    def chosen_rois(self, rois: str) -> tuple[results.Components, pd.DataFrame, NDArray, NDArray]:
-        """Components, their table, dF/F and F0 of all or of the accepted components, in one order."""
+    def chosen_rois(self, rois: str) -> tuple[results.Components, pd.DataFrame, results.DeltaFOverF]:
+        """All or the accepted components, their rows of the table and their dF/F, in one order."""
         table = self.component_table.set_index("component_id").loc[self.components.ids]
         keep = np.ones(len(table), bool) if rois == "all" else table["accepted"].to_numpy(bool)
-        return self.components.select(keep), table[keep], self.dff.dff[keep], self.dff.f0[keep]
+        dff = results.DeltaFOverF(self.dff.dff[keep], self.dff.f0[keep], self.dff.guarded[keep])
+        return self.components.select(keep), table[keep].assign(dff_guarded=dff.guarded), dff
 
 
 def build_nwb_file(
@@ -340,7 +319,7 @@ def add_rois(
     timing: Mapping[str, float],
 ) -> None:
     """ROIs and their traces; none of these objects where there is no ROI, as an empty table cannot be read back."""
-    components, table, dff, f0 = found.chosen_rois(parameters.rois)
+    components, table, dff = found.chosen_rois(parameters.rois)
     if components.n_components == 0:
         return
     segmentation = ImageSegmentation(name="ImageSegmentation")
@@ -352,14 +331,16 @@ def add_rois(
         "Denoised": ("Denoised calcium trace, without its baseline.", components.traces),
         "Deconvolved": ("Deconvolved activity, in units of the denoised trace.", components.spikes),
         "Neuropil": ("Background fluorescence under the ROI's footprint.", _neuropil(components)),
-        "Baseline": ("F0, the baseline that dF/F was made with.", f0),
+        "Baseline": ("F0, the baseline that dF/F was made with.", dff.f0),
     }
     fluorescence, ratio = Fluorescence(name="Fluorescence"), DfOverF(name="DfOverF")
     for container in (fluorescence, ratio):  # before its series, which else share no ancestor with the table
         ophys.add(container)
     for name, (description, data) in traces.items():
         _add_traces(fluorescence, name, description, data, rois, parameters, timing)
-    _add_traces(ratio, "RoiResponseSeries", "dF/F of the ROI.", dff, rois, parameters, timing, unit="n.a.")
+    _add_traces(
+        ratio, "RoiResponseSeries", "dF/F of the ROI; 1 is 100 %.", dff.dff, rois, parameters, timing, unit="n.a."
+    )
 
 
 def _noisy(components: results.Components) -> NDArray[np.float32]:
@@ -423,6 +404,7 @@ def make_roi_table(
         "Accepted": ("1 where is_accepted.", accepted.astype(np.uint8)),
         "Rejected": ("1 where not is_accepted.", (~accepted).astype(np.uint8)),
         "curated": ("Whether a person decided, not a threshold.", table["curated"].to_numpy(bool)),
+        "dff_guarded": ("Whether F0 of its dF/F was too low and was raised.", table["dff_guarded"].to_numpy(bool)),
         "reason": ("Why it was accepted or rejected.", table["reason"].tolist()),
     }
     return PlaneSegmentation(
@@ -479,7 +461,7 @@ def add_background(
     _add_traces(fluorescence, "RoiResponseSeries", about, components.background_traces, table, parameters, timing)
 
 
-def make_summary_images(summary: SummaryImagesLike) -> Images:
+def make_summary_images(summary: results.SummaryImages) -> Images:
     """Images of the corrected movie over time, each (x, y)."""
     about = {
         "correlation": "Correlation of each pixel with its neighbours.",

@@ -6,8 +6,8 @@ import dask.array as da
 import pandas as pd
 from pynwb import NWBFile
 
-from rsc2p_kedro.engines.results import Components, MotionCorrection
-from rsc2p_kedro.nwb.build import DeltaFOverFLike, RecordingResults, SummaryImagesLike, build_nwb_file
+from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SummaryImages
+from rsc2p_kedro.nwb.build import RecordingResults, build_nwb_file
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.parameters import (
@@ -27,8 +27,8 @@ def build_nwb(
     motion: MotionCorrection,
     components: Components,
     component_table: pd.DataFrame,
-    dff: DeltaFOverFLike,
-    corrected_summary_images: SummaryImagesLike,
+    dff: DeltaFOverF,
+    corrected_summary_images: SummaryImages,
     recording: Recording,
     nwb: NwbParameters,
     ingestion: IngestionParameters,
