@@ -175,7 +175,7 @@ class ExtractionParameters(FrozenModel):
         10, ge=2, description="Bins in a running sum; used where `rolling_sum` is on [rolling_length]."
     )
     min_peak_to_noise: float = Field(
-        5.5,
+        4.0,
         gt=0,
         description="By how many sd of noise the highest transient of a component must exceed its lowest excursion "
         "(adaptive). Higher: fewer false components, and fewer faint neurons.",

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.algorithms import blocks
@@ -30,9 +31,10 @@ from rsc2p_kedro.engines.results import Components, LineageEntry
 from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
 
 MOST_ROUNDS = 4
-LARGEST_HALF_WIDTHS = 2.0
-"""A footprint larger than a disc of this radius, in neuron half-widths, is no neuron."""
+THINNEST, LONGEST = 0.58, 2.0
+"""Half-axes of a neuron's footprint, in neuron half-widths: thinner ones are processes, longer ones processes or neuropil."""
 _SWEEPS = 2
+_ONE_BLAS_THREAD = ThreadpoolController().wrap(limits=1)
 TILE_PX = 64
 """Size of the tiles that neurons are looked for in; each holds several patches."""
 Float = NDArray[np.float32]
@@ -220,16 +222,19 @@ def _merge(work: Work, model: Model) -> Model:
 
 def _verdicts(work: Work, model: Model, raw: NDArray) -> list[str]:
     """Why each component should go, judged by its footprint and its noisy trace; empty where it stays."""
-    search = work.search
-    largest = np.pi * (LARGEST_HALF_WIDTHS * search.half_width) ** 2
+    search, width = work.search, work.search.half_width
+    bright = sp.csc_array(model.A.multiply(work.short.scale.reshape(-1, 1)))
+    thin, long = spatial.half_axes(bright, work.short.shape)
     noise_sd = np.maximum(estimate_noise(raw), 1e-12) if model.n else np.ones(0)
     rise = initialization.rises(raw, work.decay) / noise_sd
     reasons = []
-    for pixels, height in zip(np.diff(model.A.indptr), rise, strict=True):
+    for pixels, minor, major, height in zip(np.diff(model.A.indptr), thin, long, rise, strict=True):
         if pixels < search.least_area:
             reasons.append(f"footprint of {pixels} px is smaller than {search.least_area} px")
-        elif pixels > largest:
-            reasons.append(f"footprint of {pixels} px is larger than {largest:.0f} px")
+        elif minor < THINNEST * width:
+            reasons.append(f"footprint with a half-width of {minor:.1f} px is thinner than {THINNEST * width:.1f} px")
+        elif major > LONGEST * width:
+            reasons.append(f"footprint with a half-length of {major:.1f} px is longer than {LONGEST * width:.1f} px")
         elif search.adaptive and height < search.least_rise:
             reasons.append(f"transients rise {height:.1f} sd above what noise does, less than {search.least_rise:g}")
         else:
@@ -305,6 +310,7 @@ def _discover(work: Work, model: Model) -> Model:
     return _settle(work, model) if model.n else model
 
 
+@_ONE_BLAS_THREAD
 def fit(
     movie: blocks.Movie,
     acquisition: Acquisition,
@@ -354,6 +360,7 @@ def _plant(work: Work, model: Model, seeds: NDArray) -> Model:
     return replace(model, A=A, C=np.zeros((n, work.n_bins)), parents=tuple((j,) for j in range(n)))
 
 
+@_ONE_BLAS_THREAD
 def refit(
     movie: blocks.Movie,
     components: Components,

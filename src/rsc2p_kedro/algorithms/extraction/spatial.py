@@ -106,6 +106,23 @@ def cut_window(footprints: sp.csc_array, j: int, shape: tuple[int, int], margin:
     return window, int(top), int(left)
 
 
+def half_axes(footprints: sp.csc_array, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Short and long half-axes in px (N,) of the ellipse that has the second moments of each footprint's energy.
+
+    A uniform disc of radius r has half-axes r. Energy is the square of the footprint: faint skirts do not count.
+    """
+    out = np.zeros((footprints.shape[1], 2))
+    for j in range(footprints.shape[1]):
+        part = slice(footprints.indptr[j], footprints.indptr[j + 1])
+        energy = footprints.data[part].astype(np.float64) ** 2
+        if energy.sum() > 0:
+            position = np.stack(np.divmod(footprints.indices[part], shape[1])).astype(np.float64)
+            centred = position - (position @ energy / energy.sum())[:, None]
+            moments = (centred * energy) @ centred.T / energy.sum()
+            out[j] = 2 * np.sqrt(np.maximum(np.linalg.eigvalsh(moments), 0))
+    return out[:, 0], out[:, 1]
+
+
 def regress(
     movie: NDArray,
     mask: NDArray[np.bool_],
