@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError, Version
 
-from rsc2p_kedro.datasets import AtomicCSVDataset, AtomicFigureDataset, AtomicJSONDataset
+from rsc2p_kedro.datasets import AtomicCSVDataset, AtomicFigureDataset, AtomicJSONDataset, AtomicTextDataset
 from rsc2p_kedro.datasets.atomic import replacing
 
 
@@ -104,6 +104,13 @@ def test_figure_is_saved_and_previewed(tmp_path):
     dataset.save(plt.figure())
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert dataset.preview()
+    assert dataset.load() == (tmp_path / "figure.png").read_bytes()
+
+
+def test_text_round_trip(tmp_path):
+    dataset = AtomicTextDataset(filepath=(tmp_path / "page.html").as_posix())
+    dataset.save("<p>µm</p>")
+    assert dataset.load() == "<p>µm</p>"
 
 
 def test_catalog_entry_with_versions_and_validator(tmp_path):

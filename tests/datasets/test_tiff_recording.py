@@ -109,7 +109,8 @@ def test_folder_of_stacks_is_one_recording(tmp_path, movie):
 
 
 def test_window_of_frames(tmp_path, movie):
-    raw = check_movie(write_singles(tmp_path / "rec", movie), movie[10:30], frames=[10, 30])
+    raw = check_movie(write_singles(tmp_path / "rec", movie), movie[10:30], frames=[10, 30], chunk_frames=8)
+    assert raw.movie.chunks[0] == (8, 8, 4)
     assert (raw.files[0], raw.files[-1]) == ("frame_11.tif", "frame_30.tif")
 
 

@@ -14,6 +14,7 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import ImagePreview
 
 from rsc2p_kedro.datasets import ZarrMovieDataset
+from rsc2p_kedro.datasets.zarr_movie import _run_length
 
 
 @pytest.fixture
@@ -74,6 +75,11 @@ def test_each_block_is_computed_once_and_few_are_in_memory_at_a_time(tmp_path):
     assert most <= 8
 
 
+@pytest.mark.parametrize(("source", "target", "run"), [(64, 64, 64), (32, 64, 64), (128, 64, 128), (100, 64, 256)])
+def test_runs_are_whole_chunks_of_the_target_and_few_where_they_cannot_be_of_both(source, target, run):
+    assert _run_length(source, target) == run
+
+
 def test_reading_a_patch_touches_only_its_chunks(tmp_path, movie):
     dataset = _dataset(tmp_path, chunks=[50, 35, 45])
     dataset.save(movie)
@@ -109,6 +115,7 @@ def test_killed_save_leaves_the_old_movie_and_the_next_save_clears_up(tmp_path, 
         import os, signal
         import dask.array as da, numpy as np
         from rsc2p_kedro.datasets import ZarrMovieDataset
+from rsc2p_kedro.datasets.zarr_movie import _run_length
         def die(block, block_info=None):
             if block_info[0]["chunk-location"][0] == 3:
                 os.kill(os.getpid(), signal.SIGKILL)

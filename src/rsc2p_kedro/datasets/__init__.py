@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
-    "AtomicCSVDataset": "atomic",
-    "AtomicFigureDataset": "atomic",
-    "AtomicJSONDataset": "atomic",
-    "AtomicTextDataset": "atomic",
+    "AtomicCSVDataset": "atomic_files",
+    "AtomicFigureDataset": "atomic_files",
+    "AtomicJSONDataset": "atomic_files",
+    "AtomicTextDataset": "atomic_files",
     "NWBFileDataset": "nwb_file",
     "RecordDataset": "records",
     "TIFFRecordingDataset": "tiff_recording",

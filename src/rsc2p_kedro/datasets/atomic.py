@@ -4,21 +4,19 @@ A killed run leaves at worst a hidden sibling ``.<name>.<host>-<process>.tmp``. 
 it, if that process is dead.
 """
 
+import logging
 import os
 import shutil
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
-
-from kedro_datasets.json import JSONDataset
-from kedro_datasets.matplotlib import MatplotlibDataset
-from kedro_datasets.pandas import CSVDataset
-from kedro_datasets.text import TextDataset
+from pathlib import Path
 
 _A_DAY_S = 86_400
+_ATTEMPTS, _PAUSE_S = 50, 0.1
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -87,55 +85,13 @@ def _is_dead(leftover: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Removes a file or a folder, waiting for threads of a failed save that are still writing into it."""
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
-
-
-class AtomicSave:
-    """Mixed in before a dataset of kedro-datasets, makes its saves to a local disk atomic.
-
-    The dataset saves itself as it always does, but to a temporary sibling. Object stores need no help: there, a file
-    appears when it is complete.
-    """
-
-    def save(self, data: Any) -> None:
-        dataset: Any = self
-        if dataset._protocol != "file":
-            super().save(data)  # type: ignore[misc]
+        return
+    for _ in range(_ATTEMPTS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
             return
-        with replacing(Path(dataset._get_save_path())) as temporary:
-            unversioned = dataset._copy(_filepath=PurePosixPath(temporary), _version=None)
-            super(AtomicSave, unversioned).save(data)  # type: ignore[misc]
-        dataset._invalidate_cache()
-
-
-class AtomicCSVDataset(AtomicSave, CSVDataset):
-    """A table as CSV, saved whole or not at all.
-
-    Examples:
-        ```yaml
-        "{animal}.{session}.frame_table":
-          type: rsc2p_kedro.datasets.atomic.AtomicCSVDataset
-          filepath: data/02_intermediate/{animal}/{session}/frame_table.csv
-          versioned: true
-          validator: rsc2p_kedro.schemas.FrameTable
-        ```
-    """
-
-
-class AtomicJSONDataset(AtomicSave, JSONDataset):
-    """Anything JSON can say, saved whole or not at all."""
-
-
-class AtomicFigureDataset(AtomicSave, MatplotlibDataset):
-    """A matplotlib figure as an image file, saved whole or not at all. Loading gives the bytes of the image."""
-
-    def load(self) -> bytes:  # type: ignore[override]
-        with self._fs.open(str(self._get_load_path()), mode="rb") as image:
-            return image.read()
-
-
-class AtomicTextDataset(AtomicSave, TextDataset):
-    """A text, such as a page of HTML, saved whole or not at all."""
+        time.sleep(_PAUSE_S)
+    logger.warning("%s could not be removed; the next save will try again.", path)

@@ -30,7 +30,19 @@ _THREADS = 8  # waiting for the disk (or a network drive) is most of the work of
 
 
 class RecordingError(ValueError):
-    """Raw data cannot be used. The message lists every problem, the files it is about and what to do."""
+    """Raw data cannot be used. The message lists every problem, the files it is about and what to do.
+
+    Attributes:
+        path: where the recording lies.
+        problems: one text each.
+    """
+
+    def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        super().__init__(path, problems)
+        self.path, self.problems = path, tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n- ".join([f"The recording at {self.path} cannot be used:", *self.problems])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +106,11 @@ class TIFFFile:
         try:
             (self._read_plain if self.plain else self._read_decoded)(pages, out)
         except Exception as error:  # decoders raise errors of many kinds on damaged data
-            raise RecordingError(
-                f"{self.path} cannot be read (pages {pages[0]} to {pages[-1]}: {error}). "
-                "Copy it again from where it was recorded."
-            ) from error
+            problem = (
+                f"{self.path.name} cannot be read (pages {pages[0]} to {pages[-1]}: {error}): "
+                "copy it again from where it was recorded"
+            )
+            raise RecordingError(self.path, [problem]) from error
 
     def _read_plain(self, pages: Sequence[int], out: NDArray) -> None:
         buffer = np.empty(self.shape, self.dtype)
@@ -162,17 +175,12 @@ def read_frames(path: Path, *, frames: tuple[int, int] | None = None, chunk_fram
             f"{stop - start} frames are too few, at least {MINIMUM_FRAMES} are needed: is this the whole recording?"
         )
     if problems:
-        raise RecordingError(describe_problems(path, problems))
-    reader = _FrameReader(recording.files, recording.shape, recording.dtype)
-    movie = da.from_array(reader, chunks=(chunk_frames, -1, -1), name=False)[start:stop]
+        raise RecordingError(path, problems)
+    reader = _FrameReader(recording.files, recording.shape, recording.dtype, start, stop)
+    movie = da.from_array(reader, chunks=(chunk_frames, -1, -1), name=False)
     names = [_name(file.path, path) for file in recording.files for _ in range(file.n_frames)]
     pages = np.concatenate([np.arange(file.n_frames) for file in recording.files])
     return RawFrames(movie, tuple(names[start:stop]), pages[start:stop], path)
-
-
-def describe_problems(path: Path, problems: Iterable[str]) -> str:
-    """One message for all problems of a recording."""
-    return "\n- ".join([f"The recording at {path} cannot be used:", *problems])
 
 
 def without_nan(frames: RawFrames) -> da.Array:
@@ -189,10 +197,10 @@ def without_nan(frames: RawFrames) -> da.Array:
         if len(bad):
             named = _some([f"frame {i} ({frames.files[i]}, page {frames.pages[i]})" for i in bad])
             problem = f"pixels are NaN or infinite in {named}: replace them, or leave these frames out by `frames`"
-            raise RecordingError(describe_problems(frames.path, [problem]))
+            raise RecordingError(frames.path, [problem])
         return block
 
-    return frames.movie.map_blocks(check, dtype=frames.movie.dtype, meta=frames.movie._meta)
+    return da.map_blocks(check, frames.movie, dtype=frames.movie.dtype, meta=frames.movie._meta)
 
 
 def inspect_recording(path: Path) -> RecordingFiles:
@@ -211,9 +219,9 @@ def inspect_recording(path: Path) -> RecordingFiles:
 def find_files(path: Path) -> tuple[list[Path], list[str]]:
     """The TIFFs of a recording in natural order (`frame_2` before `frame_10`), or what is wrong."""
     if path.is_dir():
-        found = [file for file in path.iterdir() if _is_tiff(file)]
+        found = tiffs_in(path)
         if found:
-            return natsorted(found, key=lambda file: file.name), []
+            return found, []
         inside = sorted({str(file.parent.relative_to(path)) for file in path.glob("*/**/*") if _is_tiff(file)})
         hint = f"TIFFs lie below it, in {_some(inside)}: give one of those" if inside else "correct `path`"
         return [], [f"no TIFF (.tif, .tiff) lies in this folder: {hint}"]
@@ -222,6 +230,11 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
     if not _is_tiff(path):
         return [], [f"a TIFF (.tif, .tiff) or a folder of them is expected, this is a {path.suffix or 'plain'} file"]
     return [path], []
+
+
+def tiffs_in(folder: Path) -> list[Path]:
+    """The TIFFs in a folder itself, in natural order. Hidden files are passed over."""
+    return natsorted((file for file in folder.iterdir() if _is_tiff(file)), key=lambda file: file.name)
 
 
 def inspect_file(path: Path) -> TIFFFile:
@@ -286,14 +299,15 @@ def _describe_file(path: Path, tif: tifffile.TiffFile) -> TIFFFile:
     tif.pages.useframes = False  # frames would take the shape of the first page for granted
     size = path.stat().st_size
     kinds: Counter[tuple] = Counter()
-    offsets, ends = [], []
+    places, ends = [], []
     for page in tif.pages:
+        assert isinstance(page, tifffile.TiffPage)
         plain = page.is_final
         kinds[tuple(page.shape), page.dtype, page.samplesperpixel, plain] += 1
-        offsets.append(page.dataoffsets[0] if plain else page.offset)
+        places.append(page.dataoffsets[0] if plain else page.offset)
         ends.append(max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=size + 1))
     (shape, dtype, _, plain), _ = kinds.most_common(1)[0]
-    offsets = np.array(offsets, np.int64)
+    offsets = np.array(places, np.int64)
     problems = _page_problems(kinds)
     declared, channels = _declared(tif)
     if declared > len(offsets) == 1 and plain:  # ImageJ: one directory for a whole stack
@@ -351,7 +365,7 @@ def _true_channels(channels: int, images: int) -> int:
 
 def _has_broken_chain(tif: tifffile.TiffFile) -> bool:
     """Whether the last directory that could be read points to another one."""
-    tif.filehandle.seek(tif.pages.next_page_offset)
+    tif.filehandle.seek(tif.pages.next_page_offset or 0)
     return any(tif.filehandle.read(tif.tiff.offsetsize))
 
 
@@ -375,22 +389,25 @@ class _FrameReader:
 
     ndim = 3
 
-    def __init__(self, files: tuple[TIFFFile, ...], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(
+        self, files: tuple[TIFFFile, ...], shape: tuple[int, ...], dtype: np.dtype, start: int, stop: int
+    ) -> None:
         self._files = files
         self._ends = np.cumsum([file.n_frames for file in files])
-        self.shape = (int(self._ends[-1]), *shape)
+        self._frames = np.arange(start, stop)
+        self.shape = (len(self._frames), *shape)
         self.dtype = dtype
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray:
-        frames, rows, columns = (*index, *[slice(None)] * (3 - len(index)))
-        wanted = np.atleast_1d(np.arange(self.shape[0])[frames])
+        frames, rows, columns = tuple([*index, *[slice(None)] * 3][:3])
+        wanted = np.atleast_1d(self._frames[frames])
         movie = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         owners = np.searchsorted(self._ends, wanted, side="right")
         for owner, group in groupby(range(len(wanted)), key=lambda i: owners[i]):
             run = list(group)
             file = self._files[owner]
             file.read([int(wanted[i] - self._ends[owner] + file.n_frames) for i in run], movie[run[0] : run[-1] + 1])
-        part = movie[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else movie
+        part = movie if isinstance(frames, slice) or np.ndim(frames) else movie[0]
         return part[..., rows, :][..., columns]
 
 

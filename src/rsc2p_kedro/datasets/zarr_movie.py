@@ -2,6 +2,8 @@
 
 import base64
 import io
+import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.parameters import Compute
 
 _PREVIEW_FRAMES = 64
+_MOST_CHUNKS = 8
 
 
 class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
@@ -110,14 +113,28 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
 
 
 def _store(movie: da.Array, target: zarr.Array, compute: Compute, description: str) -> None:
-    """Writes runs of whole frames as deep as a chunk, so that no two tasks touch one chunk."""
-    runs = blocks.frame_blocks(movie.shape[0], target.chunks[0])
-    computed = movie.rechunk((target.chunks[0], -1, -1)).to_delayed(optimize_graph=True).ravel()
+    """Computes and writes runs of whole frames, each in one thread, no two of which touch one chunk of the target."""
+    runs = blocks.frame_blocks(movie.shape[0], _run_length(movie.chunksize[0], target.chunks[0]))
+    failed = threading.Event()
 
-    def write(run_and_frames: tuple[slice, NDArray]) -> None:
-        run, frames = run_and_frames
-        target[run] = frames
+    def write(run: slice) -> None:
+        frames = blocks.read(movie, run)
+        if not failed.is_set():  # other threads go on for a while after one has failed
+            target[run] = frames
 
     sizes = [run.stop - run.start for run in runs]
-    items = list(zip(runs, computed, strict=True))
-    blocks.run(write, items, compute=compute, description=description, unit="frame", sizes=sizes)
+    try:
+        blocks.run(write, runs, compute=compute, description=description, unit="frame", sizes=sizes)
+    except BaseException:
+        failed.set()
+        raise
+
+
+def _run_length(source: int, target: int) -> int:
+    """Frames in a run: whole chunks of the target and, unless that takes too many frames, of the source as well.
+
+    Where it does (100 frames against 64, say), chunks of the source that lie in two runs are computed twice: the price
+    of a memory that does not grow with the length of the movie.
+    """
+    both = math.lcm(source, target)
+    return both if both <= _MOST_CHUNKS * target else _MOST_CHUNKS // 2 * target

@@ -1,0 +1,13 @@
+"""What this project adds to Kedro's commands. They are imported when they are called, so that others start no later."""
+
+import click
+from kedro.framework.cli.utils import LazyGroup
+
+
+@click.group(
+    name="rsc2p-kedro",
+    cls=LazyGroup,
+    lazy_subcommands={"recordings": "rsc2p_kedro.recordings_commands.recordings"},
+)
+def cli() -> None:
+    """Commands of this project."""

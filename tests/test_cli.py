@@ -1,0 +1,155 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+from click.testing import CliRunner
+from kedro.framework.cli.cli import KedroCLI
+from kedro.framework.startup import ProjectMetadata, bootstrap_project
+
+from rsc2p_kedro import cli, recordings_commands
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path) -> ProjectMetadata:
+    """An empty project with the settings of this one."""
+    metadata = bootstrap_project(ROOT)._replace(project_path=tmp_path / "project")
+    for name, text in {
+        "base/parameters_recordings.yml": "recordings: {}\n",
+        "base/catalog.yml": "{}\n",
+        "local/parameters_nwb.yml": "nwb: {on_issue: warn, device: {name: A}, session: {session_description: A}}\n",
+    }.items():
+        path = metadata.project_path / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return metadata
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    (tmp_path / "raw" / "Animal_1").mkdir(parents=True)
+    for number in range(1, 21):
+        tifffile.imwrite(tmp_path / "raw" / "Animal_1" / f"frame_{number}.tif", np.zeros((16, 16), np.uint16))
+    return tmp_path / "raw"
+
+
+def run(project: ProjectMetadata, *arguments: str, code: int = 0) -> str:
+    outcome = CliRunner().invoke(cli.cli, ["recordings", *arguments], obj=project)
+    assert outcome.exit_code == code, outcome.output
+    return re.sub(r"\s+", " ", outcome.output)
+
+
+def manifest(project: ProjectMetadata) -> Path:
+    return project.project_path / "conf" / "local" / "parameters_recordings.yml"
+
+
+def write_recording(project: ProjectMetadata, path: Path, **facts) -> None:
+    entry = {
+        "path": str(path),
+        "frame_rate_hz": 10,
+        "pixel_size_um": [1.0, 1.0],
+        "subject": {"species": "Mus musculus", "sex": "U", "age": "P90D"},
+        "session": {"session_start_time": "2019-05-06T10:30:00+02:00"},
+        "imaging_plane": {
+            "description": "One plane.",
+            "indicator": "GCaMP6f",
+            "location": "RSPagl",
+            "excitation_wavelength_nm": 920,
+            "emission_wavelength_nm": 510,
+        },
+    }
+    manifest(project).write_text(yaml.safe_dump({"recordings": {"animal_1": {"day_7": {**entry, **facts}}}}))
+
+
+def test_commands_of_kedro_are_still_there():
+    commands = KedroCLI(ROOT).list_commands(None)
+    assert {"recordings", "run", "catalog", "registry"} <= set(commands)
+
+
+def test_scan_then_check_asks_for_what_is_missing(project, raw):
+    assert "1 recording would be added" in run(project, "scan", str(raw), "--dry-run")
+    assert not manifest(project).exists()
+    output = run(project, "scan", str(raw))
+    assert "animal_1.session_1 20 frames of 16 x 16 px, uint16, in 20 files" in output
+    assert "1 recording added to conf/local/parameters_recordings.yml" in output
+    output = run(project, "check", code=1)
+    assert "recordings.animal_1.session_1.frame_rate_hz" in output
+
+
+def test_scan_of_known_recordings_adds_nothing(project, raw):
+    write_recording(project, raw / "Animal_1")
+    before = manifest(project).read_bytes()
+    output = run(project, "scan", str(raw))
+    assert "known 20 frames" in output
+    assert "added" not in output
+    assert manifest(project).read_bytes() == before
+
+
+def test_scan_says_what_is_wrong(project, raw):
+    (raw / "Animal_1" / "frame_7.tif").unlink()
+    assert "gaps, 7 missing" in run(project, "scan", str(raw), "--dry-run")
+    assert "No TIFF" in run(project, "scan", str(project.project_path))
+    assert "There is nothing at" in run(project, "scan", str(raw / "nowhere"), code=1)
+
+
+def test_check_passes_a_sound_recording(project, raw):
+    write_recording(project, raw / "Animal_1")
+    assert "animal_1.day_7 ok" in run(project, "check")
+
+
+def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
+    (raw / "Animal_1" / "frame_7.tif").unlink()
+    (raw / "Animal_1" / "frame_9.tif").write_bytes(b"II*\0")
+    write_recording(project, raw / "Animal_1", frames=[0, 50], seeds="no.csv", subject={"sex": "U", "age": "P90D"})
+    (project.project_path / "conf" / "local" / "parameters_evaluation.yml").write_text("evaluation: {min_snr: -1}\n")
+    output = run(project, "check", code=1)
+    for expected in (
+        "7 missing",
+        "frame_9.tif cannot be read",
+        "50 are asked for",
+        "no file no.csv",
+        "subject.species",
+    ):
+        assert expected in output
+    assert "evaluation.min_snr" in output
+
+
+def test_check_and_list_without_recordings_say_how_to_start(project):
+    assert "kedro recordings scan" in run(project, "check", code=1)
+    assert "kedro recordings scan" in run(project, "list")
+    assert "kedro recordings scan" in run(project, "results")
+
+
+def test_list(project, raw):
+    write_recording(project, raw / "Animal_1", frames=[2, 20])
+    assert f"animal_1.day_7 10 Hz {raw / 'Animal_1'}, frames 2 to 20" in run(project, "list")
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_fields'")  # which Kedro does itself
+def test_results_show_files_and_the_comparison_with_the_truth(project, monkeypatch):
+    write_recording(project, Path("raw"), simulation={"n_frames": 20})
+    table = {"type": "rsc2p_kedro.datasets.AtomicCSVDataset", "versioned": True}
+    catalog = {
+        "{animal}.{session}.truth_score_table": {**table, "filepath": "data/08_reporting/{animal}/{session}/score.csv"},
+        "recordings_table": {**table, "filepath": "data/08_reporting/recordings.csv", "versioned": False},
+    }
+    (project.project_path / "conf" / "base" / "catalog.yml").write_text(yaml.safe_dump(catalog))
+    names = {"animal_1.day_7.truth_score_table", "recordings_table"}
+    monkeypatch.setattr(recordings_commands, "_made_datasets", lambda: names)
+    assert "nothing yet" in run(project, "results")
+    folder = project.project_path / "data" / "08_reporting"
+    for path, row in {
+        "animal_1/day_7/score.csv/2026-01-01T00.00.00.000Z/score.csv": {"measure": "recall", "value": 0.93},
+        "recordings.csv": {"recording": "animal_1.day_7", "components_accepted": 12},
+    }.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame([row]).to_csv(folder / path, index=False)
+    output = run(project, "results")
+    assert "truth_score_table data/08_reporting/animal_1/day_7/score.csv/2026-01-01T00.00.00.000Z/score.csv" in output
+    assert "recall 0.93" in output
+    assert "animal_1.day_7 12" in output
