@@ -30,11 +30,30 @@ def pick_runs(values: NDArray, length: int, least: float, most: int) -> list[int
     return starts
 
 
+def blur(image: NDArray, inside: NDArray[np.bool_], sigma: float) -> NDArray[np.float64]:
+    """Each pixel of a region (H, W) as the mean of the others, weighted by a Gaussian that is cut off at 4 sigma."""
+    y, x = np.nonzero(inside)
+    dy, dx = y[:, None] - y, x[:, None] - x
+    reach = int(4 * sigma + 0.5)
+    weights = np.exp(-(dy**2 + dx**2) / (2 * sigma**2)) * (abs(dy) <= reach) * (abs(dx) <= reach)
+    return weights @ image[inside] / weights.sum(axis=1)
+
+
 def r_value(
-    movie: NDArray, A: NDArray, C: NDArray, b: NDArray, f: NDArray, i: int, frames: NDArray[np.bool_], region: NDArray
+    movie: NDArray,
+    A: NDArray,
+    C: NDArray,
+    b: NDArray,
+    f: NDArray,
+    i: int,
+    frames: NDArray[np.bool_],
+    region: NDArray[np.bool_],
+    sigma: float,
 ) -> float:
     """Correlation over a region (H*W,) of footprint i of A (H*W, N) with the mean frame the others do not explain."""
     others = np.arange(A.shape[1]) != i
     explained = b @ f + A[:, others] @ C[others]
     rest = (movie.reshape(len(movie), -1).T - explained)[:, frames].mean(axis=1)
-    return float(np.corrcoef(A[region, i], rest[region])[0, 1])
+    shape, inside = movie.shape[1:], region.reshape(movie.shape[1:])
+    both = [blur(image.reshape(shape), inside, sigma) for image in (A[:, i], rest)]
+    return float(np.corrcoef(*both)[0, 1])

@@ -27,6 +27,11 @@ def areas(footprints: sp.csc_array) -> NDArray[np.int64]:
     return np.bincount(column[A.data > MASK_LEVEL * largest[column]], minlength=A.shape[1]).astype(np.int64)
 
 
+def radii(footprints: sp.csc_array) -> NDArray[np.float64]:
+    """Radii (N,) in px of discs of the same area."""
+    return np.sqrt(areas(footprints) / np.pi)
+
+
 def event_rates(spikes: NDArray, noise: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
     """Deconvolved events per second (N,): frames whose spikes (N, T) are above the noise (N,) of the trace."""
     return (spikes > noise[:, None]).sum(axis=1) / (spikes.shape[1] / frame_rate_hz)

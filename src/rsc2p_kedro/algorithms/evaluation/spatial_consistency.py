@@ -1,14 +1,17 @@
 """Spatial consistency: does the movie look like the footprint when the component is active?
 
-For component i with transient frames t in E(i), on the pixels p of its footprint and a margin around it,
+For component i with transient frames t in E(i), on the pixels p of its footprint and a margin around it as wide as the
+cell (5/4 of the radius of a disc of its area),
 
     m(p) = mean over E(i) of [ Y(t, p) - b(p) f(t) - sum over j != i of a_j(p) c_j(t) ]
-    r_value = Pearson correlation over p of a_i(p) and m(p)
+    r_value = Pearson correlation over p of a_i(p) and m(p), both blurred by a Gaussian of a sixth of that radius
 
 Frames in which a neighbour (a component whose footprint has a cosine of 0.1 or more with that of i) is active are left
 out of E(i), as what is subtracted of it is never exact. The margin, on which the footprint is 0, makes components that
-rise together with all of their surroundings come out low. (The evaluation of Giovannucci et al. 2019,
-doi 10.7554/eLife.38173, correlates in the same sense; here background and neighbours are subtracted indeed.)
+rise together with all of their surroundings come out low; the blur lets faint cells be judged by their shape and not by
+the noise of single pixels. Pixels without noise have not been seen in every frame, and are left out. (The evaluation of
+Giovannucci et al. 2019, doi 10.7554/eLife.38173, correlates in the same sense; here background and neighbours are
+subtracted indeed.)
 
 The mean of the movie is taken in one pass, on the pixels that are needed. Sums are float64, frame by frame within fixed
 stretches of the movie that are added in their order.
@@ -16,31 +19,58 @@ stretches of the movie that are added in their order.
 
 import numba
 import numpy as np
+import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.algorithms.evaluation.description import radii
 from rsc2p_kedro.algorithms.evaluation.snr import Transients
 from rsc2p_kedro.engines.results import Components
 from rsc2p_kedro.parameters import Compute
 
-MARGIN_PX = 2
+MARGIN_RADII = 1.25
+"""Width of the margin, in radii of the cell."""
+BLUR_RADII = 1 / 6
+"""Standard deviation of the blur, in radii of the cell."""
 _NEIGHBOUR_COSINE = 0.1
 
 
-def surroundings(footprints: sp.csc_array, shape: tuple[int, int], margin_px: int) -> sp.csc_array:
-    """Pixels (1 or more) within `margin_px` of each footprint, CSC (H*W, N) with sorted indices."""
-    entries, (H, W) = sp.coo_array(footprints), shape
-    inside = entries.data > 0
-    y, x, column = entries.row[inside] // W, entries.row[inside] % W, entries.col[inside]
-    steps = np.mgrid[-margin_px : margin_px + 1, -margin_px : margin_px + 1].reshape(2, -1)
-    dy, dx = steps[:, (steps**2).sum(axis=0) <= margin_px**2]
-    y, x, column = (y[:, None] + dy).ravel(), (x[:, None] + dx).ravel(), np.repeat(column, len(dy))
-    seen = (y >= 0) & (y < H) & (x >= 0) & (x < W)
-    places = (y[seen] * W + x[seen], column[seen])
-    region = sp.csc_array(sp.coo_array((np.ones(len(places[0]), np.int32), places), shape=footprints.shape))
-    region.sort_indices()
-    return region
+def _near(pixels: NDArray, shape: tuple[int, int], margin_px: float) -> NDArray[np.int64]:
+    """Sorted indices of the pixels within `margin_px` of some pixels, all of them as rows * W + columns."""
+    y, x = np.divmod(pixels, shape[1])
+    reach = int(np.ceil(margin_px))
+    top, left = max(y.min() - reach, 0), max(x.min() - reach, 0)
+    clear = np.ones((min(y.max() + reach + 1, shape[0]) - top, min(x.max() + reach + 1, shape[1]) - left), bool)
+    clear[y - top, x - left] = False
+    rows, columns = np.nonzero(ndi.distance_transform_edt(clear) <= margin_px)
+    return (rows + top) * shape[1] + columns + left
+
+
+def surroundings(components: Components) -> sp.csc_array:
+    """Pixels (1) on which each component is judged, CSC (H*W, N) with sorted indices.
+
+    Pixels without noise are left out, unless the noise is not known of any.
+    """
+    A, seen = components.footprints, components.pixel_noise.ravel() > 0
+    seen = seen | (not seen.any())
+    parts = [A.indices[A.indptr[i] : A.indptr[i + 1]] for i in range(A.shape[1])]
+    margins = MARGIN_RADII * radii(A)
+    near = [_near(p, components.shape, m) if len(p) else p for p, m in zip(parts, margins, strict=True)]
+    near = [pixels[seen[pixels]] for pixels in near]
+    indptr = np.concatenate([[0], np.cumsum([len(pixels) for pixels in near])])
+    indices = np.concatenate([*near, np.zeros(0, np.int64)]).astype(np.int64)
+    return sp.csc_array((np.ones(len(indices), np.int32), indices, indptr), shape=A.shape)
+
+
+def blur(values: NDArray, pixels: NDArray, width: int, sigma_px: float) -> NDArray[np.float64]:
+    """Values (n, P) at pixels (P,) of an image `width` wide, blurred by a Gaussian among these pixels alone."""
+    y, x = np.divmod(pixels, width)
+    place = (slice(None), y - y.min(), x - x.min())
+    image = np.zeros((len(values) + 1, int(np.ptp(y)) + 1, int(np.ptp(x)) + 1))
+    image[place] = np.concatenate([values, np.ones((1, len(pixels)))])
+    smooth = ndi.gaussian_filter(image, (0, sigma_px, sigma_px), mode="constant")[place]
+    return smooth[:-1] / smooth[-1]
 
 
 def neighbours(footprints: sp.csc_array) -> list[NDArray[np.intp]]:
@@ -49,8 +79,8 @@ def neighbours(footprints: sp.csc_array) -> list[NDArray[np.intp]]:
     norms = np.sqrt(np.maximum(np.asarray((A * A).sum(axis=0)).ravel(), 1e-30))
     cosine = sp.csr_array((A.T @ A).multiply(1 / norms[:, None]).multiply(1 / norms))
     cosine.setdiag(0)
-    rows = [cosine[[i]] for i in range(A.shape[1])]
-    return [np.sort(row.indices[row.data >= _NEIGHBOUR_COSINE]) for row in rows]
+    rows = [slice(*cosine.indptr[i : i + 2]) for i in range(A.shape[1])]
+    return [np.sort(cosine.indices[row][cosine.data[row] >= _NEIGHBOUR_COSINE]) for row in rows]
 
 
 def lone_frames(transients: Transients, near: list[NDArray[np.intp]]) -> NDArray[np.bool_]:
@@ -126,21 +156,46 @@ def pearson(first: NDArray, second: NDArray) -> float:
     return float(np.clip((first @ second) / scale, -1, 1)) if scale > 0 else 0.0
 
 
+def on_region(sources: sp.csc_array, weights: NDArray, region: sp.csc_array) -> NDArray[np.float64]:
+    """Weighted sums of images on the pixels of each component: sources @ weights, where the region is and only there.
+
+    Args:
+        sources: (H*W, n), images.
+        weights: (n, N), weight of each image for each component.
+        region: CSC (H*W, N), pixels of each component.
+
+    Returns:
+        (region.nnz,), in the order of the region's indices.
+    """
+    component = np.repeat(np.arange(region.shape[1]), np.diff(region.indptr))
+    rows = sp.csr_array(sources)[region.indices]
+    entry = np.repeat(np.arange(region.nnz), np.diff(rows.indptr))
+    values = rows.data * weights[rows.indices, component[entry]]
+    return np.bincount(entry, weights=values, minlength=region.nnz).astype(np.float64)
+
+
+def _mean_traces(traces: NDArray, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean (n, N) of each trace (n, T) over the chosen frames (N, T) of each component; 0 where it has none."""
+    means = [
+        traces[:, frames].mean(axis=1, dtype=np.float64) if frames.any() else np.zeros(len(traces)) for frames in chosen
+    ]
+    return np.stack(means, axis=1)
+
+
 def r_values(
     movie: blocks.Movie, components: Components, chosen: NDArray[np.bool_], *, compute: Compute
 ) -> NDArray[np.float64]:
     """r_value (N,) of components over chosen frames (N, T) of each; 0 where it has none."""
-    region = surroundings(components.footprints, components.shape, MARGIN_PX)
+    region, radius = surroundings(components), radii(components.footprints)
+    others = _mean_traces(components.traces, chosen)
+    np.fill_diagonal(others, 0)
     means = mean_of_frames(movie, chosen, region, compute=compute)
-    A = sp.csr_array(components.footprints, dtype=np.float64)
-    b = sp.csr_array(components.background_footprints, dtype=np.float64)
+    means -= on_region(components.footprints, others, region)
+    means -= on_region(components.background_footprints, _mean_traces(components.background_traces, chosen), region)
+    own = on_region(components.footprints, np.eye(components.n_components), region)
     result = np.zeros(components.n_components)
-    for i in np.flatnonzero(chosen.any(axis=1)):
+    for i in np.flatnonzero(chosen.any(axis=1) & (np.diff(region.indptr) > 0)):
         part = slice(region.indptr[i], region.indptr[i + 1])
-        pixels = region.indices[part]
-        others = components.traces[:, chosen[i]].mean(axis=1, dtype=np.float64)
-        others[i] = 0
-        background = b[pixels] @ components.background_traces[:, chosen[i]].mean(axis=1, dtype=np.float64)
-        own = A[pixels][:, [i]].toarray().ravel()
-        result[i] = pearson(own, means[part] - background - A[pixels] @ others)
+        images = np.stack([own[part], means[part]])
+        result[i] = pearson(*blur(images, region.indices[part], components.shape[1], BLUR_RADII * radius[i]))
     return result
