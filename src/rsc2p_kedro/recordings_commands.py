@@ -22,6 +22,8 @@ from rsc2p_kedro.recordings import ManifestError, Recording, parse_manifest
 
 _NONE = "There is no recording. `kedro recordings scan DIR` finds yours; `--env demo` has two simulated ones."
 
+_WIDE = 6
+
 
 @click.group()
 def recordings() -> None:
@@ -230,6 +232,9 @@ def _path(dataset: AbstractDataset | None) -> Path | None:
 
 
 def _show_table(catalog: DataCatalog, name: str, title: str) -> None:
+    """A table as text; a wide one on its side, for the width of a terminal."""
     if name in catalog and catalog.exists(name):
-        table = catalog.load(name).to_string(index=False)
-        click.echo(f"  {title}\n" + "\n".join(f"    {line}" for line in table.splitlines()))
+        table = catalog.load(name)
+        wide = len(table.columns) > _WIDE
+        text = table.T.to_string(header=False) if wide else table.to_string(index=False)
+        click.echo(f"  {title}\n" + "\n".join(f"    {line}" for line in text.splitlines()))

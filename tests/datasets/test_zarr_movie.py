@@ -115,7 +115,6 @@ def test_killed_save_leaves_the_old_movie_and_the_next_save_clears_up(tmp_path, 
         import os, signal
         import dask.array as da, numpy as np
         from rsc2p_kedro.datasets import ZarrMovieDataset
-from rsc2p_kedro.datasets.zarr_movie import _run_length
         def die(block, block_info=None):
             if block_info[0]["chunk-location"][0] == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
