@@ -18,7 +18,7 @@ CATALOG = {
 
 
 def test_entries_that_ask_for_facts_become_one_entry_a_recording():
-    catalog = expanded_catalog(CATALOG, MANIFEST)
+    catalog = expanded_catalog(CATALOG, {"recordings": MANIFEST})
     assert catalog["animal_1.day_7.raw_frames"] == {
         "type": "T",
         "filepath": "raw/Animal_1",
@@ -28,8 +28,15 @@ def test_entries_that_ask_for_facts_become_one_entry_a_recording():
     assert catalog["animal_1.day_7.nwb"]["filepath"] == "out/sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
 
+def test_what_to_do_with_an_issue_reaches_the_dataset_that_saves():
+    catalog = {"{animal}.{session}.nwb": {"type": "N", "on_issue": "{recording.on_issue}"}}
+    for parameters, expected in (({}, "error"), ({"nwb": {"on_issue": "warn"}}, "warn")):
+        filled = expanded_catalog(catalog, {"recordings": MANIFEST, **parameters})
+        assert filled["animal_1.day_7.nwb"]["on_issue"] == expected
+
+
 def test_other_patterns_stay_patterns():
-    catalog = expanded_catalog(CATALOG, MANIFEST)
+    catalog = expanded_catalog(CATALOG, {"recordings": MANIFEST})
     assert catalog["{animal}.{session}.movie"] == CATALOG["{animal}.{session}.movie"]
     assert "{animal}.{session}.nwb" not in catalog
 
@@ -40,15 +47,13 @@ def test_explicit_ids_name_the_file():
         "subject": {"subject_id": "Animal-1"},
         "session": {"session_id": "20190506"},
     }
-    catalog = expanded_catalog(CATALOG, {"animal_1": {"day_7": recording}})
-    assert (
-        catalog["animal_1.day_7.nwb"]["filepath"] == "out/sub-Animal-1/sub-Animal-1_ses-20190506_ophys.nwb"
-    )
+    catalog = expanded_catalog(CATALOG, {"recordings": {"animal_1": {"day_7": recording}}})
+    assert catalog["animal_1.day_7.nwb"]["filepath"] == "out/sub-Animal-1/sub-Animal-1_ses-20190506_ophys.nwb"
 
 
 @pytest.mark.parametrize("manifest", [None, {}, {"animal_1": None}, {"animal_1": {"day_7": 3}}])
 def test_a_manifest_without_recordings_leaves_only_patterns(manifest):
-    assert list(expanded_catalog(CATALOG, manifest)) == ["{animal}.{session}.movie"]
+    assert list(expanded_catalog(CATALOG, {"recordings": manifest})) == ["{animal}.{session}.movie"]
 
 
 def test_recordings_learn_their_names_and_the_source_stays_as_it_was():
@@ -61,7 +66,9 @@ def test_recordings_learn_their_names_and_the_source_stays_as_it_was():
 def test_the_loader_merges_environments_and_fills_the_catalog_in(tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "local").mkdir()
-    (tmp_path / "base" / "parameters.yml").write_text("recordings: {}\nmotion_correction: {max_shift_px: 6, piecewise: true}\n")
+    (tmp_path / "base" / "parameters.yml").write_text(
+        "recordings: {}\nmotion_correction: {max_shift_px: 6, piecewise: true}\n"
+    )
     (tmp_path / "base" / "catalog.yml").write_text(
         '"{animal}.{session}.raw_frames": {type: T, filepath: "{recording.path}"}\n'
     )

@@ -32,7 +32,12 @@ def test_every_parameter_is_explained():
 
 def test_defaults_are_those_of_the_notebook():
     motion, cnmf, quality = p.MotionCorrectionParameters(), p.ExtractionParameters(), p.EvaluationParameters()
-    assert (motion.patch_stride_px, motion.patch_overlap_px, motion.max_shift_px, motion.max_deviation_px) == (48, 24, 6, 3)
+    assert (motion.patch_stride_px, motion.patch_overlap_px, motion.max_shift_px, motion.max_deviation_px) == (
+        48,
+        24,
+        6,
+        3,
+    )
     assert motion.piecewise
     assert (cnmf.ar_order, cnmf.n_background, cnmf.merge_threshold, cnmf.nonnegative_baseline) == (1, 2, 0.85, True)
     assert (cnmf.patch_half_width_px, cnmf.patch_overlap_px, cnmf.components_per_patch) == (15, 10, 4)

@@ -6,7 +6,6 @@ from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.runner import RecordingRunner
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain:UserWarning")
 
 

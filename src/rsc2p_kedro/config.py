@@ -1,12 +1,12 @@
 """Configuration that knows the manifest: what a recording says of itself reaches the parameters and the catalog.
 
-Kedro's factory patterns know a dataset by its name alone, but where the raw frames lie, and what an NWB file must be called,
-only the manifest can tell. So that it holds for every command, runner and worker alike, this is done where configuration is
-read, and not by a hook.
+Kedro's factory patterns know a dataset by its name alone, but where the raw frames lie, and what an NWB file must be
+called, only the manifest can tell. So that it holds for every command, runner and worker alike, this is done where
+configuration is read, and not by a hook.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
@@ -34,13 +34,14 @@ def named_recordings(manifest: Any) -> Any:
     }
 
 
-def _facts(animal: str, session: str, recording: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(animal: str, session: str, recording: Mapping[str, Any], on_issue: str) -> dict[str, Any]:
     """What catalog entries may ask of a recording, as `{recording.<name>}`."""
     subject_id, session_id = dandi_ids(animal, session, recording)
     return {
         "path": str(recording.get("path", "")),
         "frames": recording.get("frames"),
         "dandi_path": dandi_path(subject_id, session_id),
+        "on_issue": on_issue,
     }
 
 
@@ -61,7 +62,7 @@ def _filled(value: Any, names: dict[str, str], facts: dict[str, Any]) -> Any:
     return text
 
 
-def expanded_catalog(catalog: Mapping[str, Any], manifest: Any) -> dict[str, Any]:
+def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The catalog with every pattern that asks for facts of a recording turned into one entry a recording.
 
     Other patterns stay factory patterns. Recordings that are not mappings are passed over, for the manifest's own check
@@ -69,14 +70,20 @@ def expanded_catalog(catalog: Mapping[str, Any], manifest: Any) -> dict[str, Any
     """
     asking = {name: entry for name, entry in catalog.items() if _FACT.search(str(entry))}
     expanded = {name: entry for name, entry in catalog.items() if name not in asking}
-    for animal, sessions in manifest.items() if isinstance(manifest, Mapping) else ():
-        for session, recording in sessions.items() if isinstance(sessions, Mapping) else ():
+    on_issue = (parameters.get("nwb") or {}).get("on_issue", "error")
+    for animal, sessions in _items(parameters.get("recordings")):
+        for session, recording in _items(sessions):
             if isinstance(recording, Mapping):
-                names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording)
+                names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording, on_issue)
                 expanded |= {
                     _filled(name, names, facts): _filled(entry, names, facts) for name, entry in asking.items()
                 }
     return expanded
+
+
+def _items(level: Any) -> Iterable[tuple[str, Any]]:
+    """Keys and values of a level of the manifest; none where it is not a mapping."""
+    return level.items() if isinstance(level, Mapping) else ()
 
 
 class ManifestConfigLoader(OmegaConfigLoader):
@@ -94,5 +101,5 @@ class ManifestConfigLoader(OmegaConfigLoader):
         if key == "parameters" and "recordings" in config:
             return {**config, "recordings": named_recordings(config["recordings"])}
         if key == "catalog":
-            return expanded_catalog(config, self["parameters"].get("recordings"))
+            return expanded_catalog(config, self["parameters"])
         return config

@@ -52,10 +52,10 @@ def curate(component_table: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFra
             f"The curation table decides on components {unknown}, which are not there: it was made for other results."
         )
     curated = component_table.set_index("component_id")
-    for row in decisions.itertuples():
-        verb = "accepted" if row.decision == "accept" else "rejected"
-        note = f" ({row.note})" if row.note else ""
-        was = curated.loc[row.component_id, "reason"]
-        curated.loc[row.component_id, ["accepted", "curated"]] = [row.decision == "accept", True]
-        curated.loc[row.component_id, "reason"] = f"{verb}: by the user{note}; was {was}"
+    for record in decisions.to_dict("records"):
+        component, accepted = int(record["component_id"]), record["decision"] == "accept"
+        verb, note = ("accepted" if accepted else "rejected"), (f" ({record['note']})" if record["note"] else "")
+        was = curated.loc[component, "reason"]
+        curated.loc[component, ["accepted", "curated"]] = [accepted, True]
+        curated.loc[component, "reason"] = f"{verb}: by the user{note}; was {was!s}"
     return curated.reset_index()[component_table.columns]

@@ -22,15 +22,12 @@ class MetadataHook:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         parameters = catalog.load("parameters")
-        exported = {node.namespace.removesuffix(".export") for node in pipeline.nodes if _is_export(node)}
+        namespaces = [node.namespace or "" for node in pipeline.nodes]
+        exported = {name.removesuffix(".export") for name in namespaces if name.endswith(".export")}
         sessions = parameters.get("recordings", {}).values()
         recordings = [r for s in sessions for r in s.values() if isinstance(r, Recording) and r.name in exported]
         if recordings:
             check_metadata(parameters["nwb"], recordings)
-
-
-def _is_export(node: Node) -> bool:
-    return bool(node.namespace) and node.namespace.endswith(".export")
 
 
 class StageTimesHook:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from rsc2p_kedro.parameters import Compute, FrozenModel, STAGE_PARAMETERS
+from rsc2p_kedro.parameters import STAGE_PARAMETERS, Compute, FrozenModel
 from rsc2p_kedro.recordings import Recording
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
@@ -33,7 +33,12 @@ def yaml_of(stage: str) -> str:
 def markdown() -> str:
     """The page `docs/parameters.md`: a table a model."""
     parts = ["# Parameters", "", f"{_GENERATED}. CaImAn's names stand in brackets."]
-    for title, model in {**MODELS, "recordings.<animal>.<session>": Recording, "simulation": SimulationSettings}.items():
+    models: dict[str, type[FrozenModel]] = {
+        **MODELS,
+        "recordings.<animal>.<session>": Recording,
+        "simulation": SimulationSettings,
+    }
+    for title, model in models.items():
         parts += ["", f"## `{title}`", "", _first_line(model), "", "| parameter | default | meaning |", "|---|---|---|"]
         parts += [
             f"| `{name}` | {_default(field)} | {_cell(field.description or '')} |"

@@ -28,7 +28,7 @@ STAGES = {
     "reporting": reporting,
 }
 
-# Kedro refuses an empty pipeline in words that help nobody, so a manifest without recordings gets one node that explains.
+# Kedro refuses an empty pipeline in words that help nobody: a manifest without recordings gets a node that explains.
 _HOW_TO_START = Pipeline([Node(explain_how_to_start, inputs="params:recordings", outputs=None)])
 
 

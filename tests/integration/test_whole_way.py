@@ -8,10 +8,10 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.runner import ParallelRunner, ThreadRunner
 from pynwb import NWBHDF5IO
+from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
 from rsc2p_kedro.nwb.metadata import MetadataError
 from rsc2p_kedro.recordings import ManifestError
-from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),
@@ -41,9 +41,7 @@ def test_the_nwb_file_lies_where_dandi_wants_it_and_holds_what_was_found(done):
         rois = ophys["ImageSegmentation"]["PlaneSegmentation"]
         masks = rois["image_mask"][:].swapaxes(1, 2).reshape(len(rois), -1)
         np.testing.assert_allclose(masks, components.footprints.toarray().T, rtol=1e-6)
-        np.testing.assert_array_equal(
-            ophys["Fluorescence"]["Deconvolved"].data[:], components.spikes.T
-        )
+        np.testing.assert_array_equal(ophys["Fluorescence"]["Deconvolved"].data[:], components.spikes.T)
         assert nwb.acquisition["TwoPhotonSeries"].data.shape == (400, 128, 96)
 
 
@@ -99,7 +97,11 @@ def test_other_runners_give_the_same_bits(done, runner):
 
 def test_earlier_versions_can_be_loaded(done):
     versions = sorted(p.name for p in (done.path / "data/06_models/mouse_1/day_2/components.npz").iterdir())
-    done.run(pipeline_names=["source_extraction"], namespaces=["mouse_1.day_2"], params={"source_extraction": {"components_per_patch": 1}})
+    done.run(
+        pipeline_names=["source_extraction"],
+        namespaces=["mouse_1.day_2"],
+        params={"source_extraction": {"components_per_patch": 1}},
+    )
     new = done.load("mouse_1.day_2.components")
     old = done.load("mouse_1.day_2.components", load_versions={"mouse_1.day_2.components": versions[-1]})
     assert old.n_components != new.n_components or not np.array_equal(old.traces, new.traces)
@@ -172,5 +174,3 @@ def test_a_real_recording_goes_the_whole_way(make_project):
     found = table.loc[table["accepted"], ["centre_y_px", "centre_x_px"]].to_numpy()
     distance = np.linalg.norm(centres[:, None] - found[None], axis=2).min(axis=1)
     assert (distance < 5).sum() >= 10
-
-
