@@ -60,15 +60,18 @@ def ar_to_decay(g: NDArray) -> NDArray[np.float64]:
 def estimate_noise(traces: NDArray) -> NDArray[np.float64]:
     """Standard deviation (N,) of the white noise of traces (N, T), from the upper half of their spectra.
 
-    The mean of the power between a quarter and half of the frame rate: calcium is slower, noise is not.
+    The mean of the power between a quarter and half of the frame rate: calcium is slower, noise is not. A Hann window keeps
+    slow drift from leaking there.
     """
     traces = np.atleast_2d(traces)
     n_frames = traces.shape[1]
     if n_frames < 4:
         raise ValueError(f"traces should have 4 frames or more to tell noise from signal, have {n_frames}.")
-    power = np.abs(scipy.fft.rfft(traces - traces.mean(axis=1, keepdims=True), axis=1)) ** 2 / n_frames
+    window = np.hanning(n_frames + 2)[1:-1]
+    centred = traces - traces.mean(axis=1, keepdims=True)
+    power = np.abs(scipy.fft.rfft(centred * window, axis=1)) ** 2 / np.sum(window**2)
     frequencies = np.fft.rfftfreq(n_frames)
-    return np.sqrt(power[:, (frequencies > 0.25) & (frequencies < 0.5)].astype(np.float64).mean(axis=1))
+    return np.sqrt(power[:, (frequencies > 0.25) & (frequencies <= 0.5)].astype(np.float64).mean(axis=1))
 
 
 def autocovariance(traces: NDArray, n_lags: int) -> NDArray[np.float64]:

@@ -227,12 +227,13 @@ def _verdicts(work: Work, model: Model, raw: NDArray) -> list[str]:
     thin, long = spatial.half_axes(bright, work.short.shape)
     noise_sd = np.maximum(estimate_noise(raw), 1e-12) if model.n else np.ones(0)
     rise = initialization.rises(raw, work.decay) / noise_sd
+    thinnest = np.where(_is_cut(work, model.A), 0.5, 1.0) * THINNEST * width
     reasons = []
-    for pixels, minor, major, height in zip(np.diff(model.A.indptr), thin, long, rise, strict=True):
+    for pixels, minor, least, major, height in zip(np.diff(model.A.indptr), thin, thinnest, long, rise, strict=True):
         if pixels < search.least_area:
             reasons.append(f"footprint of {pixels} px is smaller than {search.least_area} px")
-        elif minor < THINNEST * width:
-            reasons.append(f"footprint with a half-width of {minor:.1f} px is thinner than {THINNEST * width:.1f} px")
+        elif minor < least:
+            reasons.append(f"footprint with a half-width of {minor:.1f} px is thinner than {least:.1f} px")
         elif major > LONGEST * width:
             reasons.append(f"footprint with a half-length of {major:.1f} px is longer than {LONGEST * width:.1f} px")
         elif search.adaptive and height < search.least_rise:
@@ -240,6 +241,12 @@ def _verdicts(work: Work, model: Model, raw: NDArray) -> list[str]:
         else:
             reasons.append("")
     return reasons
+
+
+def _is_cut(work: Work, A: sp.csc_array) -> NDArray[np.bool_]:
+    """Whether each footprint reaches the rim of the frame or of the valid pixels: only part of the neuron may be seen."""
+    rim = work.short.mask & ~ndi.binary_erosion(work.short.mask)
+    return np.asarray((A > 0).T @ rim.ravel().astype(np.int64)) > 0
 
 
 def _residual(work: Work, model: Model, rows: slice, columns: slice) -> Float:
@@ -478,7 +485,7 @@ def _record(
     if work.parameters.nonnegative_baseline:
         baseline = np.maximum(baseline, 0)
     static = short.mean.ravel() - footprints @ calcium.mean(axis=1) - local @ traces.F.mean(axis=1)
-    static = np.maximum(np.where(short.mask.ravel(), static, 0), 0)
+    static = np.maximum(static, 0)
     b, f = _assemble(static, local, traces.F, work.parameters.n_background, calcium.shape[1])
     return Components(
         shape=short.shape,
@@ -491,7 +498,7 @@ def _record(
         background_traces=f,
         baseline=baseline.astype(np.float32),
         noise=(fitted.noise * norms).astype(np.float32),
-        ar_coefficients=fitted.g.astype(np.float32).reshape(len(ids), -1),
+        ar_coefficients=fitted.g.astype(np.float32),
         lam=(fitted.lam * norms).astype(np.float32),
         pixel_noise=short.noise,
         provenance={"engine": "embedded", "version": __version__},

@@ -6,11 +6,12 @@ pixel's mean, in units of the noise of such a mean: the noise of D has variance 
 weigh each pixel as its noise deserves.
 """
 
+import shutil
+import weakref
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import mkdtemp
 
 import numpy as np
 import scipy.fft
@@ -33,10 +34,9 @@ class ShortMovie:
     Attributes:
         movie: D, (n, H, W) float32, bin means less the pixel's mean, in units of their noise; 0 outside the mask.
         bin_frames: frames in a bin; a last bin that would hold fewer is left out.
-        mean: (H, W) float32, mean of each pixel.
+        mean: (H, W) float32, mean of each pixel; 0 outside the valid mask.
         noise: sn, (H, W) float32, noise sd of a single frame, > 0.
         mask: (H, W) bool, pixels that are used: valid ones that have any noise.
-        storage: keeps a copy on disk alive where the copy does not fit into memory.
     """
 
     movie: NDArray[np.float32]
@@ -44,7 +44,6 @@ class ShortMovie:
     mean: NDArray[np.float32]
     noise: NDArray[np.float32]
     mask: NDArray[np.bool_]
-    storage: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,7 +90,7 @@ def shorten(
     n_frames, height, width = movie.shape
     if n_frames < 8:
         raise ValueError(f"The movie should have 8 frames or more to find sources in it, has {n_frames}.")
-    short, storage = _allocate((n_frames // bin_frames, height, width), compute)
+    short = _allocate((n_frames // bin_frames, height, width), compute)
     spans = patches.segments(n_frames, bin_frames)
     spectra = set(np.linspace(0, max(len(spans) - 2, 0), min(len(spans), _MOST_SPECTRA)).round().astype(int).tolist())
     items = [(k, span, rows) for k, span in enumerate(spans) for rows in blocks.frame_blocks(height, 128)]
@@ -110,20 +109,24 @@ def shorten(
         total[rows] += part
         if spectrum is not None:
             power[rows] += spectrum / n_spectra
-    return _normalize(short, storage, bin_frames, total / n_frames, np.sqrt(power), valid_mask, compute)
+    return _normalize(short, bin_frames, total / n_frames, np.sqrt(power), valid_mask, compute)
 
 
-def _allocate(shape: tuple[int, ...], compute: Compute) -> tuple[NDArray[np.float32], TemporaryDirectory | None]:
-    """Room for the short copy, on disk where it would take more than half of the memory allowed for pixels."""
+def _allocate(shape: tuple[int, ...], compute: Compute) -> NDArray[np.float32]:
+    """Room for the short copy, in a temporary file where it would take more than half of the memory allowed for pixels.
+
+    The file goes when the array does.
+    """
     if prod(shape) * 4 <= compute.memory_gb * 0.5e9:
-        return np.empty(shape, np.float32), None
-    folder = TemporaryDirectory(prefix="short_movie_", ignore_cleanup_errors=True)
-    return np.memmap(Path(folder.name) / "short_movie.dat", np.float32, "w+", shape=shape), folder
+        return np.empty(shape, np.float32)
+    folder = mkdtemp(prefix="short_movie_")
+    array = np.memmap(Path(folder) / "short_movie.dat", np.float32, "w+", shape=shape)
+    weakref.finalize(array, shutil.rmtree, folder, ignore_errors=True)
+    return array
 
 
 def _normalize(
     short: NDArray,
-    storage: TemporaryDirectory | None,
     bin_frames: int,
     mean: NDArray,
     noise: NDArray,
@@ -138,11 +141,11 @@ def _normalize(
         )
     mean, noise = np.where(mask, mean, 0), np.where(mask, noise, 0)
     floor = 1e-6 * (np.abs(mean).max(initial=0) + np.median(noise[mask]) if mask.any() else 1) + 1e-30
+    centre = mean.astype(np.float32)
     mask &= noise > floor
     typical = np.median(noise[mask]) if mask.any() else 1.0
     noise = np.where(mask, np.maximum(noise, 0.05 * typical), typical)
     weights = np.where(mask, np.sqrt(bin_frames) / noise, 0).astype(np.float32)
-    centre = np.where(mask, mean, 0).astype(np.float32)
     outside = ~mask
 
     def scale(rows: slice) -> None:
@@ -153,4 +156,4 @@ def _normalize(
         block -= block.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     blocks.run(scale, blocks.frame_blocks(len(mean), 32), compute=compute, description="scaling pixels")
-    return ShortMovie(short, bin_frames, centre, noise.astype(np.float32), mask, storage)
+    return ShortMovie(short, bin_frames, centre, noise.astype(np.float32), mask)

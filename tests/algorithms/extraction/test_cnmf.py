@@ -1,0 +1,222 @@
+"""The loop on movies whose truth is known."""
+
+from dataclasses import replace
+
+import dask.array as da
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from rsc2p_kedro.algorithms import extraction
+from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.4)
+COMPUTE = Compute(threads=2, show_progress=False)
+SHAPE = (48, 72)
+CENTRES = np.array(
+    [[12.0, 14.0], [30.0, 20.0], [33.0, 26.0], [20.0, 50.0], [2.0, 36.0]]
+)  # a pair that overlaps, an edge
+
+
+def soma(cy, cx, shape=SHAPE, radius=4.5):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return 1 / (1 + np.exp((np.hypot(y - cy, x - cx) - radius) / 0.5))
+
+
+def make_movie(centres=CENTRES, n_frames=500, seed=0, noise=8.0, rate=0.03):
+    """Movie (T, H, W) float32, calcium (N, T), spikes (N, T)."""
+    rng = np.random.default_rng(seed)
+    spikes = rng.poisson(rate, (len(centres), n_frames)).astype(float)
+    calcium = np.zeros_like(spikes)
+    for t in range(n_frames):
+        calcium[:, t] = spikes[:, t] + (np.exp(-1 / 6) * calcium[:, t - 1] if t else 0)
+    A = (
+        np.stack([soma(*centre).ravel() for centre in centres], axis=1)
+        if len(centres)
+        else np.zeros((SHAPE[0] * SHAPE[1], 0))
+    )
+    texture = 1 + 0.1 * gaussian_filter(rng.normal(0, 1, SHAPE), 3) / 0.1
+    field = gaussian_filter(rng.normal(0, 1, (n_frames, *SHAPE)), (4, 14, 14))
+    movie = 100 * np.clip(texture, 0.5, 2) * (1 + 0.06 * field / field.std())
+    movie += 25 * (A @ calcium).T.reshape(n_frames, *SHAPE) + rng.normal(0, noise, movie.shape)
+    return movie.astype(np.float32), calcium, spikes
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_movie()
+
+
+@pytest.fixture(scope="module")
+def fitted(scene):
+    return extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+
+
+@pytest.fixture(scope="module")
+def refitted(scene, fitted):
+    return extraction.refit(scene[0], fitted, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+
+
+def centres_of(components):
+    A = components.footprints.toarray()
+    y, x = np.divmod(np.arange(A.shape[0]), components.shape[1])
+    return np.stack([y @ A, x @ A], axis=1) / A.sum(axis=0)[:, None]
+
+
+def partners(components, centres=CENTRES):
+    """For each true neuron the component nearest to it; every one once, each within 2 px."""
+    distances = np.linalg.norm(centres[:, None] - centres_of(components)[None], axis=2)
+    nearest = distances.argmin(axis=1)
+    assert distances.min(axis=1).max() < 2
+    assert len(set(nearest.tolist())) == len(centres)
+    return nearest
+
+
+@pytest.mark.parametrize("which", ["fitted", "refitted"])
+def test_every_neuron_is_found_once_with_its_calcium_and_spikes(which, scene, request):
+    components = request.getfixturevalue(which)
+    _, calcium, spikes = scene
+    assert components.n_components == len(CENTRES)
+    for truth, j in enumerate(partners(components)):
+        assert np.corrcoef(components.traces[j], calcium[truth])[0, 1] > 0.95
+        found, true = (gaussian_filter1d(x, 2.0) for x in (components.spikes[j], spikes[truth]))
+        assert np.corrcoef(found, true)[0, 1] > 0.9
+
+
+def test_footprints_match_the_somata(refitted):
+    for truth, j in enumerate(partners(refitted)):
+        footprint = refitted.footprints[:, [j]].toarray().ravel()
+        found, true = footprint > 0.2 * footprint.max(), soma(*CENTRES[truth]).ravel() > 0.5
+        assert np.sum(found & true) / np.sum(found | true) > 0.7
+
+
+def test_the_model_explains_the_movie_down_to_its_noise(scene, refitted):
+    c = refitted
+    model = c.footprints @ c.traces + c.background_footprints @ c.background_traces
+    residual = scene[0].reshape(len(scene[0]), -1) - model.T
+    assert residual.std() == pytest.approx(8.0, rel=0.05)
+    np.testing.assert_allclose(c.pixel_noise.mean(), 8.0, rtol=0.05)
+
+
+def test_nothing_is_negative_and_footprints_have_unit_norm(refitted):
+    c = refitted
+    for part in (c.footprints.data, c.traces, c.spikes, c.background_footprints.data, c.baseline):
+        assert part.min() >= 0
+    np.testing.assert_allclose(np.sqrt(c.footprints.power(2).sum(axis=0)), 1, rtol=1e-5)
+
+
+def test_the_result_does_not_depend_on_the_machine(scene, fitted):
+    lazy = da.from_array(scene[0], chunks=(64, 32, 32))
+    other = Compute(threads=1, block_frames=17, memory_gb=1e-4, show_progress=False)
+    again = extraction.fit(lazy, ACQUISITION, ExtractionParameters(), compute=other)
+    np.testing.assert_array_equal(again.traces, fitted.traces)
+    np.testing.assert_array_equal(again.footprints.toarray(), fitted.footprints.toarray())
+    np.testing.assert_array_equal(again.background_traces, fitted.background_traces)
+
+
+def test_lineage_speaks_of_every_component(fitted, refitted):
+    ours = {entry.component_id for entry in refitted.lineage}
+    assert ours == set(fitted.ids.tolist()) | set(refitted.ids.tolist())
+    assert all(entry.event == "kept" and entry.parents == (entry.component_id,) for entry in refitted.lineage)
+
+
+def test_refit_merges_a_neuron_found_twice_and_drops_what_is_not_there(scene, fitted):
+    n = fitted.n_components
+    rows, ids = np.r_[np.arange(n), 0, 0], np.r_[fitted.ids + 10, 90, 91]
+    footprints = fitted.footprints.toarray()[:, rows]
+    footprints[:, -1] = 0.1 * (soma(40, 60).ravel() > 0.5)
+    per_trace = ("traces", "spikes", "residual_traces", "baseline", "noise", "ar_coefficients", "lam")
+    repeated = {name: getattr(fitted, name)[rows] for name in per_trace}
+    doubled = replace(fitted, ids=ids, footprints=sp.csc_array(footprints), **repeated)
+    again = extraction.refit(scene[0], doubled, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    events = {entry.component_id: entry for entry in again.lineage}
+    assert set(events) == set(ids.tolist())
+    assert (events[10].event, events[10].parents) == ("merged", (10, 90))
+    assert events[90].event == events[91].event == "removed"
+    assert all(entry.reason for entry in again.lineage)
+    assert again.ids.tolist() == (fitted.ids + 10).tolist()
+
+
+@pytest.mark.parametrize(
+    "movie",
+    [np.full((80, 32, 40), 7, np.uint16), np.random.default_rng(0).poisson(50, (400, 32, 40)).astype(np.uint16)],
+)
+def test_a_movie_without_neurons_has_no_components(movie):
+    first = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    second = extraction.refit(movie, first, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    for components in (first, second):
+        assert components.n_components == 0
+        assert components.traces.shape == (0, len(movie))
+        assert components.lineage == ()
+    np.testing.assert_allclose(
+        (second.background_footprints @ second.background_traces).mean(), movie.mean(), rtol=1e-3
+    )
+
+
+def test_neuropil_alone_has_no_components():
+    movie, _, _ = make_movie(centres=np.zeros((0, 2)), seed=4)
+    assert extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE).n_components == 0
+
+
+def test_pixels_outside_the_mask_are_never_used(scene):
+    mask = np.ones(SHAPE, bool)
+    mask[:, 50:] = False  # through the middle of a neuron
+    movie = np.where(mask, scene[0], np.nan)
+    found = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
+    assert found.n_components == len(CENTRES)
+    assert not found.footprints.toarray()[~mask.ravel()].any()
+    assert not found.background_footprints.toarray()[~mask.ravel()].any()
+
+
+@pytest.mark.parametrize("kind", ["centres", "masks"])
+def test_seeds_give_one_component_each(kind, scene):
+    _, calcium, _ = scene
+    seeds = CENTRES + 0.7 if kind == "centres" else np.stack([soma(*centre) > 0.5 for centre in CENTRES])
+    parameters = ExtractionParameters(initialization="seeded")
+    found = extraction.fit(scene[0], ACQUISITION, parameters, compute=COMPUTE, seeds=seeds)
+    assert found.n_components == len(CENTRES)
+    for truth, j in enumerate(partners(found)):
+        assert j == truth
+        assert np.corrcoef(found.traces[j], calcium[truth])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"initialization": "greedy_roi"},
+        {"spatial_downsampling": 2, "temporal_downsampling": 4},
+        {"rolling_sum": True, "rolling_length": 3},
+        {"ar_order": 2},
+        {"n_background": 3},
+    ],
+)
+def test_other_settings_find_the_neurons_too(options, scene):
+    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(**options), compute=COMPUTE)
+    distances = np.linalg.norm(CENTRES[:, None] - centres_of(found)[None], axis=2)
+    assert distances.min(axis=1).max() < 2.5
+    assert found.ar_coefficients.shape[1] == options.get("ar_order", 1)
+
+
+def test_no_background_is_recorded_where_none_is_wanted(scene):
+    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(n_background=0), compute=COMPUTE)
+    assert found.background_footprints.shape[1] == 0
+    assert found.background_traces.shape == (0, len(scene[0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"valid_mask": np.ones((3, 3), bool)}, "valid_mask should have shape"),
+        ({"seeds": CENTRES}, "needs seeds"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(options, message, scene):
+    with pytest.raises(ValueError, match=message):
+        extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE, **options)
+
+
+def test_nan_in_valid_pixels_and_frames_too_few_are_refused(scene):
+    with pytest.raises(ValueError, match="NaN"):
+        extraction.fit(np.full((20, 8, 8), np.nan, np.float32), ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    with pytest.raises(ValueError, match="8 frames"):
+        extraction.fit(scene[0][:5], ACQUISITION, ExtractionParameters(), compute=COMPUTE)
