@@ -119,6 +119,17 @@ def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
     assert "evaluation.min_snr" in output
 
 
+def test_a_broken_entry_does_not_hide_what_is_wrong_with_the_others(project, raw):
+    (raw / "Animal_1" / "frame_7.tif").unlink()
+    write_recording(project, raw / "Animal_1")
+    written = yaml.safe_load(manifest(project).read_text())
+    written["recordings"]["animal_2"] = {"day_7": {"path": "raw"}}
+    manifest(project).write_text(yaml.safe_dump(written))
+    output = run(project, "check", code=1)
+    assert "recordings.animal_2.day_7.frame_rate_hz" in output
+    assert "7 missing" in output
+
+
 def test_check_and_list_without_recordings_say_how_to_start(project):
     assert "kedro recordings scan" in run(project, "check", code=1)
     assert "kedro recordings scan" in run(project, "list")
@@ -130,7 +141,6 @@ def test_list(project, raw):
     assert f"animal_1.day_7 10 Hz {raw / 'Animal_1'}, frames 2 to 20" in run(project, "list")
 
 
-@pytest.mark.filterwarnings("ignore:Accessing the 'model_fields'")  # which Kedro does itself
 def test_results_show_files_and_the_comparison_with_the_truth(project, monkeypatch):
     write_recording(project, Path("raw"), simulation={"n_frames": 20})
     table = {"type": "rsc2p_kedro.datasets.AtomicCSVDataset", "versioned": True}

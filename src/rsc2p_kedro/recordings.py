@@ -23,7 +23,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _HOW_TO_START = """There is no recording to work on.
   - To see the project at work on simulated recordings: kedro run --env demo (or: make demo)
   - To add your own: kedro recordings scan DIR, with DIR the folder that holds your TIFFs. It writes
-    conf/local/parameters_recordings.yml; fill in there what it could not know, then: kedro recordings check; kedro run."""
+    conf/local/parameters_recordings.yml; fill in there what it could not know, then kedro recordings check, kedro run."""
 
 
 class ManifestError(ValueError):
@@ -91,31 +91,35 @@ class Recording(FrozenModel):
         return type(parameters).model_validate(values)
 
 
+def examine_manifest(manifest: Any) -> tuple[list[Recording], list[str]]:
+    """The recordings of a manifest that are as they should be, in its order, and what is wrong with the rest.
+
+    Args:
+        manifest: {animal: {session: facts}}, as the configuration loader gives it; none: no recordings.
+    """
+    problems: list[str] = []
+    recordings: list[Recording] = []
+    for animal, sessions in _mapping(manifest or {}, "recordings", "animal", problems).items():
+        for session, facts in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
+            name = f"recordings.{animal}.{session}"
+            known = {**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}
+            try:
+                recordings.append(Recording.model_validate(known))
+            except ValidationError as error:
+                problems += [_in_words(name, detail) for detail in error.errors()]
+    return recordings, problems + _repeated_ids(recordings)
+
+
 def parse_manifest(manifest: Any) -> list[Recording]:
     """The recordings of a manifest, in its order.
 
     Args:
-        manifest: {animal: {session: facts}}, as the configuration loader gives it.
+        manifest: {animal: {session: facts}}, as the configuration loader gives it; none: no recordings.
 
     Raises:
         ManifestError: lists everything that is wrong, of all recordings.
     """
-    if manifest is None:
-        return []
-    problems: list[str] = []
-    recordings: list[Recording] = []
-    for animal, sessions in _mapping(manifest, "recordings", "animal", problems).items():
-        for session, facts in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
-            name = f"recordings.{animal}.{session}"
-            try:
-                recordings.append(
-                    Recording.model_validate(
-                        {**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}
-                    )
-                )
-            except ValidationError as error:
-                problems += [_in_words(name, detail) for detail in error.errors()]
-    problems += _repeated_ids(recordings)
+    recordings, problems = examine_manifest(manifest)
     if problems:
         raise ManifestError("The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems))
     return recordings

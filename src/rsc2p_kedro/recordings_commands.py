@@ -18,7 +18,7 @@ from rsc2p_kedro import manifest_scan
 from rsc2p_kedro.datasets.tiff_frames import RecordingError, read_frames
 from rsc2p_kedro.nwb.metadata import MetadataError, NwbParameters, check_metadata
 from rsc2p_kedro.parameters import STAGE_PARAMETERS, FrozenModel
-from rsc2p_kedro.recordings import ManifestError, Recording, parse_manifest
+from rsc2p_kedro.recordings import ManifestError, Recording, examine_manifest, parse_manifest
 
 _NONE = "There is no recording. `kedro recordings scan DIR` finds yours; `--env demo` has two simulated ones."
 
@@ -72,7 +72,7 @@ def scan(
 @click.pass_obj
 def list_recordings(project: ProjectMetadata, env: str | None) -> None:
     """List the recordings of the manifest."""
-    known, _ = _read_recordings(project, env)
+    known = _read_recordings(project, env)
     for recording in known:
         window = f", frames {recording.frames[0]} to {recording.frames[1]}" if recording.frames else ""
         kind = ", simulated" if recording.simulation else ""
@@ -89,10 +89,11 @@ def check(project: ProjectMetadata, env: str | None) -> None:
 
     Lists all problems of all recordings; the exit code is 1 if there are any.
     """
-    known, parameters = _read_recordings(project, env)
-    if not known:
+    parameters = _read_parameters(project, env)
+    known, wrong = examine_manifest(parameters.get("recordings"))
+    if not known and not wrong:
         raise click.ClickException(_NONE)
-    problems = _parameter_problems(parameters)
+    problems = {"manifest": wrong, **_parameter_problems(parameters)}
     metadata = None if "nwb" in problems else _metadata_error(parameters, known)
     for recording in known:
         problems[recording.name] = _raw_problems(recording, project.project_path)
@@ -112,7 +113,7 @@ def check(project: ProjectMetadata, env: str | None) -> None:
 @click.pass_obj
 def results(project: ProjectMetadata, env: str | None) -> None:
     """Show where results lie and, for simulated recordings, how they compare with the truth."""
-    known, _ = _read_recordings(project, env)
+    known = _read_recordings(project, env)
     if not known:
         click.echo(_NONE)
         return
@@ -136,14 +137,16 @@ def _conf_folder(project: ProjectMetadata) -> Path:
     return Path(project.project_path) / settings.CONF_SOURCE
 
 
-def _read_recordings(project: ProjectMetadata, env: str | None) -> tuple[list[Recording], dict[str, Any]]:
-    """The recordings of an environment and all its parameters."""
-    loader = settings.CONFIG_LOADER_CLASS(
-        str(_conf_folder(project)), env=_environment(env), **settings.CONFIG_LOADER_ARGS
-    )
-    parameters = loader["parameters"]
+def _read_parameters(project: ProjectMetadata, env: str | None) -> dict[str, Any]:
+    """All parameters of an environment."""
+    folder = str(_conf_folder(project))
+    return settings.CONFIG_LOADER_CLASS(folder, env=_environment(env), **settings.CONFIG_LOADER_ARGS)["parameters"]
+
+
+def _read_recordings(project: ProjectMetadata, env: str | None) -> list[Recording]:
+    """The recordings of an environment."""
     try:
-        return parse_manifest(parameters.get("recordings")), parameters
+        return parse_manifest(_read_parameters(project, env).get("recordings"))
     except ManifestError as error:
         raise click.ClickException(str(error)) from error
 
