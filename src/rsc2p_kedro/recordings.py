@@ -23,7 +23,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _HOW_TO_START = """There is no recording to work on.
   - To see the project at work on simulated recordings: kedro run --env demo (or: make demo)
   - To add your own: kedro recordings scan DIR, with DIR the folder that holds your TIFFs. It writes
-    conf/local/parameters_recordings.yml; fill in there what it could not know, then kedro recordings check, kedro run."""
+    conf/local/parameters_recordings.yml; fill it in, then: kedro recordings check; kedro run."""
 
 
 class ManifestError(ValueError):
