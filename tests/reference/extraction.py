@@ -11,7 +11,7 @@ def gather(frames: NDArray, footprints: NDArray) -> NDArray:
 
 
 def regress_pixel(traces: NDArray, neuropil: NDArray, data: NDArray, prior: float, kappa: float) -> NDArray:
-    """Footprints of the traces (k, n) and gain of the neuropil (n,) in one pixel (n,); the prior is one more observation."""
+    """Footprints of the traces (k, n) and gain of the neuropil (n,) in one pixel (n,); the prior is one more row."""
     design = np.vstack([np.column_stack([traces.T, neuropil]), np.r_[np.zeros(len(traces)), np.sqrt(kappa)]])
     return nnls(design, np.r_[data, np.sqrt(kappa) * prior])[0]
 
@@ -39,7 +39,7 @@ def solve_jointly(A: NDArray, B: NDArray, movie: NDArray, prior_sd: float) -> tu
 
 
 def matched_filter(frame: NDArray, mask: NDArray, blur: NDArray) -> NDArray:
-    """One frame correlated with the outer product of a kernel, divided by the norm of the kernel's part inside the mask."""
+    """One frame correlated with a separable kernel, divided by the norm of the kernel's part inside the mask."""
     reach = len(blur) // 2
     kernel = np.outer(blur, blur)
     out = np.zeros(frame.shape)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay, decay_to_ar, estimate_ar, estimate_noise
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from rsc2p_kedro.algorithms.deconvolution import decay_to_ar, deconvolve
 from tests.algorithms.deconvolution.test_autoregressive import calcium
 from tests.reference import deconvolution as reference
+
+from rsc2p_kedro.algorithms.deconvolution import decay_to_ar, deconvolve
 
 NOISE = 0.3
 
@@ -55,7 +56,7 @@ def test_the_residual_has_the_power_of_the_noise(order):
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_spikes_are_non_negative_and_make_the_calcium(order):
-    y, _, _, g = make(order=order)
+    y, _, _, _ = make(order=order)
     found = deconvolve(y, order=order, decay_frames=6.0)
     assert found.spikes.min() >= 0
     assert found.calcium.min() >= 0

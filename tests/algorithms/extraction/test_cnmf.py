@@ -6,9 +6,10 @@ import dask.array as da
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
 from rsc2p_kedro.algorithms import extraction
 from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.4)
 COMPUTE = Compute(threads=2, show_progress=False)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from tests.reference import extraction as reference
+
 from rsc2p_kedro.algorithms.extraction import background, initialization, merging, noise, patches, spatial, temporal
 from rsc2p_kedro.parameters import Compute
-from tests.reference import extraction as reference
 
 COMPUTE = Compute(threads=2, show_progress=False)
 

@@ -1,11 +1,11 @@
-"""Calcium as an autoregressive process: from time constants to coefficients and back, and estimates of both from traces.
+"""Calcium as an autoregressive process: from time constants to coefficients and back, and their estimates.
 
 Model of one trace (Friedrich, Zhou & Paninski 2017, doi 10.1371/journal.pcbi.1005423)::
 
     y_t = b + c_t + e_t,    c_t = g_1 c_{t-1} + ... + g_p c_{t-p} + s_t,    s_t >= 0,    e_t ~ N(0, sigma^2)
 
-y trace, b baseline, c calcium, s spikes, g coefficients, p order, sigma noise. For p = 1, g_1 = exp(-1 / decay). For p = 2,
-the roots d > r of z^2 - g_1 z - g_2 are exp(-1 / decay) and exp(-1 / rise): g_1 = d + r, g_2 = -d r.
+y trace, b baseline, c calcium, s spikes, g coefficients, p order, sigma noise. For p = 1, g_1 = exp(-1 / decay). For
+p = 2, the roots d > r of z^2 - g_1 z - g_2 are exp(-1 / decay) and exp(-1 / rise): g_1 = d + r, g_2 = -d r.
 """
 
 import numpy as np
@@ -60,8 +60,8 @@ def ar_to_decay(g: NDArray) -> NDArray[np.float64]:
 def estimate_noise(traces: NDArray) -> NDArray[np.float64]:
     """Standard deviation (N,) of the white noise of traces (N, T), from the upper half of their spectra.
 
-    The mean of the power between a quarter and half of the frame rate: calcium is slower, noise is not. A Hann window keeps
-    slow drift from leaking there.
+    The mean of the power between a quarter and half of the frame rate: calcium is slower, noise is not. A Hann window
+    keeps slow drift from leaking there.
     """
     traces = np.atleast_2d(traces)
     n_frames = traces.shape[1]
@@ -88,9 +88,9 @@ def estimate_ar(
 ) -> NDArray[np.float64]:
     """Coefficients (N, order) of each trace, from its autocovariance where that says enough, else from the known decay.
 
-    The autocovariance of the calcium obeys the same recursion as the calcium itself (Yule-Walker), once the noise is taken
-    from lag 0. Its estimate is drawn to the coefficients of the known decay, the more so the weaker the signal: the two are
-    averaged with weights signal power and `trust` x noise power. The decay is then held within a factor of
+    The autocovariance of the calcium obeys the same recursion as the calcium itself (Yule-Walker), once the noise is
+    taken from lag 0. Its estimate is drawn to the coefficients of the known decay, the more so the weaker the signal:
+    the two are averaged with weights signal power and `trust` x noise power. The decay is then held within a factor of
     :data:`LONGEST_DECAY` of the known one, so that every root is stable.
 
     Args:
@@ -115,7 +115,7 @@ def estimate_ar(
 
 
 def _yule_walker(covariance: NDArray, order: int, known: NDArray) -> NDArray:
-    """Least-squares coefficients of the recursion of an autocovariance (lags,), or the known ones where it is degenerate."""
+    """Least-squares coefficients of the recursion of an autocovariance (lags,); the known ones if it is degenerate."""
     lags = np.arange(1, len(covariance))
     design = covariance[np.abs(lags[:, None] - np.arange(1, order + 1))]
     if covariance[0] <= 0 or np.linalg.matrix_rank(design) < order:
@@ -124,7 +124,7 @@ def _yule_walker(covariance: NDArray, order: int, known: NDArray) -> NDArray:
 
 
 def _stabilize(g: NDArray, decay_frames: float) -> NDArray:
-    """The nearest coefficients whose decay lies within a factor of the known one, and whose roots are real and in 0..1."""
+    """The nearest coefficients whose decay is near the known one and whose roots are real and in 0..1."""
     low, high = np.exp(-LONGEST_DECAY / decay_frames), np.exp(-1 / (LONGEST_DECAY * decay_frames))
     if len(g) == 1:
         return np.clip(g, low, high)

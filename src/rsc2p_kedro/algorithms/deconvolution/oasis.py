@@ -5,14 +5,16 @@ Friedrich, Zhou & Paninski 2017, doi 10.1371/journal.pcbi.1005423. For a trace y
 
     minimize over c and b    1/2 |y - b - c|^2 + lam sum(s)    with s = G c >= 0
 
-- Order 1: OASIS, pools of frames that decay together, merged whenever the later one starts lower than the earlier decays to.
-- Order 2: the same convex problem, solved exactly. Its dual variables m >= 0 (one for each frame without a spike) obey a
-  linear system whose matrix G G^T has two bands beside the diagonal; frames change sides by block principal pivoting
-  (Kim & Park 2011, doi 10.1137/110821172), each step of which costs O(T).
+- Order 1: OASIS, pools of frames that decay together, merged whenever the later one starts lower than the earlier
+  decays to.
+- Order 2: the same convex problem, solved exactly. Its dual variables m >= 0 (one for each frame without a spike)
+  obey a linear system whose matrix G G^T has two bands beside the diagonal; frames change sides by block principal
+  pivoting (Kim & Park 2011, doi 10.1137/110821172), each step of which costs O(T).
 - The penalty lam is the one at which the residual has the power of the noise, |y - b - c|^2 = sigma^2 T, and b the best
   baseline for it. Between two changes of the set of spikes c is linear in (b, lam), so both follow from one quadratic.
 
-Spikes are in the units of the trace: one of size s makes the calcium jump by s. s_0 = c_0: what came before the first frame.
+Spikes are in the units of the trace: one of size s makes the calcium jump by s. s_0 = c_0: what came before the first
+frame.
 """
 
 from dataclasses import dataclass
@@ -258,8 +260,8 @@ def deconvolve(
         decay_frames: known decay of the indicator in frames; needed where `g` is not given.
         g: coefficients (p,) for all traces or (N, p), p 1 or 2; none: estimated (:func:`estimate_ar`).
         noise: standard deviation, scalar or (N,); none: from the spectrum. Used only to find `lam` and `g`.
-        lam: penalty, scalar or (N,); none: the one at which the residual has the power of the noise, 0 where no penalty is
-            small enough for that.
+        lam: penalty, scalar or (N,); none: the one at which the residual has the power of the noise, 0 where no
+            penalty is small enough for that.
         baseline: scalar or (N,); none: the best one that is not below `lowest_baseline`.
         lowest_baseline: 0 keeps the baseline from falling below 0.
 

@@ -5,15 +5,16 @@ Neuropil in pixel p at time t is modelled as::
     gain(p) sum_k phi_k(p) f_k(t)
 
 phi_k are cubic B-splines on a coarse grid (each non-negative, together 1 everywhere), f_k their time courses, gain the
-relative brightness of the pixel: vessels are dark, bright tissue fluctuates more. So the columns gain phi_k of the background
-footprints b have local support, a neuron sees the neuropil of its own surroundings, and, as time courses are found together
-with the traces of the neurons (joint least squares), neither is mistaken for the other. The splines are separable,
-phi_k(y, x) = u_i(y) v_j(x): projecting a frame on all of them takes two small matrix products.
+relative brightness of the pixel: vessels are dark, bright tissue fluctuates more. So the columns gain phi_k of the
+background footprints b have local support, a neuron sees the neuropil of its own surroundings, and, as time courses
+are found together with the traces of the neurons (joint least squares), neither is mistaken for the other. The
+splines are separable, phi_k(y, x) = u_i(y) v_j(x): projecting a frame on all of them takes two small matrix products.
 
 Pachitariu et al. 2017 (doi 10.1101/061507) model neuropil by smooth basis functions of this kind.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -23,12 +24,15 @@ from scipy.interpolate import BSpline
 
 Float = NDArray[np.float32]
 PRIOR_SD = 0.3
-"""Neuropil is expected to change by about this part of the mean; holds the time courses of tiles that have few pixels."""
+"""Neuropil changes by about this part of the mean; holds the time courses of tiles that have few pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """The splines phi of a frame (H, W): u (H, ny) and v (W, nx) float32; tile k is row k // nx, column k % nx of the grid."""
+    """The splines phi of a frame (H, W): u (H, ny) and v (W, nx) float32.
+
+    Tile k is row k // nx and column k % nx of the grid.
+    """
 
     u: Float
     v: Float
@@ -40,7 +44,7 @@ class Tiles:
     def project(self, frames: NDArray) -> Float:
         """Sums (n_tiles, n) over the pixels of frames (n, H, W) times each spline."""
         n = len(frames)
-        half = np.matmul(frames, self.v)
+        half = (frames.reshape(-1, frames.shape[2]) @ self.v).reshape(n, frames.shape[1], -1)
         return np.ascontiguousarray(np.matmul(self.u.T, half).reshape(n, -1).T)
 
     def evaluate(self, f: NDArray, rows: slice = slice(None), columns: slice = slice(None)) -> Float:
@@ -50,11 +54,29 @@ class Tiles:
 
     def footprints(self, gain: NDArray) -> sp.csc_array:
         """gain phi as CSC (H*W, n_tiles) float32, without explicit zeros."""
-        splines = sp.kron(sp.csr_array(self.u), sp.csr_array(self.v), format="csr")
-        columns = sp.csc_array(splines.multiply(np.asarray(gain, np.float32).reshape(-1, 1)))
+        columns = sp.csc_array(self.splines.multiply(np.asarray(gain, np.float32).reshape(-1, 1)))
         columns.eliminate_zeros()
         columns.sort_indices()
         return columns
+
+    def gram(self, gain: NDArray) -> sp.csc_array:
+        """Inner products (n_tiles, n_tiles) of the columns gain phi, through products of splines along each axis."""
+        (i, k, uu), (j, m, vv) = _products(self.u), _products(self.v)
+        nx, values = self.v.shape[1], uu.T @ np.asarray(gain, np.float64) ** 2 @ vv
+        row, column = i[:, None] * nx + j, k[:, None] * nx + m
+        return sp.csc_array(sp.coo_array((values.ravel(), (row.ravel(), column.ravel())), shape=(self.n, self.n)))
+
+    @cached_property
+    def splines(self) -> sp.csr_array:
+        """phi as CSR (H*W, n_tiles) float32."""
+        return sp.csr_array(sp.kron(sp.csr_array(self.u), sp.csr_array(self.v), format="csr"))
+
+
+def _products(splines: Float) -> tuple[NDArray, NDArray, NDArray[np.float64]]:
+    """Pairs (i, k) of splines (length, n) that overlap, and their products (length, pairs)."""
+    n = splines.shape[1]
+    i, k = np.nonzero(np.abs(np.subtract.outer(np.arange(n), np.arange(n))) <= 3)
+    return i, k, splines[:, i].astype(np.float64) * splines[:, k]
 
 
 def _splines(length: int, spacing: float) -> Float:
@@ -67,7 +89,7 @@ def _splines(length: int, spacing: float) -> Float:
 
 
 def tiles(shape: tuple[int, int], spacing_px: float, n_background: int) -> Tiles:
-    """The splines of a frame. `n_background` 0 or 1 has none; 2 has knots `spacing_px` apart; more makes them denser."""
+    """The splines of a frame: none for `n_background` 0 or 1, knots `spacing_px` apart for 2, denser for more."""
     if n_background < 2:
         return Tiles(np.zeros((shape[0], 0), np.float32), np.zeros((shape[1], 0), np.float32))
     spacing = spacing_px / np.sqrt(n_background - 1)

@@ -4,8 +4,8 @@ Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037, in this order:
 
 1. One pass over the movie: noise of each pixel, and a short, noise-weighted copy (:mod:`.noise`).
 2. On the short copy, rounds of: neuropil and traces jointly (:mod:`.temporal`, :mod:`.background`), footprints
-   (:mod:`.spatial`), merging (:mod:`.merging`), and a look for more neurons in what is left (:mod:`.initialization`), until
-   there are none.
+   (:mod:`.spatial`), merging (:mod:`.merging`), and a look for more neurons in what is left (:mod:`.initialization`),
+   until there are none.
 3. A second pass, at the full frame rate: projections on footprints and neuropil, from which all traces follow.
 
 :func:`refit` does 1 and 3 and, in between, updates an earlier result without looking for more neurons.
@@ -32,7 +32,7 @@ from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
 
 MOST_ROUNDS = 4
 THINNEST, LONGEST = 0.58, 2.0
-"""Half-axes of a neuron's footprint, in neuron half-widths: thinner ones are processes, longer ones processes or neuropil."""
+"""Half-axes of a neuron's footprint in neuron half-widths: what is thinner or longer is a process, or neuropil."""
 _SWEEPS = 2
 _ONE_BLAS_THREAD = ThreadpoolController().wrap(limits=1)
 TILE_PX = 64
@@ -114,11 +114,12 @@ def _prepare(
     parameters: ExtractionParameters,
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None,
+    known_noise: NDArray | None = None,
 ) -> Work:
     _check(movie, valid_mask)
     n_frames, height, width = movie.shape
     bin_frames = noise.bin_length(n_frames, acquisition.decay_time_frames, parameters.temporal_downsampling)
-    short = noise.shorten(movie, bin_frames, compute=compute, valid_mask=valid_mask)
+    short = noise.shorten(movie, bin_frames, compute=compute, valid_mask=valid_mask, known_noise=known_noise)
     spacing = parameters.background_spacing * parameters.neuron_half_width_px
     return Work(
         short, background.tiles((height, width), spacing, parameters.n_background), acquisition, parameters, compute
@@ -163,8 +164,8 @@ def _project(work: Work, model: Model) -> temporal.Projections:
 def _expected_gain(work: Work, model: Model) -> Float:
     """Gain (H, W) that the mean image lets expect: a straight line through gain against mean, neurons left out.
 
-    The line finds the detector's offset by itself. Under footprints the mean holds the neuron's own resting light, so there
-    the mean of the surroundings is taken.
+    The line finds the detector's offset by itself. Under footprints the mean holds the neuron's own resting light, so
+    there the mean of the surroundings is taken.
     """
     short = work.short
     free = short.mask.copy().ravel()
@@ -206,8 +207,8 @@ def _update_traces(work: Work, model: Model, *, denoise: bool = True) -> tuple[M
 def _update_footprints(work: Work, model: Model) -> Model:
     """Footprints and gain given traces and neuropil. Footprints may come back empty."""
     A, gain = spatial.regress(
-        work.short.movie, work.short.mask, model.A, model.C, work.tiles, model.F, model.gain, _expected_gain(work, model),
-        grow_px=work.grow_px, compute=work.compute,
+        work.short.movie, work.short.mask, model.A, model.C, work.tiles, model.F, model.gain, _expected_gain(work,
+        model), grow_px=work.grow_px, compute=work.compute,
     )  # fmt: skip
     A = spatial.tidy(A, model.C, work.short.scale, work.short.shape)
     return replace(model, A=A, gain=gain)
@@ -244,7 +245,7 @@ def _verdicts(work: Work, model: Model, raw: NDArray) -> list[str]:
 
 
 def _is_cut(work: Work, A: sp.csc_array) -> NDArray[np.bool_]:
-    """Whether each footprint reaches the rim of the frame or of the valid pixels: only part of the neuron may be seen."""
+    """Whether each footprint reaches the rim of the valid pixels: only part of the neuron may be seen."""
     rim = work.short.mask & ~ndi.binary_erosion(work.short.mask)
     return np.asarray((A > 0).T @ rim.ravel().astype(np.int64)) > 0
 
@@ -345,15 +346,12 @@ def fit(
     """
     if (seeds is not None) != (parameters.initialization == "seeded"):
         raise ValueError(
-            f"`initialization: seeded` needs seeds and only it takes them; initialization is `{parameters.initialization}` and "
-            f"seeds are {'given' if seeds is not None else 'missing'}."
+            f"`initialization: seeded` needs seeds and only it takes them; initialization is "
+            f"`{parameters.initialization}` and seeds are {'given' if seeds is not None else 'missing'}."
         )
     work = _prepare(movie, acquisition, parameters, compute, valid_mask)
     model = _empty(work)
-    if seeds is None:
-        model = _discover(work, model)
-    else:
-        model = _settle(work, _plant(work, model, seeds))
+    model = _discover(work, model) if seeds is None else _settle(work, _plant(work, model, seeds))
     return _finish(work, movie, model, np.arange(model.n))
 
 
@@ -388,12 +386,12 @@ def refit(
         valid_mask: as in :func:`fit`.
 
     Returns:
-        Components whose lineage says of each earlier component, and of each of the result, what became of it. A component
-        that survives keeps its id, a merged one has that of its first parent.
+        Components whose lineage says of each earlier component, and of each of the result, what became of it. A
+        component that survives keeps its id, a merged one has that of its first parent.
     """
     if components.shape != tuple(movie.shape[1:]):
         raise ValueError(f"The components are of a {components.shape} frame, the movie has {tuple(movie.shape[1:])}.")
-    work = _prepare(movie, acquisition, parameters, compute, valid_mask)
+    work = _prepare(movie, acquisition, parameters, compute, valid_mask, components.pixel_noise)
     A = sp.csc_array(
         components.footprints.multiply((work.short.mask / work.short.scale).reshape(-1, 1)), dtype=np.float32
     )

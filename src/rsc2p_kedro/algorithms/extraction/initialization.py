@@ -1,18 +1,19 @@
 """Initialization: where the neurons are, from the short movie with its background taken out (see :mod:`.noise`).
 
-In each patch, again and again: blur the residual R with a Gaussian of the neuron's size, so that a neuron becomes a peak Z in
-units of its noise; take the pixel of highest energy; cut a window; a few rank-1 updates of footprint and trace; subtract
-(Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037). The rules for the energy and for when to stop differ:
+In each patch, again and again: blur the residual R with a Gaussian of the neuron's size, so that a neuron becomes a
+peak Z in units of its noise; take the pixel of highest energy; cut a window; a few rank-1 updates of footprint and
+trace; subtract (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037). The rules for the energy and for when
+to stop differ:
 
 - `greedy_roi`: the energy is the sum of Z^2, and there are always `components_per_patch` a patch.
-- `adaptive`: only moments count at which Z exceeds noise by far, E = sum over t of Z_t^2 [Z_t > theta]; of pure noise E has a
-  known mean and sd. A candidate must exceed them, at its peak and again with its own footprint as the filter (thresholded
-  energy as in Pachitariu et al. 2017, doi 10.1101/061507), and its highest transient must be higher than its lowest excursion
-  is low: noise, neuropil and motion go up and down alike. A patch without activity yields nothing.
+- `adaptive`: only moments count at which Z exceeds noise by far, E = sum over t of Z_t^2 [Z_t > theta]; of pure noise
+  E has a known mean and sd. A candidate must exceed them, at its peak and again with its own footprint as the filter
+  (thresholded energy as in Pachitariu et al. 2017, doi 10.1101/061507), and its highest transient must be higher than
+  its lowest excursion is low: noise, neuropil and motion go up and down alike. A patch without activity yields nothing.
 - `seeded`: footprints start from the user's centres or masks.
 
-R holds noise of variance 1 in every pixel before motion correction; interpolation correlates the noise of neighbours, so Z is
-calibrated by the typical change of Z from one bin to the next.
+R holds noise of variance 1 in every pixel before motion correction; interpolation correlates the noise of neighbours,
+so Z is calibrated by the typical change of Z from one bin to the next.
 """
 
 from collections.abc import Sequence
@@ -76,7 +77,10 @@ class Search:
 
 
 def energy_threshold(n_bins: int, threshold: float) -> float:
-    """Thresholded energy that noise does not reach: its mean, and a lone event of `threshold` sd or 6 sd of the sum above it."""
+    """Thresholded energy that noise does not reach.
+
+    That of noise in the mean, and above it a lone event of `threshold` sd or 6 sd of the sum, whichever is more.
+    """
     tail, density = 0.5 * erfc(_THETA / sqrt(2)), exp(-(_THETA**2) / 2) / sqrt(2 * pi)
     mean = tail + _THETA * density
     fourth = 3 * tail + (_THETA**3 + 3 * _THETA) * density
@@ -136,7 +140,7 @@ def _connected(a, start_y, start_x):
 
 @njit(nogil=True, cache=True)
 def _footprint(R, c, use, top, left, a):
-    """Footprint a (h, w) in a window: regression of each pixel on the trace c at the moments to use, lightly smoothed."""
+    """Footprint a (h, w) in a window: regression of each pixel on c at the moments to use, lightly smoothed."""
     h, w = a.shape
     total = 1e-12
     for t in range(c.size):
@@ -255,7 +259,7 @@ def _block(score, blocked, top, bottom, left, right):
 
 @njit(nogil=True, cache=True)
 def _candidate(R, Z, y, x, noise, half, reach, level, adaptive, c, use):
-    """Rank-1 footprint and trace around a peak: (window, its top, its left, area, squared norm); c and use are filled."""
+    """Rank-1 form around a peak: (window, its top, its left, area, squared norm); c and use are filled."""
     H, W, n = R.shape
     top, left = max(0, y - half), max(0, x - half)
     a = np.empty((min(H, y + half + 1) - top, min(W, x + half + 1) - left))
@@ -304,8 +308,9 @@ def _greedy(
 ):
     """Components of one tile; `found` (k, h, w) and `traces` (k, n) are filled, how many is returned.
 
-    R (h, w, n) residual and Z (h, w, n), its filtered form, are overwritten; norm (h, w) of the filter; noise: sd of Z; core
-    (top, bottom, left, right) and the size of the patches (cells) that divide it, each of which yields `most` at most.
+    R (h, w, n) residual and Z (h, w, n), its filtered form, are overwritten; norm (h, w) of the filter; noise: sd of
+    Z; core (top, bottom, left, right) and the size of the patches (cells) that divide it, each of which yields `most`
+    at most.
     """
     H, W, n = R.shape
     level = _THETA * noise if adaptive else 0.0
@@ -354,7 +359,7 @@ def _greedy(
 
 
 def rises(traces: NDArray, decay: float) -> NDArray[np.float64]:
-    """How much higher the highest transient of each trace (N, T) is than its lowest excursion is low, in the trace's units.
+    """How much higher the highest transient of each trace (N, T) is than its lowest excursion is low.
 
     Noise, neuropil and motion go up and down alike; calcium only rises. `decay`: of calcium from one value to the next.
     """
@@ -364,7 +369,7 @@ def rises(traces: NDArray, decay: float) -> NDArray[np.float64]:
 
 
 def matched_filter(residual: NDArray, mask: NDArray[np.bool_], blur: Float) -> tuple[Float, Float]:
-    """Residual (n, h, w) blurred by a separable kernel and divided by the kernel's norm within the mask (h, w); and that norm.
+    """Residual (n, h, w) blurred by a kernel and divided by the kernel's norm within the mask (h, w); and that norm.
 
     White noise of variance 1 keeps its variance.
     """
@@ -444,9 +449,9 @@ def search_downsampled(
     if spatial == 1:
         return search_tile(residual, mask, search, core)
     small_mask = bin_pixels(mask[None].astype(np.float32), spatial)[0] > 0
-    small_core = tuple(slice(round(s.start / spatial), round(s.stop / spatial)) for s in core)
+    rows, columns = (slice(round(s.start / spatial), round(s.stop / spatial)) for s in core)
     search = replace(search, half_width=max(search.half_width / spatial, 1), cell=_shrink(search.cell, spatial))
-    found, traces = search_tile(bin_pixels(residual, spatial), small_mask, search, small_core)
+    found, traces = search_tile(bin_pixels(residual, spatial), small_mask, search, (rows, columns))
     large = np.zeros((len(found), *mask.shape), np.float32)
     grown = np.kron(found, np.ones((1, spatial, spatial), np.float32)) / spatial
     large[:, : grown.shape[1], : grown.shape[2]] = grown
@@ -495,7 +500,8 @@ def seed_footprints(seeds: NDArray, shape: tuple[int, int], half_width: float) -
         masks = np.array([(y - cy) ** 2 + (x - cx) ** 2 <= half_width**2 for cy, cx in seeds], bool).reshape(-1, *shape)
     else:
         raise ValueError(
-            f"seeds should be centres (n, 2) as (y, x) in px or masks (n, {shape[0]}, {shape[1]}), have shape {seeds.shape}."
+            f"seeds should be centres (n, 2) as (y, x) in px or masks (n, {shape[0]}, {shape[1]}), "
+            f"have shape {seeds.shape}."
         )
     empty = np.flatnonzero(~masks.any(axis=(1, 2)))
     if len(empty):

@@ -1,8 +1,8 @@
 """Merging: components that overlap and are active together are one neuron found twice, or in parts.
 
-Two components are joined when their footprints share pixels and their traces correlate above the threshold; chains of such
-pairs become one component, whose footprint and trace are the best rank-1 form of the sum (Pnevmatikakis et al. 2016,
-doi 10.1016/j.neuron.2015.11.037).
+Two components are joined when their footprints share pixels and their traces correlate above the threshold; chains of
+such pairs become one component, whose footprint and trace are the best rank-1 form of the sum (Pnevmatikakis et al.
+2016, doi 10.1016/j.neuron.2015.11.037).
 """
 
 import numpy as np
@@ -65,7 +65,7 @@ def join(A: sp.csc_array, C: NDArray, groups: list[list[int]]) -> tuple[sp.csc_a
 
 
 def _rank1(A: sp.csc_array, C: NDArray) -> tuple[sp.csc_array, NDArray]:
-    """The footprint (H*W, 1) >= 0 and trace (T,) whose product is nearest to A C; the footprint has the largest norm in A."""
+    """The footprint (H*W, 1) >= 0, of the largest norm in A, and trace (T,) whose product is nearest to A C."""
     AA, CC = (A.T @ A).toarray(), C @ C.T
     norm = np.sqrt(AA.diagonal().max())
     w = np.sqrt(AA.diagonal() * CC.diagonal())

@@ -1,9 +1,9 @@
 """First pass over a movie: noise and mean of each pixel, and a shorter copy of the movie that initialization works on.
 
-The noise sd of a pixel is the root of its mean power between a quarter and half of the frame rate, where calcium has none
-(Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037). The short copy D holds means of bins of frames, without the
-pixel's mean, in units of the noise of such a mean: the noise of D has variance 1 in every pixel, so least squares on D
-weigh each pixel as its noise deserves.
+The noise sd of a pixel is the root of its mean power between a quarter and half of the frame rate, where calcium has
+none (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037). The short copy D holds means of bins of frames,
+without the pixel's mean, in units of the noise of such a mean: the noise of D has variance 1 in every pixel, so least
+squares on D weigh each pixel as its noise deserves.
 """
 
 import shutil
@@ -61,7 +61,7 @@ def bin_length(n_frames: int, decay_frames: float, temporal_downsampling: int) -
 
 
 def upper_half_power(frames: NDArray) -> NDArray[np.float64]:
-    """Mean power (H, W) of frames (n, H, W) between a quarter and half of the frame rate; the variance of white noise."""
+    """Mean power (H, W) of frames (n, H, W) between a quarter and half of the frame rate."""
     n = len(frames)
     frequencies = np.fft.rfftfreq(n)
     upper = (frequencies > 0.25) & (frequencies < 0.5)
@@ -74,7 +74,12 @@ def upper_half_power(frames: NDArray) -> NDArray[np.float64]:
 
 
 def shorten(
-    movie: blocks.Movie, bin_frames: int, *, compute: Compute, valid_mask: NDArray[np.bool_] | None = None
+    movie: blocks.Movie,
+    bin_frames: int,
+    *,
+    compute: Compute,
+    valid_mask: NDArray[np.bool_] | None = None,
+    known_noise: NDArray | None = None,
 ) -> ShortMovie:
     """Reads a movie (T, H, W) once and returns what is needed of it for initialization.
 
@@ -83,6 +88,7 @@ def shorten(
         bin_frames: see :func:`bin_length`.
         compute: where the copy is larger than half of `memory_gb`, it is kept in a temporary file.
         valid_mask: (H, W), pixels to use; none: all.
+        known_noise: (H, W), noise sd of each pixel from an earlier look at this movie; none: estimated.
 
     Raises:
         ValueError: the movie is too short, or holds NaN or infinity inside the mask.
@@ -92,7 +98,8 @@ def shorten(
         raise ValueError(f"The movie should have 8 frames or more to find sources in it, has {n_frames}.")
     short = _allocate((n_frames // bin_frames, height, width), compute)
     spans = patches.segments(n_frames, bin_frames)
-    spectra = set(np.linspace(0, max(len(spans) - 2, 0), min(len(spans), _MOST_SPECTRA)).round().astype(int).tolist())
+    n_spectra = 0 if known_noise is not None else min(max(1, len(spans) // 2), _MOST_SPECTRA)
+    spectra = set(np.linspace(0, max(len(spans) - 2, 0), n_spectra).round().astype(int).tolist())
     items = [(k, span, rows) for k, span in enumerate(spans) for rows in blocks.frame_blocks(height, 128)]
 
     def summarize(item: tuple[int, slice, slice]) -> tuple[NDArray, NDArray | None]:
@@ -104,12 +111,13 @@ def shorten(
         return frames.sum(axis=0, dtype=np.float64), upper_half_power(frames) if k in spectra else None
 
     results = blocks.run(summarize, items, compute=compute, description="noise of pixels")
-    total, power, n_spectra = np.zeros((height, width)), np.zeros((height, width)), len(spectra)
+    total, power = np.zeros((height, width)), np.zeros((height, width))
     for (_, _, rows), (part, spectrum) in zip(items, results, strict=True):
         total[rows] += part
         if spectrum is not None:
-            power[rows] += spectrum / n_spectra
-    return _normalize(short, bin_frames, total / n_frames, np.sqrt(power), valid_mask, compute)
+            power[rows] += spectrum / len(spectra)
+    noise = np.sqrt(power) if known_noise is None else np.asarray(known_noise, np.float64)
+    return _normalize(short, bin_frames, total / n_frames, noise, valid_mask, compute)
 
 
 def _allocate(shape: tuple[int, ...], compute: Compute) -> NDArray[np.float32]:
@@ -137,7 +145,7 @@ def _normalize(
     mask = np.ones(mean.shape, bool) if valid_mask is None else np.array(valid_mask, bool)
     if not np.isfinite(mean[mask]).all():
         raise ValueError(
-            "The movie holds NaN or infinity in pixels that should be valid. Give a valid_mask without them, or fill them."
+            "The movie holds NaN or infinity in pixels that should be valid. Give a valid_mask without them."
         )
     mean, noise = np.where(mask, mean, 0), np.where(mask, noise, 0)
     floor = 1e-6 * (np.abs(mean).max(initial=0) + np.median(noise[mask]) if mask.any() else 1) + 1e-30

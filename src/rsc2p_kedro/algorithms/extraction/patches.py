@@ -4,12 +4,13 @@ None of it depends on the machine (:class:`rsc2p_kedro.parameters.Compute`), so 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A rectangle that is worked on, and the core of it that it alone answers for. Slices are (rows, columns) of a frame."""
+    """A rectangle of a frame that is worked on, and the core of it that it alone answers for."""
 
     rows: slice
     columns: slice
@@ -27,13 +28,10 @@ class Patch:
 
 
 def _spans(length: int, core: int, margin: int) -> list[tuple[slice, slice]]:
-    """(Whole, core) spans of one axis: cores of nearly the same size that cover it once, each with a margin around it."""
+    """(Whole, core) spans of one axis: cores of nearly one size that cover it once, each with a margin."""
     n = max(1, round(length / core))
     edges = [length * k // n for k in range(n + 1)]
-    return [
-        (slice(max(0, a - margin), min(length, b + margin)), slice(a, b))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    return [(slice(max(0, a - margin), min(length, b + margin)), slice(a, b)) for a, b in pairwise(edges)]
 
 
 def grid(shape: tuple[int, int], core_px: int, margin_px: int) -> list[Patch]:

@@ -1,14 +1,14 @@
 """Spatial update: footprints, and the gain of the neuropil, from traces.
 
-Each pixel p of the short movie D (see :mod:`.noise`) is a non-negative sum of the traces c_j of the components near it and of
-the neuropil u_p = sum_k phi_k(p) f_k around it::
+Each pixel p of the short movie D (see :mod:`.noise`) is a non-negative sum of the traces c_j of the components near
+it and of the neuropil u_p = sum_k phi_k(p) f_k around it::
 
     minimize over a >= 0, h >= 0    1/2 |d_p - sum_j a_j c_j - h u_p|^2 + kappa/2 (h - h0_p)^2
 
-with h0 the gain expected from the mean image and kappa the weight of that expectation. Only inner products of traces are
-needed (Gram form), so coordinate descent costs nothing that depends on the number of frames (Friedrich et al. 2017,
-doi 10.1371/journal.pcbi.1005685). Footprints are then tidied: median filter, thresholds of energy and significance, closing,
-largest connected part.
+with h0 the gain expected from the mean image and kappa the weight of that expectation. Only inner products of traces
+are needed (Gram form), so coordinate descent costs nothing that depends on the number of frames (Friedrich et al. 2017,
+doi 10.1371/journal.pcbi.1005685). Footprints are then tidied: median filter, thresholds of energy and significance,
+closing, largest connected part.
 """
 
 import numpy as np
@@ -57,7 +57,7 @@ def _descend(gram, linear, x):
 
 @njit(nogil=True, cache=True)
 def _regress(CC, CD, CU, UU, UD, prior, kappa, indptr, members, start, gain, values):
-    """:func:`_descend` for every pixel; members[indptr[p]:indptr[p + 1]] are its components, values their footprints."""
+    """:func:`_descend` for every pixel p; members[indptr[p]:indptr[p + 1]] are its components, values theirs."""
     for p in range(UU.size):
         first, n = indptr[p], indptr[p + 1] - indptr[p]
         gram, linear, x = np.zeros((n + 1, n + 1)), np.zeros(n + 1), np.zeros(n + 1)
@@ -78,7 +78,7 @@ def _regress(CC, CD, CU, UU, UD, prior, kappa, indptr, members, start, gain, val
 
 
 def support(footprints: sp.csc_array, shape: tuple[int, int], grow_px: int) -> sp.csc_array:
-    """Where each footprint may grow to: its pixels and those within `grow_px` (a disc), as CSC (H*W, N) of its values, >= 0.
+    """Where each footprint may grow to: its pixels and those within `grow_px`, as CSC (H*W, N) of its values.
 
     Pixels it may grow to are explicit zeros.
     """
@@ -93,7 +93,7 @@ def support(footprints: sp.csc_array, shape: tuple[int, int], grow_px: int) -> s
 
 
 def cut_window(footprints: sp.csc_array, j: int, shape: tuple[int, int], margin: int) -> tuple[Float, int, int]:
-    """Dense window of one footprint with a margin around it, and its top left corner; (0, 0) in size where it is empty."""
+    """Dense window of one footprint with a margin around it, and its top left corner; no pixels if it is empty."""
     part = slice(footprints.indptr[j], footprints.indptr[j + 1])
     y, x = np.divmod(footprints.indices[part], shape[1])
     if len(y) == 0:
@@ -214,7 +214,7 @@ def tidy(
 
 
 def tidy_window(window: NDArray, noise: NDArray, energy_kept: float = ENERGY_KEPT) -> Float:
-    """One footprint (h, w) with the noise sd of each of its pixels: median filter, thresholds, closing, largest part."""
+    """One footprint (h, w), given its pixels' noise: median filter, thresholds, closing, largest part."""
     smooth = ndi.median_filter(window, 3, mode="constant")
     peak = smooth.max()
     if peak <= 0:

@@ -1,15 +1,16 @@
 """Temporal update: traces and neuropil from what a movie projects on the footprints.
 
-With the movie D in units of its noise (see :mod:`.noise`), A the footprints and B = gain phi the neuropil's (both in the same
-units), all that the update needs are the projections U = A^T D (N, T) and V = B^T D (K, T), read in one pass, and the Gram
-matrices A^T A, A^T B, B^T B. Then
+With the movie D in units of its noise (see :mod:`.noise`), A the footprints and B = gain phi the neuropil's (both in
+the same units), all that the update needs are the projections U = A^T D (N, T) and V = B^T D (K, T), read in one
+pass, and the Gram matrices A^T A, A^T B, B^T B. Then
 
 - jointly, without constraint: solve [A^T A, A^T B; B^T A, B^T B] [C; F] = [U; V];
-- with constraint: in turn for groups of components that do not overlap, the trace that is left when all others are taken out,
-  z_j = C_j + (U - A^T A C - A^T B F)_j / (A^T A)_jj, is deconvolved (:mod:`..deconvolution.oasis`); then F given C.
+- with constraint: in turn for groups of components that do not overlap, the trace that is left when all others are
+  taken out, z_j = C_j + (U - A^T A C - A^T B F)_j / (A^T A)_jj, is deconvolved (:mod:`..deconvolution.oasis`); then F
+  given C.
 
-Block coordinate descent as in Pnevmatikakis et al. 2016 (doi 10.1016/j.neuron.2015.11.037), Gram form as in Friedrich et al.
-2017 (doi 10.1371/journal.pcbi.1005685).
+Block coordinate descent as in Pnevmatikakis et al. 2016 (doi 10.1016/j.neuron.2015.11.037), Gram form as in Friedrich
+et al. 2017 (doi 10.1371/journal.pcbi.1005685).
 """
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ class Projections:
 
 @dataclass(frozen=True, eq=False)
 class Traces:
-    """Traces C (N, T), whose mean is that of the data (0 where the mean of each pixel was taken out), and neuropil F (K, T)."""
+    """Traces C (N, T), with the mean that the data have, and neuropil F (K, T)."""
 
     C: NDArray[np.float64]
     F: NDArray[np.float64]
@@ -89,14 +90,14 @@ def project(
 
     spans = blocks.frame_blocks(n_frames, _FRAMES_AT_ONCE)
     parts = blocks.run(work, spans, compute=compute, description="projecting", unit="frame", sizes=_lengths(spans))
-    B = tiles.footprints(gain).astype(np.float64)
     wide = sp.csc_array(A, dtype=np.float64)
+    scaled = sp.csc_array(wide.multiply(gain.reshape(-1, 1)), dtype=np.float64)
     return Projections(
         np.concatenate([u for u, _ in parts], axis=1),
         np.concatenate([v for _, v in parts], axis=1).astype(np.float64),
         sp.csc_array(wide.T @ wide),
-        sp.csc_array(wide.T @ B),
-        sp.csc_array(B.T @ B + sp.eye_array(tiles.n) / PRIOR_SD**2),
+        sp.csc_array(scaled.T @ tiles.splines),
+        sp.csc_array(tiles.gram(gain) + sp.eye_array(tiles.n) / PRIOR_SD**2),
     )
 
 
@@ -105,7 +106,7 @@ def _lengths(spans: list[slice]) -> list[int]:
 
 
 def _solve(gram: sp.csc_array, right: NDArray) -> NDArray[np.float64]:
-    """Solution of a positive definite system: dense Cholesky where it is small (faster), sparse LU where it is large."""
+    """Solution of a positive definite system: dense Cholesky where it is small, sparse LU where it is large."""
     if gram.shape[0] <= _LARGEST_DENSE:
         return cho_solve(cho_factor(gram.toarray(), overwrite_a=True, check_finite=False), right, check_finite=False)
     return splu(gram, permc_spec="MMD_AT_PLUS_A").solve(right)
@@ -165,7 +166,7 @@ def deconvolve_all(traces: NDArray, compute: Compute, **options: object) -> Deco
 def update(
     p: Projections, traces: Traces, *, order: int, decay_frames: float, sweeps: int, compute: Compute
 ) -> tuple[Traces, Deconvolution]:
-    """Block coordinate descent with deconvolution: traces (calcium plus baseline), neuropil, and the last deconvolution."""
+    """Block coordinate descent with deconvolution: traces (calcium and baseline), neuropil, last deconvolution."""
     N, T = traces.C.shape
     first = traces.C
     noise = estimate_noise(first) if N else np.empty(0)
