@@ -78,10 +78,13 @@ class Estimates:
     correlation_after: Float
 
 
-def rigid_correlator(template: Float, *, max_shift: int, high_pass_sigma: float) -> Correlator:
+def rigid_correlator(
+    template: Float, usable: NDArray[np.bool_], *, max_shift: int, high_pass_sigma: float
+) -> Correlator:
     """The correlator, for binned frames, of a template (H, W) and displacements of up to `max_shift` px."""
     small = halved(template)
-    kernel = high_pass(small, high_pass_sigma / 2) * edge_taper(small.shape, max_shift / 2 + 1)
+    window = edge_taper(small.shape, max_shift / 2 + 1) * halved(usable.astype(np.float32))
+    kernel = high_pass(small, high_pass_sigma / 2) * window
     return correlator(small, kernel, -(-max_shift // 2) + NOISE_MARGIN_PX)
 
 
@@ -94,36 +97,49 @@ def rigid_start(frames: Float, correlator: Correlator, *, max_shift: int) -> tup
 def estimator(
     template: Float,
     variance: Float,
+    usable: NDArray[np.bool_],
     grid: FieldGrid,
     *,
     max_shift: int,
     max_deviation: int,
     high_pass_sigma: float,
 ) -> Estimator:
-    """Prepares a template of mean 0, with the variance of the residual in each pixel."""
+    """Prepares a template of mean 0, with the variance of the residual in each pixel and which pixels count."""
     small_variance = np.maximum(halved(variance) / 4, np.finfo(np.float32).tiny)
-    models = [
+    coarse, fine = (
         field_model(
             image,
             noise,
+            count,
             nodes,
             prior=deviation_prior(nodes, rigid_sd=max_shift / binning, deviation_sd=max_deviation / 2 / binning),
             high_pass_sigma=high_pass_sigma / binning,
             blur_sigma=blur,
         )
-        for image, noise, nodes, binning, blur in (
-            (halved(template), small_variance, grid.halved(), 2, COARSE_BLUR_PX),
-            (template, variance, grid, 1, 0.0),
+        for image, noise, count, nodes, binning, blur in (
+            (
+                halved(template),
+                small_variance,
+                halved(usable.astype(np.float32)) == 1,
+                grid.halved(),
+                2,
+                COARSE_BLUR_PX,
+            ),
+            (template, variance, usable, grid, 1, 0.0),
         )
-    ]
-    rigid = rigid_correlator(template, max_shift=max_shift, high_pass_sigma=high_pass_sigma)
-    return Estimator(template, rigid, *models, max_shift, max_deviation)
+    )
+    rigid = rigid_correlator(template, usable, max_shift=max_shift, high_pass_sigma=high_pass_sigma)
+    return Estimator(template, rigid, coarse, fine, max_shift, max_deviation)
 
 
-def correlation_with(frames: Float, template: Float) -> Float:
-    """Correlation (T,) of frames of mean 0 with a template of mean 0; 0 for a frame without contrast."""
-    norms = np.sqrt(np.einsum("tyx,tyx->t", frames, frames, dtype=np.float64) * np.vdot(template, template))
-    products = np.einsum("tyx,yx->t", frames, template, dtype=np.float64)
+def correlation_with(frames: Float, template: Float, trust: Float) -> Float:
+    """Correlation (T,) of frames with a template, pixels weighted by (H, W); 0 for a frame without contrast."""
+    weights = (trust / max(float(trust.sum(dtype=np.float64)), 1e-12)).ravel()
+    rows, image = frames.reshape(len(frames), -1), template.ravel()
+    image = image - np.vdot(weights, image)
+    means, squares = rows @ weights, np.einsum("tp,tp,p->t", rows, rows, weights)
+    norms = np.sqrt(np.maximum(squares - means**2, 0) * np.vdot(weights, image**2))
+    products = rows @ (weights * image)
     return np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
 
 
@@ -149,4 +165,4 @@ def estimate(frames: Float, estimator: Estimator) -> Estimates:
     half_limits = {name: limit / 2 for name, limit in limits.items()}
     fields, _, _ = newton_steps(small, start.astype(np.float32), e.coarse, COARSE_STEPS, **half_limits)
     fields, measured, correlation = newton_steps(frames, 2 * fields, e.fine, FINE_STEPS, **limits)
-    return Estimates(fields, measured, quality, correlation_with(frames, e.template), correlation)
+    return Estimates(fields, measured, quality, correlation_with(frames, e.template, e.fine.trust), correlation)

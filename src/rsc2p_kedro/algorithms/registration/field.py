@@ -26,12 +26,12 @@ def patch_starts(size: int, width: int, stride: int) -> NDArray[np.int64]:
     """
     if size <= width:
         return np.zeros(1, np.int64)
-    return np.append(np.arange(0, size - width, stride), size - width)
+    return np.append(np.arange(0, size - width, stride), size - width).astype(np.int64)
 
 
 def axis_centres(size: int, width: int, stride: int) -> NDArray[np.float64]:
     """Centres in px of the patches along one axis, the centre of pixel 0 being 0."""
-    return patch_starts(size, width, stride) + (min(width, size) - 1) / 2
+    return np.asarray(patch_starts(size, width, stride) + (min(width, size) - 1) / 2, np.float64)
 
 
 def spline_basis(size: int, nodes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Estimating the motion of a movie, and taking it out."""
 
 import logging
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -116,7 +117,7 @@ def estimate_motion(movie: Movie, parameters: MotionCorrectionParameters, *, com
     fields, image = recentre(fields, registered, template.image, grid)
     if not registered.all():
         log.warning("%d of %d frames could not be registered.", int((~registered).sum()), len(registered))
-    return motion_record(fields, registered, estimates, Template(image, template.level, template.variance), grid)
+    return motion_record(fields, registered, estimates, replace(template, image=image), grid)
 
 
 def motion_record(

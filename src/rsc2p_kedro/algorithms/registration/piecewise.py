@@ -45,6 +45,8 @@ class FieldModel:
     Attributes:
         grid: nodes of the field.
         template: (H, W) float32.
+        trust: (H, W) float32, 0..1, weight of pixels in the gain and offset of a frame: 1 over the variance, 0 if
+            unusable.
         limit: (H, W) float32, largest residual that is believed.
         projection: (2, H, W) float32, q.
         information: (2 P, 2 P), M.
@@ -56,6 +58,7 @@ class FieldModel:
 
     grid: FieldGrid
     template: Float
+    trust: Float
     limit: Float
     projection: Float
     information: Double
@@ -92,6 +95,7 @@ def deviation_prior(grid: FieldGrid, *, rigid_sd: float, deviation_sd: float) ->
 def field_model(
     template: NDArray,
     variance: NDArray,
+    usable: NDArray[np.bool_],
     grid: FieldGrid,
     *,
     prior: Double,
@@ -103,6 +107,7 @@ def field_model(
     Args:
         template: (H, W).
         variance: (H, W), variance of a residual in each pixel, > 0.
+        usable: (H, W), false for pixels that must not count, such as those of empty borders.
         grid: nodes of the field.
         prior: (2 P, 2 P), inverse covariance of the prior.
         high_pass_sigma: sigma in px of the blur that residuals are freed of.
@@ -114,15 +119,28 @@ def field_model(
         image = high_pass(image, high_pass_sigma)
         return ndi.gaussian_filter(image, blur_sigma, mode="nearest", truncate=3) if blur_sigma else image
 
-    gradient = np.stack(np.gradient(template))
-    projection = np.stack([filtered(filtered(g) / variance) for g in gradient]).astype(np.float32)
+    weight = usable / variance
+    gradient = np.stack(np.gradient(template)) * usable
+    projection = np.stack([usable * filtered(filtered(g) * weight) for g in gradient]).astype(np.float32)
     information = symmetric([[weighted_products(q, g, grid) for g in gradient] for q in projection])
     scatter = symmetric([[weighted_products(q * variance, p, grid) for p in projection] for q in projection])
     inverse = np.linalg.inv(information + WEAKEST_PRIOR * prior)
     noise = inverse @ scatter @ inverse
     limit = (CLIP_SD * np.sqrt(variance)).astype(np.float32)
     solver = np.linalg.inv(information + prior)
-    return FieldModel(grid, template, limit, projection, information, inverse, (noise + noise.T) / 2, prior, solver)
+    trust = usable * np.minimum(np.median(variance) / variance, 1)
+    return FieldModel(
+        grid,
+        template,
+        trust=trust.astype(np.float32),
+        limit=limit,
+        projection=projection,
+        information=information,
+        inverse_information=np.asarray(inverse, np.float64),
+        noise_covariance=symmetric([[noise]]),
+        prior=prior,
+        solver=np.asarray(solver, np.float64),
+    )
 
 
 def symmetric(blocks: list[list[Double]]) -> Double:
@@ -132,37 +150,36 @@ def symmetric(blocks: list[list[Double]]) -> Double:
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _bilinear_row(flat, pitch, y, u, v, H, W, out, seen):  # type: ignore[no-untyped-def]
-    """Row y of a flat frame displaced by (u, v), and 1 where it was seen; pixels without source are 0 in both."""
+def _bilinear_row(flat, pitch, y, u, v, H, W, trust, out, seen):  # type: ignore[no-untyped-def]
+    """Row y of a flat frame displaced by (u, v), and the trust in what was seen of it, 0 elsewhere."""
     zero, bottom, right = np.float32(0), np.float32(H - 1), np.float32(W - 1)
     last_y, last_x = np.float32((H - 1) * (1 - 1e-6)), np.float32((W - 1) * (1 - 1e-6))
     for x in range(W):
         fy, fx = np.float32(y) + u[x], np.float32(x) + v[x]
-        s = np.float32((fy >= zero) & (fx >= zero) & (fy <= bottom) & (fx <= right))
+        seen[x] = trust[x] * np.float32((fy >= zero) & (fx >= zero) & (fy <= bottom) & (fx <= right))
         fy, fx = min(max(fy, zero), last_y), min(max(fx, zero), last_x)
         iy, ix = np.int32(fy), np.int32(fx)
         a, b = fy - np.float32(iy), fx - np.float32(ix)
         k = iy * pitch + ix
         upper = flat[k] + b * (flat[k + 1] - flat[k])
         lower = flat[k + pitch] + b * (flat[k + pitch + 1] - flat[k + pitch])
-        out[x] = (upper + a * (lower - upper)) * s
-        seen[x] = s
+        out[x] = upper + a * (lower - upper)
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def _add_sums(warped, seen, template, sums):  # type: ignore[no-untyped-def]
-    """Adds to the sums over seen pixels those of a row: n, I, T, I I, I T, T T."""
+    """Adds to the weighted sums over seen pixels those of a row: 1, I, T, I I, I T, T T."""
     zero = np.float32(0)
     n, i, t, ii, it, tt = zero, zero, zero, zero, zero, zero
     for x in range(len(warped)):
         s = seen[x]
-        p, q = warped[x], template[x] * s
+        p, q = warped[x], template[x]
         n += s
-        i += p
-        t += q
-        ii += p * p
-        it += p * q
-        tt += q * q
+        i += s * p
+        t += s * q
+        ii += s * p * p
+        it += s * p * q
+        tt += s * q * q
     sums[0] += n
     sums[1] += i
     sums[2] += t
@@ -172,7 +189,7 @@ def _add_sums(warped, seen, template, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _warp_and_sum(frame, template, theta, basis_y, basis_x, u, v, c, warped, seen, sums):  # type: ignore[no-untyped-def]
+def _warp_and_sum(frame, template, trust, theta, basis_y, basis_x, u, v, c, warped, seen, sums):  # type: ignore[no-untyped-def]
     """Warps a frame, and sums over its seen pixels."""
     H, W = frame.shape
     flat, pitch = frame.reshape(-1), np.int32(W)
@@ -182,7 +199,7 @@ def _warp_and_sum(frame, template, theta, basis_y, basis_x, u, v, c, warped, see
         field_row(c, basis_x, u)
         row_coefficients(theta[1], basis_y, y, c)
         field_row(c, basis_x, v)
-        _bilinear_row(flat, pitch, y, u, v, H, W, warped[y], seen[y])
+        _bilinear_row(flat, pitch, y, u, v, H, W, trust[y], warped[y], seen[y])
         _add_sums(warped[y], seen[y], template[y], sums)
 
 
@@ -202,7 +219,7 @@ def gain_offset_correlation(sums):  # type: ignore[no-untyped-def]
 def _project_row(warped, template, seen, limit, projection, y, scale, shift, ry, rx):  # type: ignore[no-untyped-def]
     """Row y of q times the clipped residual, for both axes."""
     for x in range(len(warped)):
-        e = (warped[x] * scale - shift - template[x]) * seen[x]
+        e = (warped[x] * scale - shift - template[x]) * np.float32(seen[x] > 0)
         e = min(max(e, -limit[x]), limit[x])
         ry[x] = e * projection[0, y, x]
         rx[x] = e * projection[1, y, x]
@@ -226,14 +243,14 @@ SMALLEST_GAIN = 0.05
 
 
 @njit(nogil=True, cache=True)
-def _residual_sums(frames, thetas, template, limit, projection, basis_y, basis_x, b, correlation):  # type: ignore[no-untyped-def]
+def _residual_sums(frames, thetas, template, trust, limit, projection, basis_y, basis_x, b, correlation):  # type: ignore[no-untyped-def]
     T, H, W = frames.shape
     u, v = np.empty(W, np.float32), np.empty(W, np.float32)
     ry, rx = np.empty(W, np.float32), np.empty(W, np.float32)
     c, sums = np.empty(basis_x.shape[0], np.float32), np.empty(6, np.float64)
     warped, seen = np.empty((H, W), np.float32), np.empty((H, W), np.float32)
     for t in range(T):
-        _warp_and_sum(frames[t], template, thetas[t], basis_y, basis_x, u, v, c, warped, seen, sums)
+        _warp_and_sum(frames[t], template, trust, thetas[t], basis_y, basis_x, u, v, c, warped, seen, sums)
         gain, offset, correlation[t] = gain_offset_correlation(sums)
         gain = max(gain, SMALLEST_GAIN)
         offset = (sums[1] - gain * sums[2]) / max(sums[0], 1.0)
@@ -252,7 +269,8 @@ def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Doub
         model: of the template.
 
     Returns:
-        b (T, 2, Py, Px), and the correlation (T,) of each frame, warped back, with the template.
+        b (T, 2, Py, Px), and the correlation (T,) of each frame, warped back, with the template, pixels weighted by
+        `trust`.
     """
     b = np.zeros(thetas.shape, np.float64)
     correlation = np.zeros(len(frames), np.float32)
@@ -261,6 +279,7 @@ def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Doub
         np.ascontiguousarray(frames),
         np.ascontiguousarray(thetas, np.float32),
         model.template,
+        model.trust,
         model.limit,
         model.projection,
         grid.basis_y,

@@ -44,7 +44,7 @@ def binned_means(movie: Movie, template: Float, compute: Compute) -> tuple[Float
         total, correlations = np.zeros(template.shape, np.float64), []
         for start in range(bin_[0], bin_[1], GROUP_FRAMES):
             frames = centred(read(movie, slice(start, min(start + GROUP_FRAMES, bin_[1]))))
-            correlations.append(correlation_with(frames, template))
+            correlations.append(correlation_with(frames, template, np.ones_like(template)))
             total += frames.sum(0, dtype=np.float64)
         return (total / (bin_[1] - bin_[0])).astype(np.float32), np.concatenate(correlations)
 
@@ -73,7 +73,9 @@ def displacement_between(first: Float, second: Float, sigma: float) -> float:
     image = first - first.mean()
     variance = np.full(image.shape, max(float((second - first).var()), 1e-6 * float(image.var()), 1e-12), np.float32)
     grid = patch_grid(image.shape, stride=48, overlap=24)
-    against = estimator(image, variance, grid, max_shift=6, max_deviation=3, high_pass_sigma=sigma)
+    against = estimator(
+        image, variance, np.ones(image.shape, np.bool_), grid, max_shift=6, max_deviation=3, high_pass_sigma=sigma
+    )
     field = estimate((second - second.mean())[None], against).fields
     return float(np.sqrt((field.astype(np.float64) ** 2).mean()))
 
@@ -102,5 +104,15 @@ def motion_quality(movie: Movie, corrected: Movie, motion: MotionCorrection, *, 
         weights = np.diff(bin_edges(len(one))) / len(one)
         mean_image = np.einsum("b,byx->yx", weights, means)
         figures.append((float(good.mean(dtype=np.float64)), crispness(mean_image), residual_motion(means)))
-    correlation, crisp, residual = zip(*figures, strict=True)
-    return MotionQuality(*correlation, *crisp, *residual, float(motion.registered.mean()))
+    (correlation_before, crispness_before, residual_before), (correlation_after, crispness_after, residual_after) = (
+        figures
+    )
+    return MotionQuality(
+        correlation_before=correlation_before,
+        correlation_after=correlation_after,
+        crispness_before=crispness_before,
+        crispness_after=crispness_after,
+        residual_before=residual_before,
+        residual_after=residual_after,
+        registered_fraction=float(motion.registered.mean()),
+    )

@@ -1,19 +1,23 @@
 """Smoothing of the fields over space and time, by as much as the data say (empirical Bayes).
 
-The estimates z (T, K) of all K values of the fields are signal plus noise. The covariance of the noise follows from the normal
-equations; with its Cholesky factor L the noise of y = L^-1 z is white. Along each spatial mode of y, and for each frequency f of
-the cosine transform over time, the power is S(f) + c, where c is the variance of the noise, and the Wiener filter
+The estimates z (T, K) of all K values of the fields are signal plus noise. The covariance of the noise follows from the
+normal equations; with its Cholesky factor L the noise of y = L^-1 z is white. Along each spatial mode of y, and for
+each frequency f of the cosine transform over time, the power is S(f) + c, c being the variance of the noise; the
+Wiener filter
 
     s(f) = y(f) S(f) / (S(f) + c),   S(f) + c estimated by the smoothed periodogram
 
-is the best linear estimate (Wiener 1949). Fast motion, such as heartbeat or the jerks of a running animal, is kept wherever it
-stands above the noise: no time constant is assumed. With much light little is smoothed, with little light much.
+is the best linear estimate (Wiener 1949). Fast motion, such as heartbeat or the jerks of a running animal, is kept
+wherever it stands above the noise: no time constant is assumed. With much light little is smoothed, with little light
+much.
 
-The noise of real frames is somewhat larger than photons alone make it (cells change their brightness). Motion fills few of all
-modes and frequencies, so the median power of all of them is the noise: c, held within 1..2 in case motion fills more than half.
+The noise of real frames is somewhat larger than photons alone make it (cells change their brightness). Motion fills
+few of all modes and frequencies, so the median power of all of them is the noise: c, held within 1..2 in case motion
+fills more.
 
-The modes are the principal axes of y. As T estimates determine K x K covariances poorly when T is not much larger than K, a
-covariance of smooth fields is added with the weight of 3 K frames: fields that agree over 120 px are thought likelier.
+The modes are those of fields that agree over 120 px, in the units of y: the first ones are smooth and well measured,
+the last ones rough and noisy. They are not taken from the estimates themselves, whose principal axes would gather
+chance into motion.
 """
 
 import numpy as np
@@ -25,7 +29,6 @@ Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 
 AGREEMENT_PX = 120.0
-PRIOR_FRAMES_PER_VALUE = 3
 LARGEST_EXCESS = 2.0
 
 
@@ -35,14 +38,11 @@ def smooth_covariance(centres: NDArray, length: float) -> Double:
     return np.kron(np.eye(2), np.exp(-distance / (2 * length**2)))
 
 
-def spatial_modes(white: Double, lower: Double, centres: NDArray) -> Double:
-    """Modes (K, K), in columns, of whitened fields (T, K), their noise having had the Cholesky factor `lower`."""
-    T, K = white.shape
+def spatial_modes(lower: Double, centres: NDArray) -> Double:
+    """Modes (K, K), in columns, of whitened fields whose noise had the Cholesky factor `lower`, at nodes (P, 2)."""
     half = np.linalg.solve(lower, smooth_covariance(centres, AGREEMENT_PX))
-    prior = np.linalg.solve(lower, half.T)
-    scatter = white.T @ white
-    excess = max(np.trace(scatter) / T - K, 0.05 * K)
-    return np.linalg.eigh(scatter + PRIOR_FRAMES_PER_VALUE * K * excess / np.trace(prior) * (prior + prior.T) / 2)[1]
+    whitened = np.linalg.solve(lower, half.T)
+    return np.linalg.eigh((whitened + whitened.T) / 2)[1]
 
 
 def wiener(series: Double) -> Double:
@@ -67,8 +67,8 @@ def smooth_fields(fields: Float, noise: Double, centres: NDArray) -> Float:
         (T, K) float32; the mean over time is unchanged.
     """
     mean = fields.mean(0, dtype=np.float64)
-    lower = np.linalg.cholesky(noise)
+    lower = np.asarray(np.linalg.cholesky(noise), np.float64)
     white = np.linalg.solve(lower, (fields - mean).T.astype(np.float64)).T
-    modes = spatial_modes(white, lower, centres)
+    modes = spatial_modes(lower, centres)
     smooth = wiener(white @ modes) @ modes.T
     return (smooth @ lower.T + mean).astype(np.float32)

@@ -79,7 +79,7 @@ def correlator(template: Float, kernel: Float, radius: int) -> Correlator:
     ry, rx = (max(1, min(radius, n // 4)) for n in template.shape)
     spectrum = np.conj(sf.rfft2(kernel, s=size, workers=1)).astype(np.complex64)
     own = correlate(template[None], spectrum, size, *partial_inverse(size, (2 * ry, 2 * rx)))[0]
-    scale = max(float(own[2 * ry, 2 * rx]), np.finfo(np.float32).tiny)
+    scale = max(float(own[2 * ry, 2 * rx]), float(np.finfo(np.float32).tiny))
     spectrum, own = (spectrum / np.float32(scale)).astype(np.complex64), own / np.float32(scale)
     return Correlator(size, (ry, rx), spectrum, *partial_inverse(size, (ry, rx)), own.astype(np.float32))
 

@@ -33,6 +33,7 @@ GROUP_FRAMES = 16
 SAMPLE_BYTES = 512 * 2**20
 COMPANIONS = 20
 VARIANCE_BLUR_PX = 1.5
+SMALLEST_USABLE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,13 @@ class Template:
         image: (H, W) float32, of mean 0.
         level: mean brightness of the frames it is made of.
         variance: (H, W) float32, variance of registered frames around it.
+        usable: (H, W) bool, false for empty borders and as far around them as motion may carry them.
     """
 
     image: Float
     level: float
     variance: Float
+    usable: NDArray[np.bool_]
 
 
 def sample_frames(n_frames: int, n_wanted: int, frame_bytes: int) -> NDArray[np.int64]:
@@ -115,6 +118,22 @@ def moved_statistics(
     return (first - first.mean()).astype(np.float32), np.maximum(variance, floor).astype(np.float32)
 
 
+def usable_pixels(sample: NDArray, reach: int) -> NDArray[np.bool_]:
+    """Pixels (H, W) at least `reach` px from any that hardly change over a sample (n, H, W); all, if few were left.
+
+    Such a pixel, its variance over the frames below 1 % of the median one, shows no tissue (a border that the
+    microscope left empty, a dead pixel): it stands still whatever moves, and would draw every estimate towards no
+    motion.
+    """
+    brightness = sample.mean((1, 2), dtype=np.float64)
+    typical = np.abs(brightness - np.median(brightness)) <= 3 * np.median(np.abs(brightness - np.median(brightness)))
+    variance = sample[typical].var(0, dtype=np.float64)
+    dead = variance <= 0.01 * np.median(variance)
+    size = 2 * reach + 1
+    usable = ~ndi.maximum_filter(dead, size, mode="nearest") if len(sample) > 1 else np.ones(dead.shape, np.bool_)
+    return usable if usable.mean() > SMALLEST_USABLE else np.ones(dead.shape, np.bool_)
+
+
 def without_mean(fields: Float, weights: NDArray) -> Float:
     """Fields less their weighted mean over time: the reference is the tissue's mean position and shape."""
     mean = np.einsum("t,t...->...", weights.astype(np.float64), fields) / max(weights.sum(), 1)
@@ -122,11 +141,11 @@ def without_mean(fields: Float, weights: NDArray) -> Float:
 
 
 def rigid_round(
-    image: Float, sample: NDArray, parameters: MotionCorrectionParameters, compute: Compute
+    image: Float, usable: NDArray[np.bool_], sample: NDArray, parameters: MotionCorrectionParameters, compute: Compute
 ) -> tuple[Float, NDArray]:
     """Rigid fields (n, 2, 1, 1) of a sample, of mean 0, and which of its frames could be registered (n,)."""
     reach = 2 * parameters.max_shift_px
-    rigid = rigid_correlator(image, max_shift=reach, high_pass_sigma=parameters.high_pass_sigma_px)
+    rigid = rigid_correlator(image, usable, max_shift=reach, high_pass_sigma=parameters.high_pass_sigma_px)
     parts = _over_groups(lambda frames: rigid_start(halved(frames), rigid, max_shift=reach), sample, compute)
     quality = np.concatenate([part[1] for part in parts])
     good = quality >= parameters.min_peak_quality
@@ -138,6 +157,7 @@ def estimator_for(template: Template, grid: FieldGrid, parameters: MotionCorrect
     return estimator(
         template.image,
         template.variance,
+        template.usable,
         grid,
         max_shift=parameters.max_shift_px,
         max_deviation=parameters.max_deviation_px,
@@ -153,13 +173,14 @@ def make_template(
     sample = read_sample(movie, sample_frames(len(movie), parameters.template_frames, frame_bytes), compute)
     level = float(np.mean(sample.mean((1, 2), dtype=np.float64)))
     image, one = first_template(sample, parameters.high_pass_sigma_px, compute), rigid_grid(grid.shape)
+    usable = usable_pixels(sample, parameters.max_shift_px)
     for _ in range(parameters.template_refinements):
-        fields, good = rigid_round(image, sample, parameters, compute)
+        fields, good = rigid_round(image, usable, sample, parameters, compute)
         image, variance = moved_statistics(sample, fields, good, one, compute)
     for _ in range(parameters.template_refinements):
-        against = estimator_for(Template(image, level, variance), grid, parameters)
+        against = estimator_for(Template(image, level, variance, usable), grid, parameters)
         parts = _over_groups(partial(estimate, estimator=against), sample, compute)
         good = np.concatenate([part.peak_quality for part in parts]) >= parameters.min_peak_quality
         fields = without_mean(np.concatenate([part.fields for part in parts]), good)
         image, variance = moved_statistics(sample, fields, good, grid, compute)
-    return Template(image, level, variance)
+    return Template(image, level, variance, usable)

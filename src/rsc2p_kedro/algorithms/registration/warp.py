@@ -153,10 +153,18 @@ def seen_mask(thetas: Float, grid: FieldGrid) -> NDArray[np.bool_]:
     return seen
 
 
+@njit(nogil=True, cache=True)
+def _round_into(values, low, high, out):  # type: ignore[no-untyped-def]
+    for i in range(len(values)):
+        out[i] = min(max(np.rint(values[i]), low), high)
+
+
 def round_to(values: Float, dtype: np.dtype) -> NDArray:
     """Values rounded and clipped to a dtype if it is an integer one, cast otherwise."""
     if dtype.kind not in "iu":
         return values.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    low, high = np.float64(limits.min), np.float64(limits.max)
-    return np.clip(np.rint(values).astype(np.float64 if limits.bits > 16 else np.float32), low, high).astype(dtype)
+    limits, out = np.iinfo(dtype), np.empty(values.shape, dtype)
+    work = np.float32 if limits.bits <= 16 else np.float64
+    high = limits.max if limits.bits <= 32 else np.nextafter(work(limits.max), work(0))
+    _round_into(np.ascontiguousarray(values).ravel(), work(limits.min), work(high), out.ravel())
+    return out

@@ -1,0 +1,107 @@
+"""Slow, plain versions of the kernels of registration, and movies whose motion is known exactly."""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+Displacement = Callable[[int, NDArray, NDArray], tuple[NDArray, NDArray]]
+
+
+class CosineScene:
+    """A scene that can be evaluated at any place: a sum of cosines of wavelengths of 6 to 40 px, of mean 1."""
+
+    def __init__(self, seed: int = 0, n_waves: int = 150, contrast: float = 0.35) -> None:
+        rng = np.random.default_rng(seed)
+        angle, wavelength = rng.uniform(0, 2 * np.pi, n_waves), rng.uniform(6, 40, n_waves)
+        self.wave = 2 * np.pi / wavelength * np.stack([np.sin(angle), np.cos(angle)])
+        self.phase = rng.uniform(0, 2 * np.pi, n_waves)
+        self.amplitude = contrast * np.sqrt(2 / n_waves)
+
+    def __call__(self, y: NDArray, x: NDArray) -> NDArray:
+        total = np.zeros(np.broadcast(y, x).shape)
+        for ky, kx, phase in zip(*self.wave, self.phase, strict=True):
+            total += np.cos(ky * y + kx * x + phase)
+        return 1 + self.amplitude * total
+
+
+def moving_movie(
+    n_frames: int, shape: tuple[int, int], displacement: Displacement, *, photons: float = 100.0, seed: int = 0
+) -> NDArray[np.uint16]:
+    """Frames of a scene whose content is displaced by +d(t, y, x), with shot noise; 20 units a photon, offset 100."""
+    scene, rng = CosineScene(seed), np.random.default_rng(seed + 1)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    movie = np.empty((n_frames, *shape), np.uint16)
+    for t in range(n_frames):
+        dy, dx = displacement(t, y, x)
+        rate = photons * np.clip(scene(y - dy, x - dx), 0, None)
+        movie[t] = np.rint(20 * rng.poisson(rate) + 100).clip(0, 65535)
+    return movie
+
+
+def rigid(shifts: NDArray) -> Displacement:
+    """The displacement of shifts (T, 2) of whole frames."""
+    return lambda t, y, x: (shifts[t, 0] + 0 * y, shifts[t, 1] + 0 * x)
+
+
+def keys_kernel(distance: NDArray) -> NDArray:
+    """Keys' cubic convolution kernel, a = -1/2."""
+    d = np.abs(distance)
+    near = 1.5 * d**3 - 2.5 * d**2 + 1
+    far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+    return np.where(d <= 1, near, np.where(d < 2, far, 0))
+
+
+def warp_frame(frame: NDArray, field: NDArray) -> NDArray:
+    """A frame (H, W) interpolated along a dense field (2, H, W), pixel by pixel."""
+    H, W = frame.shape
+    out = np.empty((H, W))
+    for y in range(H):
+        for x in range(W):
+            fy, fx = np.clip(y + field[0, y, x], 0, H - 1), np.clip(x + field[1, y, x], 0, W - 1)
+            rows, columns = int(fy) + np.arange(-1, 3), int(fx) + np.arange(-1, 3)
+            values = frame[np.clip(rows, 0, H - 1)[:, None], np.clip(columns, 0, W - 1)]
+            out[y, x] = keys_kernel(fy - rows) @ values @ keys_kernel(fx - columns)
+    return out
+
+
+def seen_mask(fields: NDArray) -> NDArray[np.bool_]:
+    """Pixels whose source is within the frame in each of the dense fields (T, 2, H, W)."""
+    H, W = fields.shape[2:]
+    y, x = np.mgrid[:H, :W]
+    fy, fx = y + fields[:, 0], x + fields[:, 1]
+    return ((fy >= -1e-3) & (fy <= H - 1 + 1e-3) & (fx >= -1e-3) & (fx <= W - 1 + 1e-3)).all(0)
+
+
+def residual_sums(
+    frame: NDArray,
+    field: NDArray,
+    template: NDArray,
+    limit: NDArray,
+    projection: NDArray,
+    basis_y: NDArray,
+    basis_x: NDArray,
+) -> tuple[NDArray, float]:
+    """b (2, Py, Px) and the correlation of one frame with the template along a dense field (2, H, W)."""
+    H, W = frame.shape
+    y, x = np.mgrid[:H, :W] + field
+    seen = (y >= 0) & (x >= 0) & (y <= H - 1) & (x <= W - 1)
+    warped = ndi.map_coordinates(frame.astype(float), [y, x], order=1, mode="nearest")
+    gain, offset = np.polyfit(template[seen], warped[seen], 1)
+    residual = np.where(seen, np.clip((warped - offset) / gain - template, -limit, limit), 0)
+    b = np.einsum("ayx,yx,iy,jx->aij", projection, residual, basis_y, basis_x, optimize=True)
+    return b, float(np.corrcoef(warped[seen], template[seen])[0, 1])
+
+
+def weighted_products(q: NDArray, g: NDArray, basis_y: NDArray, basis_x: NDArray) -> NDArray:
+    """Sums over pixels of q g B_i B_j as (P, P)."""
+    splines = np.einsum("iy,jx->ijyx", basis_y, basis_x).reshape(len(basis_y) * len(basis_x), -1).astype(float)
+    return (splines * (q * g).ravel()) @ splines.T
+
+
+def correlation_surface(frame: NDArray, kernel: NDArray, radius: tuple[int, int]) -> NDArray:
+    """Sum over x of I(x + l) K(x) at lags within ±radius, with wrap-around."""
+    ry, rx = radius
+    lags = [[(dy, dx) for dx in range(-rx, rx + 1)] for dy in range(-ry, ry + 1)]
+    return np.array([[(np.roll(frame, (-dy, -dx), (0, 1)) * kernel).sum() for dy, dx in row] for row in lags])
