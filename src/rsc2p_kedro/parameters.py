@@ -28,7 +28,8 @@ class Acquisition(FrozenModel):
     )
     pixel_size_um: tuple[float, float] | None = Field(
         None,
-        description="Size of a pixel in um as (y, x). Only figures and NWB use it: all algorithms work in pixels [dxy].",
+        description="Size of a pixel in um as (y, x). Only figures and NWB use it: all algorithms work in pixels "
+        "[dxy].",
     )
 
     @property
@@ -68,9 +69,7 @@ class IngestionParameters(FrozenModel):
 class MotionCorrectionParameters(FrozenModel):
     """Registration by NoRMCorre's scheme (Pnevmatikakis & Giovannucci 2017, doi 10.1016/j.jneumeth.2017.07.031)."""
 
-    engine: EngineName = Field(
-        "embedded", description="What does the work."
-    )
+    engine: EngineName = Field("embedded", description="What does the work.")
     piecewise: bool = Field(
         True, description="Register patches after the whole frame, for motion that differs by place [pw_rigid]."
     )
@@ -85,54 +84,62 @@ class MotionCorrectionParameters(FrozenModel):
     max_shift_px: int = Field(
         6,
         ge=1,
-        description="Largest rigid shift in px along each axis, this value included. Larger finds larger motion, and needs more light [max_shifts].",
+        description="Largest rigid shift in px along each axis, this value included. Larger finds larger motion, and "
+        "needs more light [max_shifts].",
     )
     max_deviation_px: int = Field(
         3,
         ge=1,
-        description="Largest deviation in px of a patch from the rigid shift, this value included [max_deviation_rigid].",
+        description="Largest deviation in px of a patch from the rigid shift, this value included "
+        "[max_deviation_rigid].",
     )
     template_frames: int = Field(
         200,
         ge=1,
-        description="Frames, spread evenly over the recording, that the template is made of. More is steadier and slower [num_splits_to_process_rig].",
+        description="Frames, spread evenly over the recording, that the template is made of. More is steadier and "
+        "slower [num_splits_to_process_rig].",
     )
     template_refinements: int = Field(
         2,
         ge=1,
         le=10,
-        description="Rounds in which the template is made anew from its registered frames, first rigidly, then as often piecewise [niter_rig].",
+        description="Rounds in which the template is made anew from its registered frames, first rigidly, then as "
+        "often piecewise [niter_rig].",
     )
     high_pass_sigma_px: float = Field(
         4.0,
         gt=0,
-        description="Changes of brightness smoother than this sigma in px do not count as motion. Smaller withstands more glow (one-photon data: about a neuron's half-width) and uses less of the light [gSig_filt].",
+        description="Changes of brightness smoother than this sigma in px do not count as motion. Smaller withstands "
+        "more glow (one-photon data: about a neuron's half-width) and uses less of the light [gSig_filt].",
     )
     smoothing: Literal["adaptive", "none"] = Field(
         "adaptive",
-        description="`adaptive`: patch shifts are smoothed over space and time by as much as their measured noise asks for. `none`: each frame stands alone.",
+        description="`adaptive`: patch shifts are smoothed over space and time by as much as their measured noise "
+        "asks for. `none`: each frame stands alone.",
     )
     min_peak_quality: float = Field(
         6.0,
         ge=0,
-        description="A frame whose correlation peak stands less than this many standard deviations above its noise counts as not registered. Higher distrusts more frames.",
+        description="A frame whose correlation peak stands less than this many standard deviations above its noise "
+        "counts as not registered. Higher distrusts more frames.",
     )
     corrected_dtype: Literal["raw", "float32"] = Field(
         "raw",
-        description="Numbers of the corrected movie. `raw`: those of the movie, rounded if they are integers (about a third of the storage; rounding adds a variance of 1/12). `float32`: as interpolated.",
+        description="Numbers of the corrected movie. `raw`: those of the movie, rounded if they are integers (about "
+        "a third of the storage; rounding adds a variance of 1/12). `float32`: as interpolated.",
     )
 
 
 class ExtractionParameters(FrozenModel):
-    """Constrained non-negative matrix factorization in patches (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
+    """Constrained non-negative matrix factorization (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
 
-    engine: EngineName = Field(
-        "embedded", description="What does the work."
-    )
+    engine: EngineName = Field("embedded", description="What does the work.")
     initialization: Literal["adaptive", "greedy_roi", "seeded"] = Field(
         "adaptive",
-        description="`greedy_roi`: the notebook's fixed number of components a patch. `adaptive`: the same, stopped by evidence, "
-        "with another look at the residual, and that number as an upper bound. `seeded`: from the user's centres or masks [method_init].",
+        description="`greedy_roi`: the notebook's fixed number of components a patch. `adaptive`: the same, stopped "
+        "by evidence, "
+        "with another look at the residual, and that number as an upper bound. `seeded`: from the user's centres or "
+        "masks [method_init].",
     )
     patch_half_width_px: int = Field(15, ge=4, description="Half the width of a patch in px [rf].")
     patch_overlap_px: int = Field(10, ge=0, description="Overlap of neighbouring patches in px [stride_cnmf].")
@@ -142,13 +149,15 @@ class ExtractionParameters(FrozenModel):
     neuron_half_width_px: int = Field(
         4,
         ge=1,
-        description="Half-width of a neuron in px; the kernel is 2 x this + 1 wide [gSig]. The one number to set for another magnification.",
+        description="Half-width of a neuron in px; the kernel is 2 x this + 1 wide [gSig]. The one number to set for "
+        "another magnification.",
     )
     merge_threshold: float = Field(
         0.85,
         gt=0,
         le=1,
-        description="Overlapping components whose traces correlate above this are merged. Higher merges fewer [merge_thr].",
+        description="Overlapping components whose traces correlate above this are merged. Higher merges fewer "
+        "[merge_thr].",
     )
     ar_order: Literal[1, 2] = Field(
         1, description="Order of the autoregressive model of calcium: 1 decays, 2 rises and decays [p]."
@@ -166,7 +175,8 @@ class ExtractionParameters(FrozenModel):
         1,
         ge=1,
         le=32,
-        description="Frames that initialization bins, at least; it takes half a decay where that is more. Faster; short events fade [tsub].",
+        description="Frames that initialization bins, at least; it takes half a decay where that is more. Faster; "
+        "short events fade [tsub].",
     )
     rolling_sum: bool = Field(
         False, description="Look for neurons in running sums over time, which favour long events [rolling_sum]."
@@ -183,7 +193,8 @@ class ExtractionParameters(FrozenModel):
     background_spacing: float = Field(
         5.0,
         ge=2,
-        description="Distance of neighbouring tiles of fluctuating neuropil, in neuron half-widths. Smaller follows finer "
+        description="Distance of neighbouring tiles of fluctuating neuropil, in neuron half-widths. Smaller follows "
+        "finer "
         "neuropil, and takes more of the neurons for it.",
     )
 
@@ -191,13 +202,12 @@ class ExtractionParameters(FrozenModel):
 class EvaluationParameters(FrozenModel):
     """Which components are cells. A component is accepted if any upper threshold passes and all lower ones do."""
 
-    engine: EngineName = Field(
-        "embedded", description="What does the work."
-    )
+    engine: EngineName = Field("embedded", description="What does the work.")
     min_snr: float = Field(
         2.0,
         ge=0,
-        description="Transients this exceptional are enough, on CaImAn's scale (2 there is about 6 sd of noise) [min_SNR].",
+        description="Transients this exceptional are enough, on CaImAn's scale (2 there is about 6 sd of noise) "
+        "[min_SNR].",
     )
     lowest_snr: float = Field(
         0.5, ge=0, description="Transients less exceptional than this are never accepted [SNR_lowest]."
@@ -211,7 +221,9 @@ class EvaluationParameters(FrozenModel):
     lowest_r_value: float = Field(
         -1.0, ge=-1, le=1, description="A footprint that agrees less than this is never accepted [rval_lowest]."
     )
-    use_cnn: bool = Field(False, description="Let a learned classifier of shape take part [use_cnn].")
+    use_cnn: bool = Field(
+        False, description="Let a learned classifier of shape take part: not in this version [use_cnn]."
+    )
     min_cnn: float = Field(0.99, ge=0, le=1, description="A classifier score that is enough [min_cnn_thr].")
     lowest_cnn: float = Field(
         0.1, ge=0, le=1, description="A classifier score below which nothing is accepted [cnn_lowest]."
@@ -222,7 +234,8 @@ class EvaluationParameters(FrozenModel):
     dff_window_s: float = Field(
         34.0,
         gt=0,
-        description="Width in s of the running window of F0. Shorter follows drift, and eats long transients [frames_window].",
+        description="Width in s of the running window of F0. Shorter follows drift, and eats long transients "
+        "[frames_window].",
     )
 
     @model_validator(mode="after")

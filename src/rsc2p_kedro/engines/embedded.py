@@ -45,9 +45,7 @@ class EmbeddedEngine:
         earlier: Components | None = None,
     ) -> Components:
         if earlier is None:
-            found = extraction.fit(
-                movie, acquisition, parameters, compute=compute, valid_mask=valid_mask, seeds=seeds
-            )
+            found = extraction.fit(movie, acquisition, parameters, compute=compute, valid_mask=valid_mask, seeds=seeds)
         else:
             found = extraction.refit(movie, earlier, acquisition, parameters, compute=compute, valid_mask=valid_mask)
         return replace(found, provenance=PROVENANCE)

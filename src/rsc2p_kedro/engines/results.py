@@ -104,9 +104,19 @@ class MotionQuality:
     def rows(self) -> list[tuple[str, float, float, bool]]:
         """One row a measure: its name, before, after, and whether it became better."""
         return [
-            ("correlation", self.correlation_before, self.correlation_after, self.correlation_after > self.correlation_before),
+            (
+                "template_correlation",
+                self.correlation_before,
+                self.correlation_after,
+                self.correlation_after > self.correlation_before,
+            ),
             ("crispness", self.crispness_before, self.crispness_after, self.crispness_after > self.crispness_before),
-            ("residual_px", self.residual_before, self.residual_after, self.residual_after < self.residual_before),
+            (
+                "residual_motion_px",
+                self.residual_before,
+                self.residual_after,
+                self.residual_after < self.residual_before,
+            ),
         ]
 
 
