@@ -1,8 +1,8 @@
 """What engines return: small frozen records, consistent by construction.
 
 Conventions, the same in the whole project: images are (H, W), row then column; movies (T, H, W); footprints CSC
-(H*W, N), rows in C order; traces (N, T); shifts are (dy, dx) in px, to be *applied* to a frame (minus the displacement of
-its content).
+(H*W, N), rows in C order; traces (N, T); shifts are (dy, dx) in px, to be *applied* to a frame (minus the displacement
+of its content).
 """
 
 from dataclasses import dataclass, field, replace
@@ -87,8 +87,8 @@ class MotionQuality:
         correlation_after: the same of the corrected frames.
         crispness_before: norm of the gradient of the mean image, raw.
         crispness_after: the same of the corrected movie.
-        residual_before: root mean square in px of the displacement between the mean images of the frames at both ends of
-            the first principal components, raw.
+        residual_before: root mean square in px of the displacement between the mean images of the frames at both ends
+            of the first principal components, raw.
         residual_after: the same of the corrected movie.
         registered_fraction: share of the frames that could be registered.
     """
@@ -147,7 +147,7 @@ class Components:
         footprints: A, CSC (H*W, N) float32, >= 0, each of unit L2 norm.
         traces: C, (N, T) float32, >= 0, denoised, without the baseline.
         spikes: S, (N, T) float32, >= 0, in the units of `traces`.
-        residual_traces: YrA, (N, T) float32; `traces + residual_traces` is the noisy trace of the component alone, around `baseline`-free zero.
+        residual_traces: YrA, (N, T) float32; `traces + residual_traces` is the noisy trace of the component alone.
         background_footprints: b, CSC (H*W, nb) float32, >= 0; columns may have local support (tiles of neuropil).
         background_traces: f, (nb, T) float32.
         baseline: (N,) float32, constant fluorescence of each component that was taken out of `traces`. It is part of
@@ -188,9 +188,8 @@ class Components:
             problems.append("ids are not unique")
         for name in ("traces", "spikes", "residual_traces"):
             _expect(problems, name, getattr(self, name), (N, T))
-        for name in ("traces", "spikes"):
-            if getattr(self, name).size and getattr(self, name).min() < 0:
-                problems.append(f"{name} hold negative values")
+        negative = [n for n in ("traces", "spikes") if getattr(self, n).size and getattr(self, n).min() < 0]
+        problems += [f"{name} hold negative values" for name in negative]
         b = self.background_footprints
         if not sp.issparse(b) or b.shape != (n_pixels, nb):
             problems.append(f"background_footprints should be sparse of shape {(n_pixels, nb)}, have shape {b.shape}")
