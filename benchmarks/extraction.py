@@ -2,7 +2,7 @@
 
     python benchmarks/extraction.py --movie corrected.tif --truth truth.npz
 
-`--movie` is a motion-corrected TIFF (T, H, W). `--truth` is optional: an npz with `A` (H, W, N), `C` (T, N), `S` (T, N).
+`--movie` is a motion-corrected TIFF (T, H, W). `--truth` may be missing: an npz with `A` (H, W, N), `C` and `S` (T, N).
 Prints a table: seconds and CPU seconds of fit, refit and evaluation, peak memory, and, for the components accepted by
 default, how well they match the truth (footprints with IoU >= 0.5; traces; spikes smoothed by a Gaussian of 2 frames).
 """
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import linear_sum_assignment
+
 from rsc2p_kedro.algorithms import extraction
 from rsc2p_kedro.algorithms.evaluation import evaluate_components
 from rsc2p_kedro.engines.results import Components
 from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
-from scipy.ndimage import gaussian_filter1d
-from scipy.optimize import linear_sum_assignment
 
 
 def timed(rows: list[tuple[str, str]], name: str, work: Callable[[], Any]) -> Any:

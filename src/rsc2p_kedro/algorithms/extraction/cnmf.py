@@ -30,7 +30,7 @@ from rsc2p_kedro.algorithms.extraction.temporal import Traces
 from rsc2p_kedro.engines.results import Components, LineageEntry
 from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
 
-MOST_ROUNDS = 4
+MOST_ROUNDS = 3
 THINNEST, LONGEST = 0.58, 2.0
 """Half-axes of a neuron's footprint in neuron half-widths: what is thinner or longer is a process, or neuropil."""
 _SWEEPS = 2

@@ -98,7 +98,7 @@ def shorten(
         raise ValueError(f"The movie should have 8 frames or more to find sources in it, has {n_frames}.")
     short = _allocate((n_frames // bin_frames, height, width), compute)
     spans = patches.segments(n_frames, bin_frames)
-    n_spectra = 0 if known_noise is not None else min(max(1, len(spans) // 2), _MOST_SPECTRA)
+    n_spectra = 0 if known_noise is not None else min(len(spans), max(2, len(spans) // 2), _MOST_SPECTRA)
     spectra = set(np.linspace(0, max(len(spans) - 2, 0), n_spectra).round().astype(int).tolist())
     items = [(k, span, rows) for k, span in enumerate(spans) for rows in blocks.frame_blocks(height, 128)]
 
