@@ -118,7 +118,7 @@ class MotionCorrectionParameters(FrozenModel):
         "asks for. `none`: each frame stands alone.",
     )
     min_peak_quality: float = Field(
-        6.0,
+        5.0,
         ge=0,
         description="A frame whose correlation peak stands less than this many standard deviations above its noise "
         "counts as not registered. Higher distrusts more frames.",

@@ -3,7 +3,7 @@ import pytest
 from tests.reference import registration as reference
 
 from rsc2p_kedro.algorithms.registration import piecewise
-from rsc2p_kedro.algorithms.registration.field import patch_grid
+from rsc2p_kedro.algorithms.registration.field import FieldGrid, patch_grid
 
 SHAPE = (60, 72)
 
@@ -87,9 +87,10 @@ def test_steps_are_limited_and_pulled_to_the_common_shift():
 
 
 def test_fields_are_held_within_their_limits():
-    fields = np.zeros((1, 2, 2, 2), np.float32)
-    fields[0, 0] = [[9, 7], [7, 7]]
-    limited = piecewise.limit_deviation(fields, max_shift=6, max_deviation=1)
-    np.testing.assert_allclose(limited[0, 0], [[7, 5.5], [5.5, 5.5]])
-    unchanged = np.array([[[[6.0, 6.0], [6.0, 6.0]]] * 2], np.float32)
-    np.testing.assert_array_equal(piecewise.limit_deviation(unchanged, max_shift=6, max_deviation=1), unchanged)
+    grid = FieldGrid.of((40, 40), np.array([9.75, 29.25]), np.array([9.75, 29.25]))
+    fields = np.full((1, 2, 2, 2), 7, np.float32)
+    fields[0, 0] = [[9, 7], [7, 5]]
+    limited = piecewise.limit_deviation(fields, grid, max_shift=6, max_deviation=1)
+    np.testing.assert_allclose(limited[0, 0], [[7, 6], [6, 5]], atol=1e-5)
+    unchanged = np.full((1, 2, 2, 2), 6, np.float32)
+    np.testing.assert_allclose(piecewise.limit_deviation(unchanged, grid, max_shift=6, max_deviation=1), 6, atol=1e-5)

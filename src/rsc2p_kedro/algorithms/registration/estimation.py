@@ -151,7 +151,7 @@ def newton_steps(
         start = fields
         sums, correlation = residual_sums(frames, start, model)
         fields = step(start, sums, model, largest=max_deviation)
-        fields = limit_deviation(fields, max_shift=max_shift, max_deviation=max_deviation)
+        fields = limit_deviation(fields, model.grid, max_shift=max_shift, max_deviation=max_deviation)
     measured = start - (sums.reshape(len(sums), -1) @ model.inverse_information).reshape(start.shape)
     return fields, measured.astype(np.float32), correlation
 

@@ -71,8 +71,7 @@ def settle(
         measured = fill_gaps(estimates.measured, registered)
         flat = smooth_fields(measured.reshape(len(measured), -1), against.fine.noise_covariance, against.grid.centres)
         fields = fill_gaps(flat.reshape(measured.shape), registered)
-    limits = {"max_shift": parameters.max_shift_px, "max_deviation": parameters.max_deviation_px}
-    return limit_deviation(fields, **limits), registered
+    return fields, registered
 
 
 def recentre(fields: Float, registered: NDArray[np.bool_], image: Float, grid: FieldGrid) -> tuple[Float, Float]:
@@ -115,6 +114,8 @@ def estimate_motion(movie: Movie, parameters: MotionCorrectionParameters, *, com
     estimates = join(parts)
     fields, registered = settle(estimates, against, parameters)
     fields, image = recentre(fields, registered, template.image, grid)
+    limits = {"max_shift": parameters.max_shift_px, "max_deviation": parameters.max_deviation_px}
+    fields = limit_deviation(fields, grid, **limits)
     if not registered.all():
         log.warning("%d of %d frames could not be registered.", int((~registered).sum()), len(registered))
     return motion_record(fields, registered, estimates, replace(template, image=image), grid)

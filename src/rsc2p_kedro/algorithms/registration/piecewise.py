@@ -297,8 +297,9 @@ def step(thetas: Float, b: Double, model: FieldModel, *, largest: float) -> Floa
     return (flat + np.clip(moves, -largest, largest)).reshape(thetas.shape).astype(np.float32)
 
 
-def limit_deviation(thetas: Float, *, max_shift: float, max_deviation: float) -> Float:
-    """Fields whose mean over the nodes is within ±max_shift, and whose nodes are within ±max_deviation of that mean."""
-    mean = thetas.mean((2, 3), keepdims=True)
+def limit_deviation(thetas: Float, grid: FieldGrid, *, max_shift: float, max_deviation: float) -> Float:
+    """Fields whose mean over the frame is within ±max_shift, and whose nodes are within ±max_deviation of that mean."""
+    weights = grid.mean_weights.reshape(thetas.shape[2:]).astype(np.float32)
+    mean = np.einsum("taij,ij->ta", thetas, weights)[:, :, None, None]
     deviation = np.clip(thetas - mean, -max_deviation, max_deviation)
     return np.clip(mean, -max_shift, max_shift) + deviation
