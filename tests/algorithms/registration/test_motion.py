@@ -106,6 +106,20 @@ def test_flashing_cells_and_empty_borders_do_not_move_frames():
     assert rms(error - error.mean(0)) < 0.05
 
 
+def test_bright_spots_that_wander_do_not_take_frames_with_them():
+    rng, shifts = np.random.default_rng(0), walk(80, seed=5, step=0.2, largest=3)
+    movie = reference.moving_movie(80, (112, 112), reference.rigid(shifts), photons=40).astype(float)
+    y, x = np.mgrid[:112, :112]
+    for start, speed in zip(rng.uniform(10, 60, (2, 2)), rng.uniform(0.3, 0.6, (2, 2)), strict=True):
+        for t in range(80):
+            cy, cx = start + speed * t
+            movie[t] += 8000 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 32)
+    motion = estimate_motion(movie.clip(0, 65535).astype(np.uint16), SMALL_PATCHES, compute=COMPUTE)
+    error = motion.shifts + shifts
+    assert motion.registered.all()
+    assert rms(error - error.mean(0)) < 0.1
+
+
 @pytest.mark.parametrize("limit", [2, 3])
 def test_the_largest_shift_is_included_and_larger_ones_are_not_invented(limit):
     shifts = np.zeros((60, 2))

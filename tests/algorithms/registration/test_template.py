@@ -4,6 +4,7 @@ from tests.reference import registration as reference
 from rsc2p_kedro.algorithms.registration.field import rigid_grid
 from rsc2p_kedro.algorithms.registration.template import (
     agreeing_frames,
+    denoised,
     make_template,
     sample_frames,
     thumbnails,
@@ -24,7 +25,7 @@ def test_samples_spread_evenly_and_stay_within_bounds():
 def test_frames_that_agree_are_chosen_over_a_larger_crowd_that_does_not():
     shifts = np.array([[0, 0]] * 6 + [[9, 0], [-9, 3], [5, 8], [-4, -9], [9, 9], [-9, -9], [0, 9], [3, -8]])
     movie = reference.moving_movie(len(shifts), (64, 64), reference.rigid(shifts))
-    np.testing.assert_array_equal(agreeing_frames(thumbnails(movie, 4), 5), np.arange(6))
+    np.testing.assert_array_equal(agreeing_frames(thumbnails(movie, 4, np.inf), 5), np.arange(6))
 
 
 def test_mean_motion_is_taken_out_with_weights():
@@ -54,3 +55,12 @@ def test_empty_borders_and_what_they_may_reach_do_not_count():
     assert not usable[38:43, 38:43].any()
     assert usable.sum() == 57 * 64 - 25
     assert usable_pixels(np.zeros((5, 32, 32)), 6).all()
+
+
+def test_denoising_takes_noise_and_leaves_the_scene():
+    y, x = np.mgrid[:96, :96].astype(float)
+    scene = reference.CosineScene(0)(y, x) - 1
+    noise = np.random.default_rng(0).normal(0, 0.2, scene.shape)
+    error = denoised((scene + noise).astype(np.float32), 0.04) - scene
+    assert error.std() < 0.6 * 0.2
+    assert np.abs(denoised(noise.astype(np.float32), 0.04)).std() < 0.25 * 0.2

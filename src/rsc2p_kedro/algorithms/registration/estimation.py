@@ -42,6 +42,7 @@ class Estimator:
         correlator: for the rigid start, of binned frames.
         coarse: model of the first steps, of binned frames.
         fine: model of the last steps.
+        brightest: largest deviation from a frame's mean that the rigid start believes.
         max_shift: largest rigid displacement in px, included.
         max_deviation: largest deviation of a node from the rigid displacement in px, included.
     """
@@ -50,6 +51,7 @@ class Estimator:
     correlator: Correlator
     coarse: FieldModel
     fine: FieldModel
+    brightest: float
     max_shift: int
     max_deviation: int
 
@@ -79,18 +81,20 @@ class Estimates:
 
 
 def rigid_correlator(
-    template: Float, usable: NDArray[np.bool_], *, max_shift: int, high_pass_sigma: float
+    template: Float, usable: NDArray[np.bool_], brightest: float, *, max_shift: int, high_pass_sigma: float
 ) -> Correlator:
     """The correlator, for binned frames, of a template (H, W) and displacements of up to `max_shift` px."""
-    small = halved(template)
+    small = np.clip(halved(template), -brightest, brightest)
     window = edge_taper(small.shape, max_shift / 2 + 1) * halved(usable.astype(np.float32))
     kernel = high_pass(small, high_pass_sigma / 2) * window
     return correlator(small, kernel, -(-max_shift // 2) + NOISE_MARGIN_PX)
 
 
-def rigid_start(frames: Float, correlator: Correlator, *, max_shift: int) -> tuple[Float, Float]:
+def rigid_start(frames: Float, correlator: Correlator, *, max_shift: int, brightest: float) -> tuple[Float, Float]:
     """Displacement (T, 2) of frames binned 2 x 2, in px of the frames themselves, and the quality (T,) of the peaks."""
-    shifts, quality = rigid_displacement(surfaces(frames, correlator), correlator, max_shift=max_shift / 2)
+    shifts, quality = rigid_displacement(
+        surfaces(np.clip(frames, -brightest, brightest), correlator), correlator, max_shift=max_shift / 2
+    )
     return 2 * shifts, quality
 
 
@@ -100,6 +104,7 @@ def estimator(
     usable: NDArray[np.bool_],
     grid: FieldGrid,
     *,
+    brightest: float,
     max_shift: int,
     max_deviation: int,
     high_pass_sigma: float,
@@ -128,8 +133,8 @@ def estimator(
             (template, variance, usable, grid, 1, 0.0),
         )
     )
-    rigid = rigid_correlator(template, usable, max_shift=max_shift, high_pass_sigma=high_pass_sigma)
-    return Estimator(template, rigid, coarse, fine, max_shift, max_deviation)
+    rigid = rigid_correlator(template, usable, brightest, max_shift=max_shift, high_pass_sigma=high_pass_sigma)
+    return Estimator(template, rigid, coarse, fine, brightest, max_shift, max_deviation)
 
 
 def correlation_with(frames: Float, template: Float, trust: Float) -> Float:
@@ -160,7 +165,7 @@ def estimate(frames: Float, estimator: Estimator) -> Estimates:
     """Motion of frames (T, H, W), float32 and of mean 0 each."""
     e, small = estimator, halved(frames)
     limits = {"max_shift": e.max_shift, "max_deviation": e.max_deviation}
-    shifts, quality = rigid_start(small, e.correlator, max_shift=e.max_shift)
+    shifts, quality = rigid_start(small, e.correlator, max_shift=e.max_shift, brightest=e.brightest)
     start = np.broadcast_to(shifts[:, :, None, None] / 2, (len(frames), 2, len(e.grid.nodes_y), len(e.grid.nodes_x)))
     half_limits = {name: limit / 2 for name, limit in limits.items()}
     fields, _, _ = newton_steps(small, start.astype(np.float32), e.coarse, COARSE_STEPS, **half_limits)

@@ -74,7 +74,14 @@ def displacement_between(first: Float, second: Float, sigma: float) -> float:
     variance = np.full(image.shape, max(float((second - first).var()), 1e-6 * float(image.var()), 1e-12), np.float32)
     grid = patch_grid(image.shape, stride=48, overlap=24)
     against = estimator(
-        image, variance, np.ones(image.shape, np.bool_), grid, max_shift=6, max_deviation=3, high_pass_sigma=sigma
+        image,
+        variance,
+        np.ones(image.shape, np.bool_),
+        grid,
+        brightest=np.inf,
+        max_shift=6,
+        max_deviation=3,
+        high_pass_sigma=sigma,
     )
     field = estimate((second - second.mean())[None], against).fields
     return float(np.sqrt((field.astype(np.float64) ** 2).mean()))

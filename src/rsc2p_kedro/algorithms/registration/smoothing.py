@@ -12,7 +12,7 @@ wherever it stands above the noise: no time constant is assumed. With much light
 much.
 
 The noise of real frames is somewhat larger than photons alone make it (cells change their brightness). Motion fills
-few of all modes and frequencies, so the median power of all of them is the noise: c, held within 1..2 in case motion
+few of all modes and frequencies, so the median power of all of them is the noise: c, held within 1..3 in case motion
 fills more.
 
 The modes are those of fields that agree over 120 px, in the units of y: the first ones are smooth and well measured,
@@ -29,7 +29,7 @@ Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 
 AGREEMENT_PX = 120.0
-LARGEST_EXCESS = 2.0
+LARGEST_EXCESS = 3.0
 
 
 def smooth_covariance(centres: NDArray, length: float) -> Double:

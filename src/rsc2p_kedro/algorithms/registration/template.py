@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import scipy.fft as sf
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ from rsc2p_kedro.algorithms.blocks import Movie, read, run
 from rsc2p_kedro.algorithms.registration.estimation import Estimator, estimate, estimator, rigid_correlator, rigid_start
 from rsc2p_kedro.algorithms.registration.field import FieldGrid, rigid_grid
 from rsc2p_kedro.algorithms.registration.frames import centred, halved
+from rsc2p_kedro.algorithms.registration.piecewise import CLIP_SD
 from rsc2p_kedro.algorithms.registration.warp import warp_frames
 from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
 
@@ -34,6 +36,7 @@ SAMPLE_BYTES = 512 * 2**20
 COMPANIONS = 20
 VARIANCE_BLUR_PX = 1.5
 SMALLEST_USABLE = 0.1
+RINGS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +47,14 @@ class Template:
         image: (H, W) float32, of mean 0.
         level: mean brightness of the frames it is made of.
         variance: (H, W) float32, variance of registered frames around it.
+        brightest: largest deviation from a frame's mean that the rigid start believes, see :func:`brightness_limit`.
         usable: (H, W) bool, false for empty borders and as far around them as motion may carry them.
     """
 
     image: Float
     level: float
     variance: Float
+    brightest: float
     usable: NDArray[np.bool_]
 
 
@@ -67,9 +72,20 @@ def read_sample(movie: Movie, frames: NDArray[np.int64], compute: Compute) -> ND
     return np.concatenate(parts)
 
 
-def thumbnails(frames: NDArray, sigma: float) -> Float:
+def brightness_limit(sample: NDArray) -> float:
+    """Four robust standard deviations of the pixels of binned frames, each less its mean.
+
+    What is brighter (a flash, a glowing cell that drifts by) is clipped there for the rigid start: it would outweigh
+    all tissue.
+    """
+    values = np.concatenate([halved(centred(sample[group]))[:, ::3, ::3].ravel() for group in _groups(sample)])
+    spread = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return CLIP_SD * spread if spread > 0 else float(np.inf)
+
+
+def thumbnails(frames: NDArray, sigma: float, brightest: float) -> Float:
     """Frames halved in size, high-passed, slightly blurred and normed, as rows (n, pixels)."""
-    small = halved(centred(frames))
+    small = np.clip(halved(centred(frames)), -brightest, brightest)
     fine = ndi.gaussian_filter(small, (0, 0.7, 0.7), mode="nearest", truncate=3)
     rows = (fine - ndi.gaussian_filter(small, (0, sigma, sigma), mode="nearest", truncate=3)).reshape(len(frames), -1)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -93,11 +109,13 @@ def _over_groups(function: Callable, sample: NDArray, compute: Compute) -> list:
     return run(lambda group: function(centred(sample[group])), _groups(sample), compute=compute, description="template")
 
 
-def first_template(sample: NDArray, sigma: float, compute: Compute) -> Float:
+def first_template(sample: NDArray, sigma: float, brightest: float, compute: Compute) -> Float:
     """Mean (H, W) of the frames of a sample that agree best."""
     if len(sample) == 1:
         return centred(sample)[0]
-    parts = run(lambda g: thumbnails(sample[g], sigma / 2), _groups(sample), compute=compute, description="template")
+    parts = run(
+        lambda g: thumbnails(sample[g], sigma / 2, brightest), _groups(sample), compute=compute, description="template"
+    )
     chosen = agreeing_frames(np.concatenate(parts), min(COMPANIONS, len(sample) - 1))
     return centred(sample[chosen]).mean(0)
 
@@ -111,11 +129,27 @@ def moved_statistics(
         moved = warp_frames(centred(sample[group]), fields[group], grid)[weights[group]].astype(np.float64)
         return np.stack([moved.sum(0), (moved**2).sum(0)])
 
-    total = sum(run(part, _groups(sample), compute=compute, description="template"))
-    first, second = total / max(np.count_nonzero(weights), 1)
+    n = max(int(np.count_nonzero(weights)), 1)
+    first, second = sum(run(part, _groups(sample), compute=compute, description="template")) / n
     variance = ndi.gaussian_filter(np.maximum(second - first**2, 0), VARIANCE_BLUR_PX, mode="nearest", truncate=3)
     floor = max(1e-3 * float(variance.mean()), 1e-6 * float(first.var()), 1e-12)
-    return (first - first.mean()).astype(np.float32), np.maximum(variance, floor).astype(np.float32)
+    image = denoised((first - first.mean()).astype(np.float32), float(np.median(variance)) / float(n))
+    return image, np.maximum(variance, floor).astype(np.float32)
+
+
+def denoised(image: Float, noise_variance: float) -> Float:
+    """An image (H, W) less as much of its white noise as its spectrum tells from the scene (Wiener filter).
+
+    The gradient of noise in a template passes for texture, and makes estimates look better determined than they are.
+    The power of the scene is taken to depend on the spatial frequency alone, averaged over rings of the cosine
+    transform.
+    """
+    spectrum = sf.dctn(image.astype(np.float64), norm="ortho", workers=1)
+    fy, fx = (np.arange(size) / size for size in image.shape)
+    rings = np.minimum(np.hypot(fy[:, None], fx) * RINGS, RINGS - 1).astype(np.int64)
+    power = np.bincount(rings.ravel(), (spectrum**2).ravel()) / np.bincount(rings.ravel())
+    gain = np.maximum(1 - noise_variance / np.maximum(power, np.finfo(np.float64).tiny), 0)
+    return sf.idctn(spectrum * gain[rings], norm="ortho", workers=1).astype(np.float32)
 
 
 def usable_pixels(sample: NDArray, reach: int) -> NDArray[np.bool_]:
@@ -141,12 +175,19 @@ def without_mean(fields: Float, weights: NDArray) -> Float:
 
 
 def rigid_round(
-    image: Float, usable: NDArray[np.bool_], sample: NDArray, parameters: MotionCorrectionParameters, compute: Compute
+    image: Float,
+    usable: NDArray[np.bool_],
+    brightest: float,
+    sample: NDArray,
+    parameters: MotionCorrectionParameters,
+    compute: Compute,
 ) -> tuple[Float, NDArray]:
     """Rigid fields (n, 2, 1, 1) of a sample, of mean 0, and which of its frames could be registered (n,)."""
     reach = 2 * parameters.max_shift_px
-    rigid = rigid_correlator(image, usable, max_shift=reach, high_pass_sigma=parameters.high_pass_sigma_px)
-    parts = _over_groups(lambda frames: rigid_start(halved(frames), rigid, max_shift=reach), sample, compute)
+    rigid = rigid_correlator(image, usable, brightest, max_shift=reach, high_pass_sigma=parameters.high_pass_sigma_px)
+    parts = _over_groups(
+        lambda frames: rigid_start(halved(frames), rigid, max_shift=reach, brightest=brightest), sample, compute
+    )
     quality = np.concatenate([part[1] for part in parts])
     good = quality >= parameters.min_peak_quality
     return without_mean(np.concatenate([part[0] for part in parts])[:, :, None, None], good), good
@@ -159,6 +200,7 @@ def estimator_for(template: Template, grid: FieldGrid, parameters: MotionCorrect
         template.variance,
         template.usable,
         grid,
+        brightest=template.brightest,
         max_shift=parameters.max_shift_px,
         max_deviation=parameters.max_deviation_px,
         high_pass_sigma=parameters.high_pass_sigma_px,
@@ -171,16 +213,17 @@ def make_template(
     """The template of a movie (T, H, W) for fields on a grid."""
     frame_bytes = movie.dtype.itemsize * movie.shape[1] * movie.shape[2]
     sample = read_sample(movie, sample_frames(len(movie), parameters.template_frames, frame_bytes), compute)
+    brightest = brightness_limit(sample)
     level = float(np.mean(sample.mean((1, 2), dtype=np.float64)))
-    image, one = first_template(sample, parameters.high_pass_sigma_px, compute), rigid_grid(grid.shape)
+    image, one = first_template(sample, parameters.high_pass_sigma_px, brightest, compute), rigid_grid(grid.shape)
     usable = usable_pixels(sample, parameters.max_shift_px)
     for _ in range(parameters.template_refinements):
-        fields, good = rigid_round(image, usable, sample, parameters, compute)
+        fields, good = rigid_round(image, usable, brightest, sample, parameters, compute)
         image, variance = moved_statistics(sample, fields, good, one, compute)
     for _ in range(parameters.template_refinements):
-        against = estimator_for(Template(image, level, variance, usable), grid, parameters)
+        against = estimator_for(Template(image, level, variance, brightest, usable), grid, parameters)
         parts = _over_groups(partial(estimate, estimator=against), sample, compute)
         good = np.concatenate([part.peak_quality for part in parts]) >= parameters.min_peak_quality
         fields = without_mean(np.concatenate([part.fields for part in parts]), good)
         image, variance = moved_statistics(sample, fields, good, grid, compute)
-    return Template(image, level, variance, usable)
+    return Template(image, level, variance, brightest, usable)
