@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 from scipy.optimize import nnls
 
 
@@ -21,12 +22,13 @@ def energies(filtered: NDArray, theta: float) -> NDArray:
     return np.array([[sum(z * z for z in pixel if z > theta) for pixel in row] for row in filtered])
 
 
-def rise(trace: NDArray, decay: float) -> float:
-    """Highest minus lowest excursion of a trace that is filtered by a decaying exponential of unit norm."""
+def rise(trace: NDArray, decay: float, noise: float) -> float:
+    """Highest minus lowest excursion, from its rest, of a trace filtered by a decaying exponential of unit norm."""
     n = len(trace)
     filtered = np.array([sum(trace[s] * decay ** (s - t) for s in range(t, n)) for t in range(n)])
     filtered *= np.sqrt(1 - decay**2)
-    above, below = filtered.max() - np.median(filtered), np.median(filtered) - filtered.min()
+    rest = np.quantile(filtered, 0.2) - norm.ppf(0.2) * noise
+    above, below = filtered.max() - rest, rest - filtered.min()
     return float(above - below)
 
 

@@ -195,8 +195,18 @@ def test_energies_and_rises_agree_with_their_twins():
     initialization._energies(filtered, 3.0, np.zeros((4, 5), bool), score, 0, 4, 0, 5)
     np.testing.assert_allclose(score, reference.energies(filtered, 3.0), rtol=1e-5)
     traces = rng.normal(0, 1, (3, 80))
-    expected = [reference.rise(trace, 0.7) for trace in traces]
-    np.testing.assert_allclose(initialization.rises(traces, 0.7), expected, atol=1e-10)
+    expected = [reference.rise(trace, 0.7, 0.5) for trace in traces]
+    np.testing.assert_allclose(initialization.rises(traces, 0.7, np.full(len(traces), 0.5)), expected, atol=1e-4)
+
+
+def test_a_neuron_that_is_active_most_of_the_time_rises_and_noise_does_not():
+    rng = np.random.default_rng(12)
+    noise = rng.normal(0, 1, (2, 600))
+    active = np.sin(np.arange(600) / 15) > -0.5
+    busy, idle = initialization.rises(noise + [10 * active, 0 * active], 0.0, np.ones(2))
+    assert active.mean() > 0.6
+    assert busy > 6
+    assert abs(idle) < 2
 
 
 def test_the_energy_of_noise_stays_below_its_threshold():

@@ -33,6 +33,8 @@ from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
 MOST_ROUNDS = 3
 THINNEST, LONGEST = 0.58, 2.0
 """Half-axes of a neuron's footprint in neuron half-widths: what is thinner or longer is a process, or neuropil."""
+BEYOND_DOUBT = 7.0
+"""Transients that rise this many times as high as they must are no neuropil's: then a footprint may have any shape."""
 _SWEEPS = 2
 _ONE_BLAS_THREAD = ThreadpoolController().wrap(limits=1)
 TILE_PX = 64
@@ -227,11 +229,13 @@ def _verdicts(work: Work, model: Model, raw: NDArray) -> list[str]:
     bright = sp.csc_array(model.A.multiply(work.short.scale.reshape(-1, 1)))
     thin, long = spatial.half_axes(bright, work.short.shape)
     noise_sd = np.maximum(estimate_noise(raw), 1e-12) if model.n else np.ones(0)
-    rise = initialization.rises(raw, work.decay) / noise_sd
+    rise = initialization.rises(raw, work.decay, noise_sd) / noise_sd
     thinnest = np.where(_is_cut(work, model.A), 0.5, 1.0) * THINNEST * width
     reasons = []
     for pixels, minor, least, major, height in zip(np.diff(model.A.indptr), thin, thinnest, long, rise, strict=True):
-        if pixels < search.least_area:
+        if search.adaptive and height >= BEYOND_DOUBT * search.least_rise:
+            reasons.append("")
+        elif pixels < search.least_area:
             reasons.append(f"footprint of {pixels} px is smaller than {search.least_area} px")
         elif minor < least:
             reasons.append(f"footprint with a half-width of {minor:.1f} px is thinner than {least:.1f} px")

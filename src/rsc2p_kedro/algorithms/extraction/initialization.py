@@ -34,6 +34,9 @@ _THETA = 3.0
 _RANK1_UPDATES = 4
 _PROMISING = 0.7
 _LOWEST_OF_PEAK = 0.2
+_REST_PERCENTILE = 20.0
+_REST_OF_NOISE = 0.8416
+"""That percentile of noise lies this many sd below 0."""
 
 
 @dataclass(frozen=True)
@@ -227,25 +230,27 @@ def _subtract(R, Z, a, c, use, blur, norm, top, left):
 
 
 @njit(nogil=True, cache=True)
-def _rise(c, decay):
-    """How much higher the highest transient of a trace is than its lowest excursion is low (both from the median).
+def _rise(c, decay, noise):
+    """How much higher the highest transient of a trace is than its lowest excursion is low, both from its rest.
 
-    The trace is filtered with a decaying exponential of unit norm, so white noise keeps its sd.
+    Rest is a low percentile, for a neuron may be active most of the time; that noise lets it lie below the middle is
+    taken into account. The trace is filtered with a decaying exponential of unit norm, so white noise keeps its sd.
     """
     filtered = np.empty(c.size)
     value = 0.0
     for t in range(c.size - 1, -1, -1):
         value = c[t] + decay * value
         filtered[t] = value
-    middle = np.median(filtered)
-    return (filtered.max() + filtered.min() - 2.0 * middle) * np.sqrt(1.0 - decay * decay)
+    filtered *= np.sqrt(1.0 - decay * decay)
+    rest = np.percentile(filtered, _REST_PERCENTILE) + _REST_OF_NOISE * noise
+    return filtered.max() + filtered.min() - 2.0 * rest
 
 
 @njit(nogil=True, cache=True)
-def _rises(traces, decay, out):
+def _rises(traces, decay, noise, out):
     """:func:`_rise` of every row."""
     for j in range(len(traces)):
-        out[j] = _rise(traces[j], decay)
+        out[j] = _rise(traces[j], decay, noise[j])
 
 
 @njit(nogil=True, cache=True)
@@ -283,7 +288,9 @@ def _stands_out(c, use, squared, noise, decay, least_energy, least_rise):
     for t in range(c.size):
         if use[t]:
             energy += c[t] * c[t] * squared
-    return energy > least_energy * noise * noise and _rise(c, decay) * np.sqrt(squared) > least_rise * noise
+    return energy > least_energy * noise * noise and (
+        _rise(c, decay, noise / np.sqrt(squared)) * np.sqrt(squared) > least_rise * noise
+    )
 
 
 @njit(nogil=True, cache=True)
@@ -337,7 +344,7 @@ def _greedy(
             continue
         for t in range(n):
             c[t] = Z[y, x, t]
-        if adaptive and _rise(c, decay) <= _PROMISING * least_rise * noise:
+        if adaptive and _rise(c, decay, noise) <= _PROMISING * least_rise * noise:
             _block(score, blocked, y - spread, y + spread + 1, x - spread, x + spread + 1)
             continue
         a, top, left, area, squared = _candidate(R, Z, y, x, noise, half, reach, level, adaptive, c, use)
@@ -358,13 +365,14 @@ def _greedy(
     return count
 
 
-def rises(traces: NDArray, decay: float) -> NDArray[np.float64]:
+def rises(traces: NDArray, decay: float, noise: NDArray) -> NDArray[np.float64]:
     """How much higher the highest transient of each trace (N, T) is than its lowest excursion is low.
 
-    Noise, neuropil and motion go up and down alike; calcium only rises. `decay`: of calcium from one value to the next.
+    Noise, neuropil and motion go up and down alike; calcium only rises. `decay`: of calcium from one value to the next;
+    `noise`: sd (N,) of the noise of each trace.
     """
     out = np.empty(len(traces))
-    _rises(np.ascontiguousarray(traces, np.float64), decay, out)
+    _rises(np.ascontiguousarray(traces, np.float64), decay, np.ascontiguousarray(noise, np.float64), out)
     return out
 
 
