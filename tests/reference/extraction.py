@@ -2,8 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 from scipy.optimize import nnls
+from scipy.stats import norm
 
 
 def gather(frames: NDArray, footprints: NDArray) -> NDArray:

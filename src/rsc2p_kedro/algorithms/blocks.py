@@ -1,7 +1,7 @@
 """Work on the blocks of a lazy movie: the one place where numerical work runs in parallel.
 
-A kernel is a pure function on NumPy arrays and runs on one thread; :func:`run` gives each thread the next block. Blocks are
-read inside the task that needs them, so that no more of them are in memory than there are threads.
+A kernel is a pure function on NumPy arrays and runs on one thread; :func:`run` gives each thread the next block. Blocks
+are read inside the task that needs them, so that no more of them are in memory than there are threads.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dask
-import dask.system
 import dask.array as da
+import dask.system
 import numpy as np
 from dask.callbacks import Callback
 from numpy.typing import NDArray
@@ -73,8 +73,8 @@ def run(
 ) -> list[Any]:
     """Results of a function for all items, in their order, whatever the number of threads.
 
-    Runs on dask's threads, or on the scheduler that the user has named to dask (a `dask.distributed` client, say). Linear
-    algebra is held to one thread each, for sums in one order give one result.
+    Runs on dask's threads, or on the scheduler that the user has named to dask (a `dask.distributed` client, say).
+    Linear algebra is held to one thread each, for sums in one order give one result.
 
     Args:
         function: pure, releases the GIL where it works long, and reads what it needs (see :func:`read`).

@@ -114,7 +114,7 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
 
 def _store(movie: da.Array, target: zarr.Array, compute: Compute, description: str) -> None:
     """Computes and writes runs of whole frames, each in one thread, no two of which touch one chunk of the target."""
-    runs = blocks.frame_blocks(movie.shape[0], _run_length(movie.chunksize[0], target.chunks[0]))
+    runs = blocks.frame_blocks(movie.shape[0], _run_length(int(movie.chunksize[0]), target.chunks[0]))
     failed = threading.Event()
 
     def write(run: slice) -> None:

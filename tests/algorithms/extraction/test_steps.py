@@ -203,7 +203,7 @@ def test_a_neuron_that_is_active_most_of_the_time_rises_and_noise_does_not():
     rng = np.random.default_rng(12)
     noise = rng.normal(0, 1, (2, 600))
     active = np.sin(np.arange(600) / 15) > -0.5
-    busy, idle = initialization.rises(noise + [10 * active, 0 * active], 0.0, np.ones(2))
+    busy, idle = initialization.rises(noise + np.outer([10, 0], active), 0.0, np.ones(2))
     assert active.mean() > 0.6
     assert busy > 6
     assert abs(idle) < 2

@@ -4,7 +4,8 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.algorithms import registration, summary_images
+from rsc2p_kedro.algorithms import registration
+from rsc2p_kedro.algorithms.summary_images import summarize
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.engines.results import MotionCorrection, SummaryImages
 from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
@@ -29,7 +30,7 @@ def apply_motion(
 
 def summarize_corrected_movie(corrected_movie: da.Array, motion: MotionCorrection, compute: Compute) -> SummaryImages:
     """Summary images of the corrected movie, to be set beside those of the raw one."""
-    return summary_images.summarize(corrected_movie, compute=compute, valid_mask=motion.valid_mask)
+    return summarize(corrected_movie, compute=compute, valid_mask=motion.valid_mask)
 
 
 def tabulate_motion(motion: MotionCorrection) -> pd.DataFrame:

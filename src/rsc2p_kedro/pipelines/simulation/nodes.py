@@ -14,8 +14,6 @@ def simulate_recording(recording: Recording) -> tuple[da.Array, SimulatedTruth]:
         ValueError: the recording has no `simulation` in the manifest.
     """
     if recording.simulation is None:
-        raise ValueError(
-            f"{recording.name} has no `simulation:` in the manifest, so nothing can be made up."
-        )
+        raise ValueError(f"{recording.name} has no `simulation:` in the manifest, so nothing can be made up.")
     simulated = simulate(recording.simulation, recording.acquisition)
     return simulated.movie, simulated.truth
