@@ -46,8 +46,9 @@ def made_up(n_frames: int, shape: tuple[int, int], photons: float, seed: int = 0
     walk = np.cumsum(rng.normal(0, 0.2, (n_frames, 2)), 0)
     walk = np.clip(walk - gaussian_filter1d(walk, 100, axis=0), -4, 4)
     warp = gaussian_filter1d(rng.normal(size=(n_frames, 5, 5, 2)), 10, axis=0)
-    warp *= 0.4 / warp.std()
     nodes = FieldGrid.of(shape, *(np.linspace(0, size - 1, 5) for size in shape))
+    warp -= np.einsum("tpc,p->tc", warp.reshape(n_frames, -1, 2), nodes.mean_weights)[:, None, None]
+    warp *= 0.4 / warp.std()
     fields = -(walk[:, None, None] + warp).transpose(0, 3, 1, 2).astype(np.float32)
     movie = np.empty((n_frames, *shape), np.uint16)
     for t in range(n_frames):
