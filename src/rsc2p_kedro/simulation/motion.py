@@ -15,7 +15,6 @@ from rsc2p_kedro.simulation.activity import fluctuation
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 Float = NDArray[np.float32]
-_CONTROLS = 4
 
 
 def _to_largest(motion: NDArray, largest: float) -> NDArray:
@@ -59,26 +58,32 @@ def draw_shear(rng: np.random.Generator, settings: SimulationSettings, frame_rat
     return _to_largest(sliding, settings.rigid_amplitude_px).astype(np.float32)
 
 
+def n_controls(n_pixels: int, scale_px: float) -> int:
+    """Control points along an axis: tissue bends over some distance, however large the frame is."""
+    return max(2, round((n_pixels - 1) / scale_px) + 1)
+
+
 @lru_cache(maxsize=16)
-def frame_basis(n_pixels: int) -> Float:
-    """The splines of :func:`spline_basis` at every pixel (n_pixels, 4)."""
-    return spline_basis(n_pixels, np.arange(n_pixels)).astype(np.float32)
+def frame_basis(n_pixels: int, n: int) -> Float:
+    """The splines of :func:`spline_basis` at every pixel (n_pixels, n)."""
+    return spline_basis(n_pixels, n, np.arange(n_pixels)).astype(np.float32)
 
 
-def spline_basis(n_pixels: int, positions: NDArray) -> NDArray[np.float64]:
-    """Natural cubic splines (len(positions), 4) through control points spread evenly over 0..n_pixels - 1."""
-    controls = np.linspace(0, n_pixels - 1, _CONTROLS)
-    return CubicSpline(controls, np.eye(_CONTROLS), bc_type="natural")(positions)
+def spline_basis(n_pixels: int, n: int, positions: NDArray) -> NDArray[np.float64]:
+    """Natural cubic splines (len(positions), n) through n control points spread evenly over 0..n_pixels - 1."""
+    return CubicSpline(np.linspace(0, n_pixels - 1, n), np.eye(n), bc_type="natural")(positions)
 
 
 def draw_warp(rng: np.random.Generator, settings: SimulationSettings, frame_rate_hz: float) -> Float:
-    """Control points (T, 4, 4, 2) of the local displacement, up to `warp_amplitude_px`, of no mean over the frame."""
-    T, n = settings.n_frames, _CONTROLS**2 * 2
+    """Control points (T, n, m, 2) of the local displacement, up to `warp_amplitude_px`, of no mean over the frame."""
+    T, shape = settings.n_frames, (settings.height_px, settings.width_px)
+    n, m = (n_controls(length, settings.warp_scale_px) for length in shape)
     if settings.motion == "none" or settings.warp_amplitude_px == 0:
-        return np.zeros((T, _CONTROLS, _CONTROLS, 2), np.float32)
-    controls = 0.7 * fluctuation(rng, T, 3 * frame_rate_hz, n) + 0.3 * fluctuation(rng, T, 0.4 * frame_rate_hz, n)
-    controls = controls.reshape(T, _CONTROLS, _CONTROLS, 2)
-    rows, columns = frame_basis(settings.height_px), frame_basis(settings.width_px)
+        return np.zeros((T, n, m, 2), np.float32)
+    size = n * m * 2
+    controls = 0.7 * fluctuation(rng, T, 3 * frame_rate_hz, size) + 0.3 * fluctuation(rng, T, 0.4 * frame_rate_hz, size)
+    controls = controls.reshape(T, n, m, 2)
+    rows, columns = frame_basis(shape[0], n), frame_basis(shape[1], m)
     controls -= np.einsum("i,tijc,j->tc", rows.mean(axis=0), controls, columns.mean(axis=0))[:, None, None, :]
     field = np.einsum("yi,tijc,xj->tyxc", rows[::8], controls, columns[::8], optimize=True)
     return (controls * (settings.warp_amplitude_px / np.abs(field).max())).astype(np.float32)

@@ -47,6 +47,12 @@ class SimulationSettings(FrozenModel):
     warp_amplitude_px: float = Field(
         1.5, ge=0, le=10, description="Largest local deviation from the rigid motion per axis; 0: none."
     )
+    warp_scale_px: float = Field(
+        85.0,
+        ge=8,
+        description="Distance over which the local deviation changes. Below the stride of the patches no "
+        "registration in patches can follow it.",
+    )
 
     neuropil_strength: float = Field(
         1.0, ge=0, le=5, description="Size of the changes of the background in time and place. Higher hides more cells."

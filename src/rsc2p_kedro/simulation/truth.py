@@ -30,7 +30,7 @@ class SimulatedTruth:
         spikes: (N, T) float32, number of spikes in each frame.
         rigid_motion: (T, 2) float32, mean displacement (dy, dx) in px of the *content*: the right shift is minus this.
         shear: (T, 2) float32, displacement in px of the last row against the first.
-        warp: (T, 4, 4, 2) float32, local displacement in px at control points spread evenly over the frame.
+        warp: (T, n, m, 2) float32, local displacement in px at control points spread evenly over the frame.
         background: (H, W) float32, mean background over time, without neurons, vignetting and bleaching.
     """
 
@@ -65,7 +65,8 @@ class SimulatedTruth:
     def displacement(self, points: NDArray) -> Float:
         """Whole displacement (T, P, 2) in px of the content at the points (P, 2), given as (y, x) in px."""
         (H, W), points = self.shape, np.asarray(points, float)
-        rows, columns = spline_basis(H, points[:, 0]), spline_basis(W, points[:, 1])
+        n, m = self.warp.shape[1:3]
+        rows, columns = spline_basis(H, n, points[:, 0]), spline_basis(W, m, points[:, 1])
         local = np.einsum("pi,tijc,pj->tpc", rows, self.warp, columns, optimize=True)
         sliding = self.shear[:, None] * ((points[:, 0] - (H - 1) / 2) / H)[:, None]
         return (self.rigid_motion[:, None] + sliding + local).astype(np.float32)
@@ -73,7 +74,8 @@ class SimulatedTruth:
     def displacement_field(self, frame: int) -> Float:
         """Whole displacement (H, W, 2) in px of the content of one frame."""
         H, W = self.shape
-        local = np.moveaxis(frame_basis(H) @ np.moveaxis(self.warp[frame], -1, 0) @ frame_basis(W).T, 0, -1)
+        n, m = self.warp.shape[1:3]
+        local = np.moveaxis(frame_basis(H, n) @ np.moveaxis(self.warp[frame], -1, 0) @ frame_basis(W, m).T, 0, -1)
         sliding = self.shear[frame] * ((np.arange(H, dtype=np.float32) - (H - 1) / 2) / H)[:, None]
         return (self.rigid_motion[frame] + sliding[:, None] + local).astype(np.float32)
 
