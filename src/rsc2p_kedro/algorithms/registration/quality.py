@@ -10,7 +10,7 @@ grid of its own.
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.algorithms.blocks import Movie, read, run
+from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, read, run
 from rsc2p_kedro.algorithms.registration.estimation import correlation_with, estimate, estimator
 from rsc2p_kedro.algorithms.registration.field import patch_grid
 from rsc2p_kedro.algorithms.registration.frames import centred, check_movie
@@ -40,19 +40,21 @@ def binned_means(movie: Movie, template: Float, compute: Compute) -> tuple[Float
     """Means (bins, H, W) of the frames, less their means, of each time bin, and correlations (T,) with a template."""
     edges = bin_edges(len(movie))
 
-    def part(bin_: tuple[int, int]) -> tuple[Float, Float]:
-        total, correlations = np.zeros(template.shape, np.float64), []
-        for start in range(bin_[0], bin_[1], GROUP_FRAMES):
-            frames = centred(read(movie, slice(start, min(start + GROUP_FRAMES, bin_[1]))))
-            correlations.append(correlation_with(frames, template, np.ones_like(template)))
-            total += frames.sum(0, dtype=np.float64)
-        return (total / (bin_[1] - bin_[0])).astype(np.float32), np.concatenate(correlations)
+    def part(group: slice) -> tuple[int, Float, Float]:
+        # Frames are read as they are stored, many at once, and not bin by bin.
+        frames = centred(read(movie, group))
+        bins = np.searchsorted(edges, np.arange(group.start, group.stop), side="right") - 1
+        sums = np.add.reduceat(frames, np.flatnonzero(np.diff(bins, prepend=-1)), axis=0)
+        return int(bins[0]), sums, correlation_with(frames, template, np.ones_like(template))
 
-    bins = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
-    parts = run(
-        part, bins, compute=compute, description="assessing motion", unit="frame", sizes=np.diff(edges).tolist()
-    )
-    return np.stack([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    groups = frame_blocks(len(movie), GROUP_FRAMES)
+    sizes = [group.stop - group.start for group in groups]
+    parts = run(part, groups, compute=compute, description="assessing motion", unit="frame", sizes=sizes)
+    means = np.zeros((len(edges) - 1, *template.shape), np.float32)
+    for first, sums, _ in parts:
+        means[first : first + len(sums)] += sums
+    means /= np.diff(edges).astype(np.float32)[:, None, None]
+    return means, np.concatenate([correlations for _, _, correlations in parts])
 
 
 def component_ends(means: Float, sigma: float) -> list[tuple[Float, Float]]:
