@@ -73,5 +73,5 @@ def simulated(path: str, **settings: Any) -> dict[str, Any]:
         "subject": SUBJECT,
         "session": SESSION,
         "imaging_plane": PLANE,
-        "simulation": {"n_frames": 400, "height_px": 96, "width_px": 128, "n_neurons": 12, "photons": 30} | settings,
+        "simulation": {"n_frames": 500, "height_px": 96, "width_px": 128, "n_neurons": 16, "photons": 20} | settings,
     }

@@ -42,7 +42,7 @@ def test_the_nwb_file_lies_where_dandi_wants_it_and_holds_what_was_found(done):
         masks = rois["image_mask"][:].swapaxes(1, 2).reshape(len(rois), -1)
         np.testing.assert_allclose(masks, components.footprints.toarray().T, rtol=1e-6)
         np.testing.assert_array_equal(ophys["Fluorescence"]["Deconvolved"].data[:], components.spikes.T)
-        assert nwb.acquisition["TwoPhotonSeries"].data.shape == (400, 128, 96)
+        assert nwb.acquisition["TwoPhotonSeries"].data.shape == (500, 128, 96)
 
 
 def test_no_validator_has_anything_to_say(done):
@@ -62,7 +62,7 @@ def test_the_truth_is_found(done):
 def test_every_frame_of_the_truth_is_accounted_for(done):
     frames = done.load("mouse_1.day_1.frame_table")
     movie = done.load("mouse_1.day_1.movie")
-    assert len(frames) == 400
+    assert len(frames) == 500
     np.testing.assert_allclose(frames["mean"], movie.mean(axis=(1, 2)).compute(), rtol=1e-6)
 
 
