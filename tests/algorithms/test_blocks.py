@@ -1,6 +1,7 @@
 """Blocks cover a movie, come in order, and survive a fork."""
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
 import numpy as np
@@ -40,6 +41,13 @@ def test_results_come_in_the_order_of_the_items(threads):
 def test_an_error_in_one_block_is_raised():
     with pytest.raises(ZeroDivisionError):
         blocks.run(lambda x: 1 // x, [1, 0], compute=Compute(show_progress=False), description="Fails")
+
+
+def test_two_threads_may_work_at_once_and_leave_nothing_behind():
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: sums(), range(40)))
+    assert all(result == results[0] for result in results)
+    assert da.ones(4, chunks=2).sum().compute() == 4
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
