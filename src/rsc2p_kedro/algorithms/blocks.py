@@ -88,8 +88,8 @@ def run(
     weights = dict(zip([task.key for task in tasks], sizes or [1] * len(tasks), strict=True))
     bar = {"desc": description, "unit": unit, "leave": False}
     bar["disable"] = None if compute.show_progress else True  # none: no bar where nobody looks, as in a log file
-    # A pool of its own, for dask's lasting one comes dead out of a fork (Kedro's ParallelRunner); given to this call and
-    # not to dask's settings, for these are those of all threads (Kedro's ThreadRunner).
+    # A pool of its own, for dask's lasting one comes dead out of a fork (Kedro's ParallelRunner); given to this call
+    # and not to dask's settings, for these are those of all threads (Kedro's ThreadRunner).
     progress = _Progress(weights, **bar)
     with ThreadPoolExecutor(compute.threads or dask.system.CPU_COUNT) as pool, threadpool_limits(limits=1):
         return list(dask.compute(*tasks, pool=pool, callbacks=[progress._callback], optimize_graph=False))
