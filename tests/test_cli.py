@@ -112,7 +112,7 @@ def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
         "7 missing",
         "frame_9.tif cannot be read",
         "50 are asked for",
-        "no file no.csv",
+        "seeds: there is no file",
         "subject.species",
     ):
         assert expected in output

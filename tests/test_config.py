@@ -1,5 +1,7 @@
 """What a recording says of itself reaches parameters and catalog."""
 
+from pathlib import Path
+
 import pytest
 
 from rsc2p_kedro.config import ManifestConfigLoader, expanded_catalog, named_recordings
@@ -57,10 +59,16 @@ def test_a_manifest_without_recordings_leaves_only_patterns(manifest):
 
 
 def test_recordings_learn_their_names_and_the_source_stays_as_it_was():
-    named = named_recordings(MANIFEST)
+    named = named_recordings(MANIFEST, Path("/project"))
     assert named["animal_1"]["day_7"]["animal"] == "animal_1"
     assert named["animal_1"]["day_7"]["session_key"] == "day_7"
     assert "animal" not in MANIFEST["animal_1"]["day_7"]
+
+
+def test_paths_of_a_recording_are_those_of_the_project_wherever_it_runs_from():
+    recording = {"path": "raw/Animal_1", "seeds": "seeds.csv", "curation": None}
+    named = named_recordings({"a": {"1": recording}}, Path("/project"))["a"]["1"]
+    assert (named["path"], named["seeds"], named["curation"]) == ("/project/raw/Animal_1", "/project/seeds.csv", None)
 
 
 def test_the_loader_merges_environments_and_fills_the_catalog_in(tmp_path):
@@ -78,6 +86,6 @@ def test_the_loader_merges_environments_and_fills_the_catalog_in(tmp_path):
     loader = ManifestConfigLoader(
         str(tmp_path), base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"}
     )
-    assert loader["catalog"] == {"a.b.raw_frames": {"type": "T", "filepath": "x"}}
+    assert loader["catalog"] == {"a.b.raw_frames": {"type": "T", "filepath": (tmp_path.parent / "x").as_posix()}}
     assert loader["parameters"]["motion_correction"] == {"max_shift_px": 10, "piecewise": True}
     assert loader["parameters"]["recordings"]["a"]["b"]["session_key"] == "b"

@@ -3,7 +3,7 @@
 import pytest
 
 from rsc2p_kedro.parameters import EvaluationParameters, MotionCorrectionParameters
-from rsc2p_kedro.recordings import ManifestError, Recording, parse_manifest
+from rsc2p_kedro.recordings import ManifestError, Recording, parse_manifest, stage_problems
 
 GOOD = {"path": "raw/Animal_1", "frame_rate_hz": 14.7}
 
@@ -49,6 +49,20 @@ def test_a_recording_overrides_the_parameters_of_a_stage_and_no_other():
     changed = recording.override(MotionCorrectionParameters(patch_stride_px=32))
     assert (changed.max_shift_px, changed.patch_stride_px) == (9, 32)
     assert recording.override(EvaluationParameters()) == EvaluationParameters()
+
+
+def test_overrides_are_judged_by_what_they_are_laid_over():
+    def problems(shared, **override):
+        recording = Recording.model_validate({**GOOD, "animal": "a", "session_key": "1", **override})
+        return stage_problems(recording, shared)
+
+    lower = {"parameters": {"evaluation": {"min_snr": 0.4}}}
+    assert problems({"evaluation": {"lowest_snr": 0.1}}, **lower) == []
+    assert "must not exceed" in problems({}, **lower)[0]
+    seeded = {"source_extraction": {"initialization": "seeded"}}
+    assert "seeds: are missing" in problems(seeded)[0]
+    assert "would not be used" in problems({}, seeds="seeds.csv")[0]
+    assert problems(seeded, seeds="seeds.csv") == []
 
 
 def test_an_empty_manifest_is_no_error():

@@ -7,6 +7,7 @@ configuration is read, and not by a hook.
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
@@ -16,16 +17,19 @@ from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 _FACT = re.compile(r"\{recording\.(\w+)\}")
 
 
-def named_recordings(manifest: Any) -> Any:
-    """The manifest with the keys of animal and session written into each recording.
+def named_recordings(manifest: Any, root: Path) -> Any:
+    """The manifest with the keys of animal and session written into each recording, and its paths below the root.
 
-    A manifest that is not two levels of mappings is returned as it is: checking it is not the work of this function.
+    Kedro runs from any folder of the project; what a user writes is meant from its root. A manifest that is not two
+    levels of mappings is returned as it is: checking it is not the work of this function.
     """
     if not isinstance(manifest, Mapping):
         return manifest
     return {
         animal: {
-            session: {**facts, "animal": animal, "session_key": session} if isinstance(facts, Mapping) else facts
+            session: {**facts, **_paths(facts, root), "animal": animal, "session_key": session}
+            if isinstance(facts, Mapping)
+            else facts
             for session, facts in sessions.items()
         }
         if isinstance(sessions, Mapping)
@@ -34,14 +38,20 @@ def named_recordings(manifest: Any) -> Any:
     }
 
 
-def _facts(animal: str, session: str, recording: Mapping[str, Any], on_issue: str) -> dict[str, Any]:
+def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:
+    """Absolute paths of a recording's files."""
+    named = {name: recording.get(name) for name in ("path", "seeds", "curation")}
+    return {name: (root / path).as_posix() for name, path in named.items() if isinstance(path, str | Path)}
+
+
+def _facts(animal: str, session: str, recording: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
     """What catalog entries may ask of a recording, as `{recording.<name>}`."""
     subject_id, session_id = dandi_ids(animal, session, recording)
     return {
         "path": str(recording.get("path", "")),
         "frames": recording.get("frames"),
         "dandi_path": dandi_path(subject_id, session_id),
-        "on_issue": on_issue,
+        **shared,
     }
 
 
@@ -70,11 +80,16 @@ def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) 
     """
     asking = {name: entry for name, entry in catalog.items() if _FACT.search(str(entry))}
     expanded = {name: entry for name, entry in catalog.items() if name not in asking}
-    on_issue = (parameters.get("nwb") or {}).get("on_issue", "error")
+    compute = {"threads": None, "show_progress": True} | dict(parameters.get("compute") or {})
+    shared = {
+        "on_issue": (parameters.get("nwb") or {}).get("on_issue", "error"),
+        "threads": compute["threads"],
+        "show_progress": compute["show_progress"],
+    }
     for animal, sessions in _items(parameters.get("recordings")):
         for session, recording in _items(sessions):
             if isinstance(recording, Mapping):
-                names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording, on_issue)
+                names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording, shared)
                 expanded |= {
                     _filled(name, names, facts): _filled(entry, names, facts) for name, entry in asking.items()
                 }
@@ -99,7 +114,8 @@ class ManifestConfigLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> dict[str, Any]:
         config = super().__getitem__(key)
         if key == "parameters" and "recordings" in config:
-            return {**config, "recordings": named_recordings(config["recordings"])}
+            root = Path(self.conf_source).resolve().parent
+            return {**config, "recordings": named_recordings(config["recordings"], root)}
         if key == "catalog":
             return expanded_catalog(config, self["parameters"])
         return config

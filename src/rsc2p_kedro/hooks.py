@@ -11,23 +11,27 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsc2p_kedro.nwb.metadata import check_metadata
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.recordings import ManifestError, Recording, stage_problems
 
 logger = logging.getLogger(__name__)
 
 
-class MetadataHook:
-    """Stops a run that would export NWB files with metadata missing, before hours of computing."""
+class StartHook:
+    """Stops a run whose parameters or metadata cannot be right, before hours of computing."""
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         parameters = catalog.load("parameters")
         namespaces = [node.namespace or "" for node in pipeline.nodes]
         exported = {name.removesuffix(".export") for name in namespaces if name.endswith(".export")}
-        sessions = parameters.get("recordings", {}).values()
-        recordings = [r for s in sessions for r in s.values() if isinstance(r, Recording) and r.name in exported]
-        if recordings:
-            check_metadata(parameters["nwb"], recordings)
+        sessions = (parameters.get("recordings") or {}).values()
+        recordings = [r for s in sessions for r in s.values() if isinstance(r, Recording)]
+        running = {".".join(name.split(".")[:2]) for name in namespaces}
+        problems = [f"{r.name}: {p}" for r in recordings if r.name in running for p in stage_problems(r, parameters)]
+        if problems:
+            raise ManifestError("The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems))
+        if exported:
+            check_metadata(parameters["nwb"], [r for r in recordings if r.name in exported])
 
 
 class StageTimesHook:
@@ -35,6 +39,10 @@ class StageTimesHook:
 
     def __init__(self) -> None:
         self._spans: dict[tuple[str, ...], list[float]] = defaultdict(list)
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        self._spans.clear()
 
     def _note(self, node: Node) -> None:
         self._spans[(*(node.namespace or "all recordings").split("."), node.short_name)].append(perf_counter())

@@ -8,7 +8,7 @@ brackets in the description. The defaults of the algorithms are those of the not
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 EngineName = Literal["embedded"]
 
@@ -26,7 +26,7 @@ class Acquisition(FrozenModel):
     decay_time_s: float = Field(
         0.4, gt=0, le=60, description="Decay time constant of the indicator in s, 0.4 for GCaMP6f [decay_time]."
     )
-    pixel_size_um: tuple[float, float] | None = Field(
+    pixel_size_um: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None,
         description="Size of a pixel in um as (y, x). Only figures and NWB use it: all algorithms work in pixels "
         "[dxy].",
@@ -245,6 +245,13 @@ class EvaluationParameters(FrozenModel):
             if low > high:
                 raise ValueError(f"lowest_{name} ({low}) must not exceed min_{name} ({high}).")
         return self
+
+    @field_validator("use_cnn")
+    @classmethod
+    def _no_classifier_yet(cls, use_cnn: bool) -> bool:
+        if use_cnn:
+            raise ValueError("this version has no classifier of shape; set use_cnn to false.")
+        return use_cnn
 
 
 STAGE_PARAMETERS: dict[str, type[FrozenModel]] = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kedro.framework.project import settings
 from kedro.pipeline import Node, Pipeline
+from kedro.utils import find_kedro_project
 
 from rsc2p_kedro.config import ManifestConfigLoader
 from rsc2p_kedro.pipelines import (
@@ -66,6 +67,7 @@ def _recordings() -> list[Recording]:
     """The recordings of the running session, or, where there is none (`kedro registry list`), of the environment."""
     loader = ManifestConfigLoader.latest
     if loader is None:
-        folder, env = str(Path.cwd() / settings.CONF_SOURCE), os.environ.get("KEDRO_ENV")
+        root = find_kedro_project(Path.cwd()) or Path.cwd()
+        folder, env = str(root / settings.CONF_SOURCE), os.environ.get("KEDRO_ENV")
         loader = ManifestConfigLoader(folder, env=env, **settings.CONFIG_LOADER_ARGS)
     return parse_manifest(loader["parameters"].get("recordings"))

@@ -8,10 +8,12 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rsc2p_kedro
+from rsc2p_kedro.parameters import FrozenModel
 
+Parameters = TypeVar("Parameters", bound=FrozenModel)
 LIBRARIES = ("numpy", "scipy", "numba", "dask", "zarr", "tifffile", "pynwb", "hdmf", "h5py", "kedro")
 UNKNOWN = "unknown"
 
@@ -55,14 +57,27 @@ def collect_provenance(**steps: Mapping[str, str]) -> dict[str, Any]:
     """What made a result, ready for JSON.
 
     Args:
-        steps: by name of the step, the `provenance` of the engine's result (engine and its version).
+        steps: by name of the step, the `provenance` of the engine's result (engine, its version, its parameters).
     """
     return {
         "project": "rsc2p-kedro",
         "version": rsc2p_kedro.__version__,
         **git_state(),
-        "engines": {step: " ".join(map(str, about.values())) for step, about in steps.items()},
+        "engines": {
+            step: f"{about.get('engine', UNKNOWN)} {about.get('version', '')}".strip() for step, about in steps.items()
+        },
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "libraries": library_versions(),
     }
+
+
+def parameters_of(made: Mapping[str, str], present: Parameters) -> Parameters:
+    """The parameters that made a result, which need not be those of the present run.
+
+    Args:
+        made: the `provenance` of the result.
+        present: those of the run, taken where the result does not tell its own.
+    """
+    told = made.get("parameters")
+    return present if told is None else type(present).model_validate_json(told)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from rsc2p_kedro.nwb.identifiers import dandi_ids
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, Acquisition, FrozenModel
+from rsc2p_kedro.parameters import STAGE_PARAMETERS, Acquisition, ExtractionParameters, FrozenModel
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 Parameters = TypeVar("Parameters", bound=FrozenModel)
@@ -38,7 +38,9 @@ class Recording(FrozenModel):
     path: Path = Field(description="A folder of TIFFs (one frame or many pages each), or one TIFF.")
     frames: tuple[int, int] | None = Field(None, description="First frame and the one after the last; none: all.")
     frame_rate_hz: float = Field(gt=0, description="Frames per second [fr].")
-    pixel_size_um: tuple[float, float] | None = Field(None, description="Size of a pixel in um, (y, x) [dxy].")
+    pixel_size_um: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        None, description="Size of a pixel in um, (y, x) [dxy]."
+    )
     decay_time_s: float = Field(0.4, gt=0, description="Decay time constant of the indicator in s [decay_time].")
     seeds: Path | None = Field(None, description="Table of centres or TIFF of masks for `initialization: seeded`.")
     curation: Path | None = Field(None, description="Table of the user's own decisions (component_id, decision, note).")
@@ -64,12 +66,17 @@ class Recording(FrozenModel):
         for stage, values in overrides.items():
             if stage not in STAGE_PARAMETERS:
                 raise ValueError(f"unknown stage '{stage}'; stages with parameters are {', '.join(STAGE_PARAMETERS)}.")
-            STAGE_PARAMETERS[stage].model_validate(values)
+            unknown = sorted(set(values) - set(STAGE_PARAMETERS[stage].model_fields))
+            if unknown:
+                known = ", ".join(STAGE_PARAMETERS[stage].model_fields)
+                raise ValueError(f"{stage} has no parameter {', '.join(unknown)}; it has {known}.")
         return overrides
 
     @model_validator(mode="after")
-    def _acquisition_is_valid(self) -> "Recording":
+    def _is_consistent(self) -> "Recording":
         _ = self.acquisition
+        if self.simulation is not None and self.frames is not None:
+            raise ValueError("a simulated recording takes no `frames`: set `n_frames` of its `simulation` instead.")
         return self
 
     @property
@@ -125,7 +132,39 @@ def parse_manifest(manifest: Any) -> list[Recording]:
     return recordings
 
 
-def explain_how_to_start(recordings: dict[str, Any]) -> None:
+def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the parameters of the stages once those of a recording are laid over them, and with its seeds.
+
+    Args:
+        recording: its overrides, seeds and curation.
+        parameters: of all stages, by their names, as mappings or models; what is missing has its defaults.
+    """
+    problems: list[str] = []
+    for stage, model in STAGE_PARAMETERS.items():
+        shared = parameters.get(stage) or {}
+        try:
+            shared = shared if isinstance(shared, model) else model.model_validate(shared)
+        except ValidationError:
+            continue  # that is said of the stage, once, and not of every recording
+        try:
+            settled = recording.override(shared)
+        except ValidationError as error:
+            problems += [f"parameters.{stage}: {detail['msg']}" for detail in error.errors()]
+            continue
+        if isinstance(settled, ExtractionParameters):
+            problems += _seed_problems(recording, settled.initialization == "seeded")
+    return problems
+
+
+def _seed_problems(recording: Recording, seeded: bool) -> list[str]:
+    if seeded and recording.seeds is None:
+        return ["seeds: are missing; `initialization: seeded` takes centres (CSV) or masks (TIFF)."]
+    if recording.seeds is not None and not seeded:
+        return ["seeds: are there and would not be used; set `initialization: seeded` for the recording."]
+    return []
+
+
+def explain_how_to_start(recordings: dict[str, Any] | None) -> None:
     """Tells who runs with an empty manifest how to add recordings, and how to see the demo.
 
     Raises:
@@ -152,7 +191,9 @@ def _in_words(name: str, detail: Any) -> str:
     """One problem that pydantic found, with the key to look for and what was given."""
     where = ".".join([name, *map(str, detail["loc"])])
     given = "" if detail["type"] == "missing" else f", given {detail['input']!r}"
-    allowed = f" Allowed are {', '.join(Recording.model_fields)}." if detail["type"] == "extra_forbidden" else ""
+    own = detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
+    names = [name for name in Recording.model_fields if name not in ("animal", "session_key")]
+    allowed = f" Allowed are {', '.join(names)}." if own else ""
     return f"{where}: {detail['msg']}{given}.{allowed}"
 
 

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from rsc2p_kedro import manifest_scan
 from rsc2p_kedro.datasets.tiff_frames import RecordingError, read_frames
 from rsc2p_kedro.nwb.metadata import MetadataError, NwbParameters, check_metadata
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, FrozenModel
-from rsc2p_kedro.recordings import ManifestError, Recording, examine_manifest, parse_manifest
+from rsc2p_kedro.parameters import STAGE_PARAMETERS, Compute, FrozenModel
+from rsc2p_kedro.recordings import ManifestError, Recording, examine_manifest, parse_manifest, stage_problems
 
 _NONE = "There is no recording. `kedro recordings scan DIR` finds yours; `--env demo` has two simulated ones."
 
@@ -96,7 +96,8 @@ def check(project: ProjectMetadata, env: str | None) -> None:
     problems = {"manifest": wrong, **_parameter_problems(parameters)}
     metadata = None if "nwb" in problems else _metadata_error(parameters, known)
     for recording in known:
-        problems[recording.name] = _raw_problems(recording, project.project_path)
+        problems[recording.name] = stage_problems(recording, parameters)
+        problems[recording.name] += _raw_problems(recording, project.project_path)
         number = len(problems[recording.name]) + (len(metadata.problems.get(recording.name, [])) if metadata else 0)
         click.echo(f"{recording.name:<32} {_count(number, 'problem') if number else 'ok'}")
     for name, found in problems.items():
@@ -154,7 +155,7 @@ def _read_recordings(project: ProjectMetadata, env: str | None) -> list[Recordin
 def _parameter_problems(parameters: dict[str, Any]) -> dict[str, list[str]]:
     """What is wrong with the parameters of stages and of NWB files, by the key they stand under."""
     problems = {}
-    models: dict[str, type[FrozenModel]] = {**STAGE_PARAMETERS, "nwb": NwbParameters}
+    models: dict[str, type[FrozenModel]] = {**STAGE_PARAMETERS, "compute": Compute, "nwb": NwbParameters}
     for key, model in models.items():
         try:
             model.model_validate(parameters.get(key) or {})

@@ -36,7 +36,7 @@ class MotionTable(_Table):
     peak_quality: Series[float] = pa.Field(description="Correlation peak over the noise around it.")
     correlation_before: Series[float] = pa.Field(ge=-1.001, le=1.001, description="Of the raw frame with the template.")
     correlation_after: Series[float] = pa.Field(
-        ge=-1.001, le=1.001, description="Of the corrected frame with the template."
+        ge=-1.001, le=1.001, description="Of the frame moved back by its own estimate."
     )
     registered: Series[bool]
 

@@ -1,9 +1,9 @@
 """Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
 from rsc2p_kedro.config import ManifestConfigLoader
-from rsc2p_kedro.hooks import MetadataHook, StageTimesHook
+from rsc2p_kedro.hooks import StageTimesHook, StartHook
 
-HOOKS = (MetadataHook(), StageTimesHook())
+HOOKS = (StartHook(), StageTimesHook())
 
 CONFIG_LOADER_CLASS = ManifestConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError, Version
 
-from rsc2p_kedro.datasets import AtomicCSVDataset, AtomicFigureDataset, AtomicJSONDataset, AtomicTextDataset
+from rsc2p_kedro.datasets import AtomicCSVDataset, AtomicFigureDataset, AtomicTextDataset
 from rsc2p_kedro.datasets.atomic import replacing
 
 
@@ -88,15 +88,15 @@ def test_table_round_trip_and_failed_save(tmp_path):
 
 
 def test_versions_are_kept_and_not_overwritten(tmp_path):
-    def dataset(version: str) -> AtomicJSONDataset:
-        return AtomicJSONDataset(filepath=str(tmp_path / "facts.json"), version=Version(None, version))
+    def dataset(version: str) -> AtomicTextDataset:
+        return AtomicTextDataset(filepath=str(tmp_path / "facts.txt"), version=Version(None, version))
 
-    dataset("1").save({"a": 1})
-    dataset("2").save({"a": 2})
-    assert dataset("3").load() == {"a": 2}
+    dataset("1").save("1")
+    dataset("2").save("2")
+    assert dataset("3").load() == "2"
     with pytest.raises(DatasetError, match="must not exist"):
-        dataset("2").save({"a": 3})
-    assert [path.name for path in (tmp_path / "facts.json" / "2").iterdir()] == ["facts.json"]
+        dataset("2").save("3")
+    assert [path.name for path in (tmp_path / "facts.txt" / "2").iterdir()] == ["facts.txt"]
 
 
 def test_figure_is_saved_and_previewed(tmp_path):

@@ -4,8 +4,10 @@ A kernel is a pure function on NumPy arrays and runs on one thread; :func:`run` 
 are read inside the task that needs them, so that no more of them are in memory than there are threads.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import dask
@@ -46,6 +48,34 @@ def read(movie: Movie, *index: Any) -> NDArray:
     """Part of a movie as a NumPy array, read by the calling thread alone."""
     part = movie[index]
     return part.compute(scheduler="synchronous") if isinstance(part, da.Array) else np.asarray(part)
+
+
+class _Users:
+    """How many are within :func:`one_blas_thread`, and the limit they share."""
+
+    lock = threading.Lock()
+    count = 0
+    limit: threadpool_limits | None = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Linear algebra on one thread for as long as anybody in this process is within.
+
+    The limit is the process's, so that whoever leaves first (Kedro's ThreadRunner runs several nodes at once) must not
+    lift it for the others.
+    """
+    with _Users.lock:
+        _Users.count += 1
+        _Users.limit = _Users.limit or threadpool_limits(limits=1)
+    try:
+        yield
+    finally:
+        with _Users.lock:
+            _Users.count -= 1
+            if _Users.count == 0 and _Users.limit is not None:
+                _Users.limit.restore_original_limits()
+                _Users.limit = None
 
 
 class _Progress(Callback):
@@ -91,5 +121,5 @@ def run(
     # A pool of its own, for dask's lasting one comes dead out of a fork (Kedro's ParallelRunner); given to this call
     # and not to dask's settings, for these are those of all threads (Kedro's ThreadRunner).
     progress = _Progress(weights, **bar)
-    with ThreadPoolExecutor(compute.threads or dask.system.CPU_COUNT) as pool, threadpool_limits(limits=1):
+    with ThreadPoolExecutor(compute.threads or dask.system.CPU_COUNT) as pool, one_blas_thread():
         return list(dask.compute(*tasks, pool=pool, callbacks=[progress._callback], optimize_graph=False))

@@ -6,7 +6,6 @@ from typing import Any
 _MODULES = {
     "AtomicCSVDataset": "atomic_files",
     "AtomicFigureDataset": "atomic_files",
-    "AtomicJSONDataset": "atomic_files",
     "AtomicTextDataset": "atomic_files",
     "NWBFileDataset": "nwb_file",
     "RecordDataset": "records",

@@ -1,9 +1,8 @@
 """Datasets of kedro-datasets for tables, figures and texts, whose saves to a local disk are whole or not there."""
 
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
-from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.text import TextDataset
@@ -42,9 +41,8 @@ class AtomicCSVDataset(AtomicSave, CSVDataset):
         ```
     """
 
-
-class AtomicJSONDataset(AtomicSave, JSONDataset):
-    """Anything JSON can say, saved whole or not at all."""
+    # pandas reads UTF-8 everywhere, and brings its own line ends; a locale may write neither.
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {"open_args_save": {"mode": "w", "encoding": "utf-8", "newline": ""}}
 
 
 class AtomicFigureDataset(AtomicSave, MatplotlibDataset):
@@ -57,3 +55,8 @@ class AtomicFigureDataset(AtomicSave, MatplotlibDataset):
 
 class AtomicTextDataset(AtomicSave, TextDataset):
     """A text, such as a page of HTML, saved whole or not at all."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
+        "open_args_save": {"mode": "w", "encoding": "utf-8"},
+        "open_args_load": {"mode": "r", "encoding": "utf-8"},
+    }

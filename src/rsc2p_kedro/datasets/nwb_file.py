@@ -40,15 +40,24 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         on_issue: `error` refuses a file that nwbinspector has something to say about, `warn` logs it. A file that
             breaks
             the schema is always refused.
+        threads: that compress movies; none: one for each core.
+        show_progress: show a bar while a movie is written.
         metadata: Kedro's, for plugins.
     """
 
     def __init__(
-        self, *, filepath: str | os.PathLike, on_issue: Literal["error", "warn"] = "error", metadata: Any = None
+        self,
+        *,
+        filepath: str | os.PathLike,
+        on_issue: Literal["error", "warn"] = "error",
+        threads: int | None = None,
+        show_progress: bool = True,
+        metadata: Any = None,
     ) -> None:
         if on_issue not in ("error", "warn"):
             raise DatasetError(f"on_issue should be 'error' or 'warn', is '{on_issue}'.")
         self._filepath, self._on_issue, self.metadata = Path(filepath), on_issue, metadata
+        self._threads, self._show_progress = threads, show_progress
         self._io: NWBHDF5IO | None = None
 
     def load(self) -> NWBFile:
@@ -68,7 +77,7 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         _make_links_relative(data, self._filepath.parent)
         with replacing(self._filepath) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*\\.nwb.*", category=UserWarning)  # of the temporary name
-            write_nwb(data, temporary)
+            write_nwb(data, temporary, threads=self._threads, show_progress=self._show_progress)
             self._judge(inspect_file(temporary))
 
     def _check_name(self, nwb: NWBFile) -> None:
@@ -119,7 +128,11 @@ def _make_links_relative(nwb: NWBFile, folder: Path) -> None:
     """Paths to TIFFs, relative to the folder of the file: only here is it known where that will be."""
     for series in nwb.acquisition.values():
         if isinstance(series, ImageSeries) and series.external_file is not None:
-            links = [
-                os.path.relpath(path, folder) if Path(path).is_absolute() else path for path in series.external_file
-            ]
-            series.external_file[:] = [Path(link).as_posix() for link in links]
+            series.external_file[:] = [_link(Path(path), folder) for path in series.external_file]
+
+
+def _link(path: Path, folder: Path) -> str:
+    """A path relative to a folder; absolute where they lie on different drives."""
+    if path.is_absolute() and path.drive == folder.resolve().drive:
+        path = Path(os.path.relpath(path, folder))
+    return path.as_posix()

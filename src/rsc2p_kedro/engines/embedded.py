@@ -14,10 +14,14 @@ from rsc2p_kedro.parameters import (
     Compute,
     EvaluationParameters,
     ExtractionParameters,
+    FrozenModel,
     MotionCorrectionParameters,
 )
 
-PROVENANCE = {"engine": "embedded", "version": __version__}
+
+def _provenance(parameters: FrozenModel) -> dict[str, str]:
+    """What made a result: a later run may have other parameters, and the result stays what it is."""
+    return {"engine": "embedded", "version": __version__, "parameters": parameters.model_dump_json()}
 
 
 class EmbeddedEngine:
@@ -26,7 +30,8 @@ class EmbeddedEngine:
     def correct_motion(
         self, movie: da.Array, parameters: MotionCorrectionParameters, *, compute: Compute
     ) -> MotionCorrection:
-        return replace(registration.estimate_motion(movie, parameters, compute=compute), provenance=PROVENANCE)
+        motion = registration.estimate_motion(movie, parameters, compute=compute)
+        return replace(motion, provenance=_provenance(parameters))
 
     def apply_motion(
         self, movie: da.Array, motion: MotionCorrection, parameters: MotionCorrectionParameters
@@ -48,7 +53,7 @@ class EmbeddedEngine:
             found = extraction.fit(movie, acquisition, parameters, compute=compute, valid_mask=valid_mask, seeds=seeds)
         else:
             found = extraction.refit(movie, earlier, acquisition, parameters, compute=compute, valid_mask=valid_mask)
-        return replace(found, provenance=PROVENANCE)
+        return replace(found, provenance=_provenance(parameters))
 
     def evaluate(
         self,
@@ -59,4 +64,5 @@ class EmbeddedEngine:
         *,
         compute: Compute,
     ) -> ComponentQuality:
-        return evaluation.evaluate_components(movie, components, acquisition, parameters, compute=compute)
+        quality = evaluation.evaluate_components(movie, components, acquisition, parameters, compute=compute)
+        return replace(quality, provenance=_provenance(parameters))

@@ -40,8 +40,9 @@ class MotionCorrection:
         peak_quality: (T,) float32, height of the correlation peak over the noise of its surroundings.
         registered: (T,) bool, false for frames that could not be registered (their shifts are interpolated or 0).
         correlation_before: (T,) float32, correlation of the raw frame with the template.
-        correlation_after: (T,) float32, correlation of the corrected frame with the template.
-        provenance: engine and its version.
+        correlation_after: (T,) float32, the same of the frame moved back by the engine's own estimate for it, before
+            any smoothing over time; :class:`MotionQuality` measures the corrected movie itself.
+        provenance: engine, its version, and its parameters as JSON.
     """
 
     template: Float
@@ -157,7 +158,7 @@ class Components:
         lam: (N,) float32, sparsity penalty (or minimal spike size) of the deconvolution.
         pixel_noise: sn, (H, W) float32.
         lineage: what the refit did with each component of the first fit; empty after a first fit.
-        provenance: engine and its version.
+        provenance: engine, its version, and its parameters as JSON.
     """
 
     shape: tuple[int, int]
@@ -231,6 +232,7 @@ class ComponentQuality:
         accepted: (N,) bool.
         reasons: one for each component, such as `accepted: snr` or `rejected: r_value 0.41 < 0.85`.
         n_transients: (N,) int64, transients that were used.
+        provenance: engine, its version, and its parameters as JSON.
     """
 
     snr: Float
@@ -239,6 +241,7 @@ class ComponentQuality:
     reasons: tuple[str, ...]
     n_transients: NDArray[np.int64]
     cnn_score: Float | None = None
+    provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems: list[str] = []

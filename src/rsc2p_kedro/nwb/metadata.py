@@ -446,8 +446,8 @@ class MetadataError(ValueError):
     def _hint() -> str:
         return (
             "Recordings stand in conf/local/parameters_recordings.yml. What is true of all of them can stand once, "
-            "under `nwb:` in conf/local/parameters_nwb.yml. With `on_issue: warn` there, only what NWB and DANDI "
-            "insist on is asked for."
+            "under `nwb:` in conf/local/parameters_nwb.yml. (With `--env NAME`, both stand in conf/NAME.) With "
+            "`on_issue: warn` there, only what NWB and DANDI insist on is asked for."
         )
 
 

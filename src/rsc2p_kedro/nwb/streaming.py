@@ -194,7 +194,7 @@ def write_nwb(nwb: NWBFile, path: Path, *, threads: int | None = None, show_prog
         for object_id, movie in movies.items():
             group = groups[object_id]
             bar = {"desc": f"{Path(group.name).name} to NWB", "unit": "frame", "leave": False}
-            with tqdm(total=movie.maxshape[0], disable=not show_progress, **bar) as progress:
+            with tqdm(total=movie.maxshape[0], disable=None if show_progress else True, **bar) as progress:
                 for start, stored in _ahead(movie, threads):
                     group["data"].id.write_direct_chunk((start, 0, 0), stored)
                     progress.update(min(movie.chunk_shape[0], movie.maxshape[0] - start))

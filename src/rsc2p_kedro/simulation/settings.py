@@ -17,7 +17,7 @@ class SimulationSettings(FrozenModel):
     """Settings of one simulated movie with known motion, footprints, traces and spikes."""
 
     seed: int = Field(1, ge=0, description="Another seed makes another recording; the same seed makes the same bits.")
-    n_frames: int = Field(600, ge=8, description="Length in frames.")
+    n_frames: int = Field(600, ge=16, description="Length in frames.")
     height_px: int = Field(128, ge=32, description="Rows of a frame.")
     width_px: int = Field(128, ge=32, description="Columns of a frame.")
 

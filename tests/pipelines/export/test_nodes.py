@@ -5,21 +5,29 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from tests.nwb.made_up import T, made_up, shared
 
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
-from rsc2p_kedro.parameters import STAGE_PARAMETERS
+from rsc2p_kedro.engines.results import ComponentQuality
+from rsc2p_kedro.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
 from rsc2p_kedro.pipelines.export import nodes
+from rsc2p_kedro.provenance import parameters_of
 from rsc2p_kedro.recordings import Recording
 from rsc2p_kedro.schemas import InspectionTable
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
 
+def quality(n: int, **provenance: str) -> ComponentQuality:
+    values = np.zeros(n, np.float32)
+    return ComponentQuality(values, values, np.zeros(n, bool), ("",) * n, np.zeros(n, np.int64), provenance=provenance)
+
+
 def build(tmp_path: Path, **parameters: object):
     made = made_up(entry={"path": tmp_path, "parameters": {"motion_correction": {"max_shift_px": 9}}})
     found = made.found
-    frames = pd.DataFrame({"frame": np.arange(T), "file": ["one.tif"] * 60 + ["two.tif"] * (T - 60)})
+    frames = pd.DataFrame({"frame": np.arange(T), "file": ["one.tif"] * 60 + ["two.tif"] * (T - 60), "page": 0})
     return nodes.build_nwb(
         found.movie,
         found.corrected,
@@ -32,6 +40,7 @@ def build(tmp_path: Path, **parameters: object):
         made.recording,
         shared(**parameters),
         *(model() for model in STAGE_PARAMETERS.values()),
+        quality(found.components.n_components),
     )
 
 
@@ -74,3 +83,16 @@ def test_inspection_tells_what_is_missing(tmp_path: Path) -> None:
 def test_kedro_can_resolve_every_annotation() -> None:
     annotations = inspect.get_annotations(nodes.build_nwb, eval_str=True)
     assert annotations["recording"] is Recording
+
+
+def test_the_file_tells_the_parameters_that_made_the_results_and_not_those_of_today(tmp_path: Path) -> None:
+    made = parameters_of({"parameters": '{"max_shift_px": 4}'}, MotionCorrectionParameters())
+    assert made.max_shift_px == 4
+    assert parameters_of({}, MotionCorrectionParameters(max_shift_px=7)).max_shift_px == 7
+
+
+def test_links_to_stacks_that_a_window_of_frames_may_cut_are_refused(tmp_path: Path) -> None:
+    frames = pd.DataFrame({"frame": [0, 1], "file": ["movie.tif"] * 2, "page": [40, 41]})
+    recording = made_up(entry={"path": tmp_path, "frames": [40, 42]}).recording
+    with pytest.raises(ValueError, match="links whole files"):
+        nodes._check_links(frames, recording)

@@ -236,7 +236,7 @@ def test_a_simulated_recording_is_marked_and_scored() -> None:
 def _summary(n: int, name: str = "s_1") -> pd.DataFrame:
     recording = _recording().model_copy(update={"session_key": name})
     return nodes.summarize_recording(
-        recording, _motion(), _components(2), _components(n), _component_table(n), INSPECTION
+        recording, _motion(), MOTION_QUALITY, _components(2), _components(n), _component_table(n), INSPECTION
     )
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.algorithms import blocks
@@ -36,7 +35,6 @@ THINNEST, LONGEST = 0.58, 2.0
 BEYOND_DOUBT = 7.0
 """Transients that rise this many times as high as they must are no neuropil's: then a footprint may have any shape."""
 _SWEEPS = 2
-_ONE_BLAS_THREAD = ThreadpoolController().wrap(limits=1)
 TILE_PX = 64
 """Size of the tiles that neurons are looked for in; each holds several patches."""
 Float = NDArray[np.float32]
@@ -322,7 +320,7 @@ def _discover(work: Work, model: Model) -> Model:
     return _settle(work, model) if model.n else model
 
 
-@_ONE_BLAS_THREAD
+@blocks.one_blas_thread()
 def fit(
     movie: blocks.Movie,
     acquisition: Acquisition,
@@ -369,7 +367,7 @@ def _plant(work: Work, model: Model, seeds: NDArray) -> Model:
     return replace(model, A=A, C=np.zeros((n, work.n_bins)), parents=tuple((j,) for j in range(n)))
 
 
-@_ONE_BLAS_THREAD
+@blocks.one_blas_thread()
 def refit(
     movie: blocks.Movie,
     components: Components,

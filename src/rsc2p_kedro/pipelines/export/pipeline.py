@@ -26,6 +26,7 @@ def create_pipeline(recording: Recording) -> Pipeline:
                     "params:motion_correction",
                     "params:source_extraction",
                     "params:evaluation",
+                    "component_quality",
                 ],
                 outputs="nwb",
                 name="build_nwb",

@@ -15,7 +15,7 @@ from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
 from rsc2p_kedro.plots import traces as trace_plots
-from rsc2p_kedro.provenance import collect_provenance
+from rsc2p_kedro.provenance import collect_provenance, parameters_of
 from rsc2p_kedro.recordings import Recording
 from rsc2p_kedro.simulation.truth import SimulatedTruth, score
 
@@ -240,9 +240,9 @@ def write_report(
     """
     found = verdicts.from_table(verdict_table)
     stages = {
-        "Motion correction": motion_correction,
-        "Source extraction": source_extraction,
-        "Evaluation": evaluation,
+        "Motion correction": parameters_of(motion.provenance, recording.override(motion_correction)),
+        "Source extraction": parameters_of(components.provenance, recording.override(source_extraction)),
+        "Evaluation": recording.override(evaluation),
     }
     provenance = collect_provenance(motion_correction=motion.provenance, source_extraction=components.provenance)
     return render.render_report(
@@ -252,7 +252,7 @@ def write_report(
         verdicts=found if truth_scores is None else [*found, verdicts.judge_truth(truth_scores)],
         figures=figures,
         tables=_tables(motion_quality, component_table, lineage_table, inspection_table, truth_scores),
-        parameters=[render.parameter_table(name, recording.override(model)) for name, model in stages.items()],
+        parameters=[render.parameter_table(name, model) for name, model in stages.items()],
         provenance=render.pairs_of(provenance),
         simulated=recording.simulation is not None,
     )
@@ -298,12 +298,14 @@ def _tables(
 def summarize_recording(
     recording: Recording,
     motion: MotionCorrection,
+    motion_quality: pd.DataFrame,
     fit_components: Components,
     components: Components,
     component_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
 ) -> pd.DataFrame:
     """The run of one recording at a glance: one row."""
+    similarity = motion_quality.set_index("measure").loc["template_correlation"].to_dict()
     accepted = component_table[component_table["accepted"].astype(bool)]
     size = recording.pixel_size_um or (np.nan, np.nan)
     row = {
@@ -314,8 +316,8 @@ def summarize_recording(
         "pixel_height_um": size[0],
         "pixel_width_um": size[1],
         "frame_rate_hz": recording.frame_rate_hz,
-        "template_correlation_before": float(np.mean(motion.correlation_before)),
-        "template_correlation_after": float(np.mean(motion.correlation_after)),
+        "template_correlation_before": float(similarity["before"]),
+        "template_correlation_after": float(similarity["after"]),
         "unregistered_frames": int((~motion.registered).sum()),
         "components_fit": fit_components.n_components,
         "components_refit": components.n_components,

@@ -90,7 +90,15 @@ def _report(has_truth: bool) -> Node:
 def _summary() -> Node:
     return Node(
         nodes.summarize_recording,
-        inputs=["params:recording", "motion", "fit_components", "components", "component_table", "inspection_table"],
+        inputs=[
+            "params:recording",
+            "motion",
+            "motion_quality",
+            "fit_components",
+            "components",
+            "component_table",
+            "inspection_table",
+        ],
         outputs="summary_table",
         name="summarize_recording",
     )
