@@ -25,7 +25,8 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 setup: $(VENV)/.installed-viz  ## make .venv and install the project with pinned versions
 
 demo: setup  ## simulate two recordings, run every pipeline on them, show how the result compares with the truth
-	$(BIN)/kedro run --env demo
+	@# kernels are compiled once, beside the first stages
+	$(BIN)/python -m rsc2p_kedro.warm_up & $(BIN)/kedro run --env demo && wait
 	@$(BIN)/kedro recordings results --env demo
 
 test: $(VENV)/.installed-viz,test,oracles  ## install what tests need and run them

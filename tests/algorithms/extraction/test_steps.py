@@ -199,6 +199,12 @@ def test_energies_and_rises_agree_with_their_twins():
     np.testing.assert_allclose(initialization.rises(traces, 0.7, np.full(len(traces), 0.5)), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 50, 501])
+def test_quantiles_agree_with_numpy(n):
+    values = np.random.default_rng(n).integers(-5, 5, n) / 2
+    assert initialization._quantile(values.copy(), 0.2) == pytest.approx(np.quantile(values, 0.2), abs=1e-12)
+
+
 def test_a_neuron_that_is_active_most_of_the_time_rises_and_noise_does_not():
     rng = np.random.default_rng(12)
     noise = rng.normal(0, 1, (2, 600))

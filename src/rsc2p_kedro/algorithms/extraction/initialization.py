@@ -34,9 +34,9 @@ _THETA = 3.0
 _RANK1_UPDATES = 4
 _PROMISING = 0.7
 _LOWEST_OF_PEAK = 0.2
-_REST_PERCENTILE = 20.0
+_REST_SHARE = 0.2
 _REST_OF_NOISE = 0.8416
-"""That percentile of noise lies this many sd below 0."""
+"""That quantile of noise lies this many sd below 0."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +230,37 @@ def _subtract(R, Z, a, c, use, blur, norm, top, left):
 
 
 @njit(nogil=True, cache=True)
+def _quantile(values, share):
+    """Quantile of values (n,), interpolated linearly; they are put into another order (Hoare's selection)."""
+    position = share * (values.size - 1)
+    k = int(position)
+    low, high = 0, values.size - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    if k + 1 >= values.size:
+        return values[k]
+    above = values[k + 1]
+    for i in range(k + 2, values.size):
+        above = min(above, values[i])
+    return values[k] + (position - k) * (above - values[k])
+
+
+@njit(nogil=True, cache=True)
 def _rise(c, decay, noise):
     """How much higher the highest transient of a trace is than its lowest excursion is low, both from its rest.
 
@@ -241,9 +272,12 @@ def _rise(c, decay, noise):
     for t in range(c.size - 1, -1, -1):
         value = c[t] + decay * value
         filtered[t] = value
-    filtered *= np.sqrt(1.0 - decay * decay)
-    rest = np.percentile(filtered, _REST_PERCENTILE) + _REST_OF_NOISE * noise
-    return filtered.max() + filtered.min() - 2.0 * rest
+    highest, lowest = filtered[0], filtered[0]
+    for t in range(filtered.size):
+        highest, lowest = max(highest, filtered[t]), min(lowest, filtered[t])
+    scale = np.sqrt(1.0 - decay * decay)
+    rest = _quantile(filtered, _REST_SHARE) * scale + _REST_OF_NOISE * noise
+    return (highest + lowest) * scale - 2.0 * rest
 
 
 @njit(nogil=True, cache=True)

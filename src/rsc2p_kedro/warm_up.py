@@ -1,0 +1,50 @@
+"""Compiles the kernels of the embedded engine into their cache, on a movie of a second's work.
+
+``python -m rsc2p_kedro.warm_up`` does it at any time; `make demo` does it beside the first stages, which leave a core idle.
+"""
+
+import warnings
+
+import dask.array as da
+
+from rsc2p_kedro.algorithms.dff import component_dff
+from rsc2p_kedro.algorithms.registration import motion_quality
+from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
+from rsc2p_kedro.engines.embedded import EmbeddedEngine
+from rsc2p_kedro.parameters import (
+    Acquisition,
+    Compute,
+    EvaluationParameters,
+    ExtractionParameters,
+    MotionCorrectionParameters,
+)
+from rsc2p_kedro.simulation.movie import simulate
+from rsc2p_kedro.simulation.settings import SimulationSettings
+
+
+def warm_up() -> int:
+    """Runs every step of the engine once on a small simulated movie; how many components it found is returned."""
+    acquisition = Acquisition(frame_rate_hz=14.7)
+    compute = Compute(threads=1, show_progress=False)
+    settings = SimulationSettings(n_frames=256, height_px=96, width_px=96, n_neurons=9, photons=60)
+    movie = da.from_array(simulate(settings, acquisition).movie.compute(scheduler="synchronous"), chunks=(64, 96, 96))
+    engine, evaluation = EmbeddedEngine(), EvaluationParameters()
+    # The kernels that take longest to compile come first: they are wanted last, and by then they are there.
+    extraction = ExtractionParameters()
+    fit = engine.extract_sources(movie, acquisition, extraction, compute=compute)
+    found = engine.extract_sources(movie, acquisition, extraction, compute=compute, earlier=fit)
+    engine.evaluate(movie, found, acquisition, evaluation, compute=compute)
+    component_dff(found, acquisition, evaluation)
+    motion_parameters = MotionCorrectionParameters()
+    motion = engine.correct_motion(movie, motion_parameters, compute=compute)
+    corrected = engine.apply_motion(movie, motion, motion_parameters).persist(scheduler="synchronous")
+    motion_quality(movie, corrected, motion, compute=compute)
+    frame_statistics(movie, compute=compute)
+    summarize(corrected, compute=compute, valid_mask=motion.valid_mask)
+    return found.n_components
+
+
+if __name__ == "__main__":
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warm_up()
