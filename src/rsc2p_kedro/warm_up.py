@@ -1,6 +1,7 @@
 """Compiles the kernels of the embedded engine into their cache, on a movie of a second's work.
 
-``python -m rsc2p_kedro.warm_up`` does it at any time; `make demo` does it beside the first stages, which leave a core idle.
+``python -m rsc2p_kedro.warm_up`` does it at any time; `make demo` does it beside the first stages, which leave a core
+idle.
 """
 
 import warnings
@@ -24,18 +25,20 @@ from rsc2p_kedro.simulation.settings import SimulationSettings
 
 def warm_up() -> int:
     """Runs every step of the engine once on a small simulated movie; how many components it found is returned."""
-    acquisition = Acquisition(frame_rate_hz=14.7)
-    compute = Compute(threads=1, show_progress=False)
-    settings = SimulationSettings(n_frames=256, height_px=96, width_px=96, n_neurons=9, photons=60)
+    acquisition = Acquisition.model_validate({"frame_rate_hz": 14.7})
+    compute = Compute.model_validate({"threads": 1, "show_progress": False})
+    settings = SimulationSettings.model_validate(
+        {"n_frames": 256, "height_px": 96, "width_px": 96, "n_neurons": 9, "photons": 60}
+    )
     movie = da.from_array(simulate(settings, acquisition).movie.compute(scheduler="synchronous"), chunks=(64, 96, 96))
-    engine, evaluation = EmbeddedEngine(), EvaluationParameters()
+    engine, evaluation = EmbeddedEngine(), EvaluationParameters.model_validate({})
     # The kernels that take longest to compile come first: they are wanted last, and by then they are there.
-    extraction = ExtractionParameters()
+    extraction = ExtractionParameters.model_validate({})
     fit = engine.extract_sources(movie, acquisition, extraction, compute=compute)
     found = engine.extract_sources(movie, acquisition, extraction, compute=compute, earlier=fit)
     engine.evaluate(movie, found, acquisition, evaluation, compute=compute)
     component_dff(found, acquisition, evaluation)
-    motion_parameters = MotionCorrectionParameters()
+    motion_parameters = MotionCorrectionParameters.model_validate({})
     motion = engine.correct_motion(movie, motion_parameters, compute=compute)
     corrected = engine.apply_motion(movie, motion, motion_parameters).persist(scheduler="synchronous")
     motion_quality(movie, corrected, motion, compute=compute)

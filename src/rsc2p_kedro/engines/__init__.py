@@ -1,12 +1,19 @@
 """What can do the numerical work, picked by name in the parameters of a stage."""
 
-from rsc2p_kedro.engines.embedded import EmbeddedEngine
-from rsc2p_kedro.engines.protocol import Engine
-from rsc2p_kedro.parameters import EngineName
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-_ENGINES: dict[str, type[Engine]] = {"embedded": EmbeddedEngine}
+if TYPE_CHECKING:
+    from rsc2p_kedro.engines.protocol import Engine
+
+_ENGINES = {"embedded": ("rsc2p_kedro.engines.embedded", "EmbeddedEngine")}
 
 
-def get_engine(name: EngineName) -> Engine:
-    """The engine of that name."""
-    return _ENGINES[name]()
+def get_engine(name: str) -> "Engine":
+    """The engine of that name.
+
+    It is imported here and not above: its algorithms import :mod:`.results` from this package, and another engine's
+    libraries may not be there.
+    """
+    module, engine = _ENGINES[name]
+    return getattr(import_module(module), engine)()
