@@ -14,17 +14,13 @@ __all__ = ["decide", "evaluate_components"]
 _GROUP = 32
 
 
-def _check(movie: blocks.Movie, components: Components, parameters: EvaluationParameters) -> None:
-    problems = []
-    if movie.shape != (components.n_frames, *components.shape):
-        problems.append(
-            f"the components are those of a movie (T, H, W) of {(components.n_frames, *components.shape)}, "
-            f"this one is {movie.shape}: evaluate them on the movie they were found in"
+def _check(movie: blocks.Movie, components: Components) -> None:
+    expected = (components.n_frames, *components.shape)
+    if movie.shape != expected:
+        raise ValueError(
+            f"Components cannot be evaluated: they are those of a movie (T, H, W) of {expected}, this one is "
+            f"{movie.shape}. Evaluate them on the movie they were found in."
         )
-    if parameters.use_cnn:
-        problems.append("`use_cnn` is true, but this version has no classifier of shape: set it to false")
-    if problems:
-        raise ValueError("Components cannot be evaluated: " + "; ".join(problems) + ".")
 
 
 def _transients(components: Components, acquisition: Acquisition, compute: Compute) -> Transients:
@@ -65,9 +61,9 @@ def evaluate_components(
         compute: what the machine may use; it does not change the result by a bit.
 
     Raises:
-        ValueError: the components are not of this movie, or a classifier is asked for, which this version has not.
+        ValueError: the components are not of this movie.
     """
-    _check(movie, components, parameters)
+    _check(movie, components)
     if not components.n_components:
         nothing = np.zeros(0, np.float32)
         return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64))
