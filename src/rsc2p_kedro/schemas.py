@@ -20,7 +20,7 @@ class FrameTable(_Table):
     mean: Series[float]
     maximum: Series[float]
     saturated_share: Series[float] = pa.Field(
-        ge=0, le=1, description="Share of pixels at the highest value of the dtype."
+        ge=0, le=1, description="Share of pixels at the highest value of the recording: its ceiling, where many are."
     )
 
 

@@ -85,5 +85,18 @@ def test_frame_statistics_say_what_is_in_each_frame(movie: np.ndarray) -> None:
     assert frames.saturated_share.sum() == frames.saturated_share[3]
 
 
-def test_real_numbers_are_never_saturated(movie: np.ndarray) -> None:
-    assert not frame_statistics(movie.astype(np.float32), compute=COMPUTE).saturated_share.any()
+def test_a_ceiling_below_that_of_the_dtype_is_seen() -> None:
+    """12 bits in 16: a cell whose transients are cut off at 4095."""
+    rng = np.random.default_rng(0)
+    movie = rng.poisson(500, (60, 20, 30)).astype(np.uint16)
+    whole = frame_statistics(movie, compute=COMPUTE).saturated_share
+    assert whole.sum() * movie[0].size <= 3, "what is not cut off has its highest value once or twice"
+    movie[20:30, 5:9, 5:9] = np.minimum(movie[20:30, 5:9, 5:9] * 9, 4095)
+    for cut in (movie, movie.astype(np.float32)):
+        share = frame_statistics(cut, compute=COMPUTE).saturated_share
+        np.testing.assert_allclose(share[20:30], (movie[20:30] == 4095).mean(axis=(1, 2)))
+        assert not np.delete(share, range(20, 30)).any()
+
+
+def test_an_even_movie_is_not_saturated() -> None:
+    assert not frame_statistics(np.full((5, 4, 4), 7, np.uint8), compute=COMPUTE).saturated_share.any()

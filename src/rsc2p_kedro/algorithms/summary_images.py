@@ -153,14 +153,17 @@ def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.b
 
 
 def _describe_frames(frames: NDArray) -> NDArray[np.float64]:
-    """Minimum, mean, maximum and saturated share (4, n) of frames (n, H, W), each frame by itself."""
-    highest = np.iinfo(frames.dtype).max if frames.dtype.kind in "iu" else np.inf
-    rows = [(f.min(), f.mean(dtype=np.float64), f.max(), (f == highest).mean()) for f in np.ascontiguousarray(frames)]
+    """Minimum, mean, maximum and the share of pixels at it (4, n) of frames (n, H, W), each frame by itself."""
+    rows = [(f.min(), f.mean(dtype=np.float64), f.max(), (f == f.max()).mean()) for f in np.ascontiguousarray(frames)]
     return np.array(rows, dtype=np.float64).T
 
 
 def frame_statistics(movie: blocks.Movie, *, compute: Compute) -> FrameStatistics:
-    """Minimum, mean, maximum and saturated share of each frame of a movie (T, H, W)."""
+    """Minimum, mean, maximum and saturated share of each frame of a movie (T, H, W).
+
+    The ceiling of a detector is not that of the numbers: 12 bits stored in 16 end at 4095. So what is counted is the
+    highest value that the movie reaches; only where the movie ran into a ceiling are many pixels there.
+    """
     slices = blocks.frame_blocks(len(movie), compute.block_frames)
     parts = blocks.run(
         lambda part: _describe_frames(blocks.read(movie, part)),
@@ -170,4 +173,6 @@ def frame_statistics(movie: blocks.Movie, *, compute: Compute) -> FrameStatistic
         unit="frame",
         sizes=[s.stop - s.start for s in slices],
     )
-    return FrameStatistics(*np.concatenate(parts, axis=1))
+    minimum, mean, maximum, share_at_maximum = np.concatenate(parts, axis=1)
+    reached = (maximum == maximum.max()) & (maximum > minimum.min())
+    return FrameStatistics(minimum, mean, maximum, np.where(reached, share_at_maximum, 0.0))

@@ -288,7 +288,7 @@ class FrameStatistics:
         minimum: lowest value.
         mean: mean value.
         maximum: highest value.
-        saturated_share: share of pixels (0..1) at the highest value of the dtype; 0 for movies of real numbers.
+        saturated_share: share of pixels (0..1) at the highest value of the whole movie; 0 where all its pixels are equal.
     """
 
     minimum: NDArray[np.float64]

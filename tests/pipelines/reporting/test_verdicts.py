@@ -84,8 +84,9 @@ def _frames(**columns: object) -> pd.DataFrame:
     ("frames", "level", "words"),
     [
         (_frames(), Level.GOOD, "Yes"),
-        (_frames(saturated_share=0.005), Level.LOOK, "0.50% of the pixels are saturated"),
-        (_frames(saturated_share=0.05), Level.BAD, "saturated"),
+        (_frames(saturated_share=0.005), Level.LOOK, "0.50% of the pixels are at 900, where"),
+        (_frames(saturated_share=5e-5), Level.GOOD, "no ceiling"),
+        (_frames(saturated_share=0.05), Level.BAD, "cut off"),
         (_frames(minimum=[0.0] * 2 + [1.0] * 48, maximum=[0.0] * 2 + [9.0] * 48), Level.LOOK, "2 blank frames"),
         (_frames(mean=[100.0] * 49 + [10.0]), Level.LOOK, "1 frame less than half as bright"),
         (_frames(mean=np.linspace(100.0, 60.0, 50)), Level.LOOK, "fell by 37%"),

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SummaryImages
+from rsc2p_kedro.curation import read_curation
+from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection, SummaryImages
 from rsc2p_kedro.nwb.inspection import EXPLAINED
 from rsc2p_kedro.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
 from rsc2p_kedro.pipelines.reporting import render, verdicts
+from rsc2p_kedro.pipelines.reporting.view import render_view
 from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
@@ -29,6 +31,13 @@ def _in_order(component_table: pd.DataFrame, components: Components) -> pd.DataF
             "`evaluation` again."
         )
     return component_table.set_index("component_id").loc[components.ids].reset_index()
+
+
+def _thresholds(
+    quality: ComponentQuality, recording: Recording, evaluation: EvaluationParameters
+) -> EvaluationParameters:
+    """The parameters that components were judged by, which need not be those of the present run."""
+    return parameters_of(quality.provenance, recording.override(evaluation))
 
 
 def plot_summary_images(corrected_summary_images: SummaryImages, recording: Recording) -> Figure:
@@ -152,9 +161,14 @@ def plot_footprints(components: Components, component_table: pd.DataFrame, recor
     )
 
 
-def plot_quality(component_table: pd.DataFrame, recording: Recording, evaluation: EvaluationParameters) -> Figure:
+def plot_quality(
+    component_table: pd.DataFrame,
+    component_quality: ComponentQuality,
+    recording: Recording,
+    evaluation: EvaluationParameters,
+) -> Figure:
     """SNR against r_value, with the thresholds."""
-    parameters = recording.override(evaluation)
+    parameters = _thresholds(component_quality, recording, evaluation)
     return component_plots.snr_against_r_value(
         component_table["snr"].to_numpy(),
         component_table["r_value"].to_numpy(),
@@ -168,6 +182,7 @@ def plot_traces(
     dff: DeltaFOverF,
     components: Components,
     component_table: pd.DataFrame,
+    component_quality: ComponentQuality,
     recording: Recording,
     evaluation: EvaluationParameters,
 ) -> Figure:
@@ -180,7 +195,7 @@ def plot_traces(
         ids=components.ids,
         snr=table["snr"].to_numpy(),
         accepted=table["accepted"].to_numpy(dtype=bool),
-        min_snr=recording.override(evaluation).min_snr,
+        min_snr=_thresholds(component_quality, recording, evaluation).min_snr,
         title=recording.name,
     )
 
@@ -202,6 +217,7 @@ def judge_recording(
     motion_table: pd.DataFrame,
     motion_quality: pd.DataFrame,
     component_table: pd.DataFrame,
+    component_quality: ComponentQuality,
     dff: DeltaFOverF,
     inspection_table: pd.DataFrame,
 ) -> pd.DataFrame:
@@ -209,7 +225,7 @@ def judge_recording(
     registered = motion_table["registered"].to_numpy(dtype=bool)
     found = [
         verdicts.judge_motion(motion_table, motion_quality),
-        *verdicts.judge_components(component_table, recording.override(evaluation).min_snr),
+        *verdicts.judge_components(component_table, _thresholds(component_quality, recording, evaluation).min_snr),
         verdicts.judge_inspection(inspection_table, explained=EXPLAINED),
         verdicts.judge_unregistered(int((~registered).sum()), len(registered)),
         verdicts.judge_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
@@ -229,6 +245,7 @@ def write_report(
     motion_quality: pd.DataFrame,
     components: Components,
     component_table: pd.DataFrame,
+    component_quality: ComponentQuality,
     lineage_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
     truth_scores: pd.DataFrame | None = None,
@@ -242,9 +259,13 @@ def write_report(
     stages = {
         "Motion correction": parameters_of(motion.provenance, recording.override(motion_correction)),
         "Source extraction": parameters_of(components.provenance, recording.override(source_extraction)),
-        "Evaluation": recording.override(evaluation),
+        "Evaluation": _thresholds(component_quality, recording, evaluation),
     }
-    provenance = collect_provenance(motion_correction=motion.provenance, source_extraction=components.provenance)
+    provenance = collect_provenance(
+        motion_correction=motion.provenance,
+        source_extraction=components.provenance,
+        evaluation=component_quality.provenance,
+    )
     return render.render_report(
         recording.name,
         summary=_summary(recording, motion),
@@ -255,6 +276,30 @@ def write_report(
         parameters=[render.parameter_table(name, model) for name, model in stages.items()],
         provenance=render.pairs_of(provenance),
         simulated=recording.simulation is not None,
+    )
+
+
+def write_view(
+    recording: Recording,
+    evaluation: EvaluationParameters,
+    corrected_summary_images: SummaryImages,
+    components: Components,
+    component_table: pd.DataFrame,
+    component_quality: ComponentQuality,
+    dff: DeltaFOverF,
+) -> str:
+    """The interactive view of one recording as a page of HTML: cells to click through, thresholds, decisions."""
+    return render_view(
+        recording.name,
+        summary=f"{components.n_frames} frames at {recording.frame_rate_hz:g} Hz",
+        images=corrected_summary_images,
+        components=components,
+        table=_in_order(component_table, components),
+        dff=dff,
+        parameters=_thresholds(component_quality, recording, evaluation),
+        decisions=None if recording.curation is None else read_curation(recording.curation),
+        frame_rate_hz=recording.frame_rate_hz,
+        pixel_size_um=recording.pixel_size_um,
     )
 
 

@@ -21,8 +21,8 @@ FIGURES: dict[str, tuple[Callable, list[str]]] = {
     ),
     "component_map_figure": (nodes.plot_component_map, ["corrected_summary_images", "components", "component_table"]),
     "footprints_figure": (nodes.plot_footprints, ["components", "component_table"]),
-    "quality_figure": (nodes.plot_quality, ["component_table"]),
-    "traces_figure": (nodes.plot_traces, ["dff", "components", "component_table"]),
+    "quality_figure": (nodes.plot_quality, ["component_table", "component_quality"]),
+    "traces_figure": (nodes.plot_traces, ["dff", "components", "component_table", "component_quality"]),
 }
 """Figure -> the node that draws it, and what it draws."""
 
@@ -33,7 +33,7 @@ WITH_THRESHOLDS = {"quality_figure", "traces_figure"}
 def create_pipeline(recording: Recording) -> Pipeline:
     figures = [_figure(name, function, drawn) for name, (function, drawn) in FIGURES.items()]
     truth = [_truth()] if recording.simulation is not None else []
-    return Pipeline([*figures, *truth, _verdicts(), _report(bool(truth)), _summary()])
+    return Pipeline([*figures, *truth, _verdicts(), _report(bool(truth)), _view(), _summary()])
 
 
 def _figure(name: str, function: Callable, drawn: list[str]) -> Node:
@@ -61,6 +61,7 @@ def _verdicts() -> Node:
             "motion_table",
             "motion_quality",
             "component_table",
+            "component_quality",
             "dff",
             "inspection_table",
         ],
@@ -76,6 +77,7 @@ def _report(has_truth: bool) -> Node:
         "motion_quality",
         "components",
         "component_table",
+        "component_quality",
         "lineage_table",
         "inspection_table",
         *FIGURES,
@@ -85,6 +87,16 @@ def _report(has_truth: bool) -> Node:
     if has_truth:
         inputs["truth_scores"] = "truth_score_table"
     return Node(nodes.write_report, inputs=inputs, outputs="report", name="write_report")
+
+
+def _view() -> Node:
+    shown = ["corrected_summary_images", "components", "component_table", "component_quality", "dff"]
+    return Node(
+        nodes.write_view,
+        inputs=["params:recording", "params:evaluation", *shown],
+        outputs="view",
+        name="write_view",
+    )
 
 
 def _summary() -> Node:

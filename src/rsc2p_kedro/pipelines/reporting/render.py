@@ -146,14 +146,17 @@ def _arrange(figures: Mapping[str, Picture]) -> list[dict[str, Any]]:
     ]
 
 
-def _environment() -> Environment:
-    return Environment(
+def environment() -> Environment:
+    """How pages are made from templates: whatever is put into one is escaped."""
+    made = Environment(
         loader=PackageLoader("rsc2p_kedro.pipelines.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.policies["json.dumps_kwargs"] = {"allow_nan": False}  # and keys keep their order
+    return made
 
 
 def render_report(
@@ -182,7 +185,7 @@ def render_report(
         simulated: whether the recording is made up, which the page then says at its top.
     """
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             title=name,
@@ -224,7 +227,7 @@ def render_index(
         for found in [verdicts.get(row["recording"], ())]
     ]
     return (
-        _environment()
+        environment()
         .get_template("index.html")
         .render(
             title="Recordings",

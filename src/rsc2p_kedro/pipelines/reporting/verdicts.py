@@ -25,8 +25,9 @@ MEASURE_NAMES = {
 }
 FEW_UNREGISTERED, MANY_UNREGISTERED = 0.01, 0.05
 """Shares of the frames."""
-SATURATED_LOOK, SATURATED_BAD = 0.001, 0.01
-"""Shares of the pixels of all frames."""
+SATURATED_LOOK, SATURATED_BAD = 1e-4, 0.01
+"""Shares of the pixels of all frames at the highest value of the recording. Where nothing is cut off, a handful of
+pixels are there, of a hundred million; one bright cell cut off in some of its transients makes 1e-4."""
 FADED = 0.3
 """Loss of mean brightness from the first to the last tenth of the frames that is worth a look."""
 FEW_CELLS = 5
@@ -156,16 +157,17 @@ def judge_light(frame_table: pd.DataFrame) -> Verdict:
     tenth = max(len(mean) // 10, 1)
     faded = 1 - mean[-tenth:].mean() / mean[:tenth].mean() if mean[:tenth].mean() > 0 else 0.0
     found = [
-        (saturated > SATURATED_LOOK, f"{saturated:.2%} of the pixels are saturated"),
+        (
+            saturated > SATURATED_LOOK,
+            f"{saturated:.2%} of the pixels are at {frame_table['maximum'].max():g}, where the values are cut off",
+        ),
         (blank > 0, f"{_count(blank, 'blank frame')}"),
         (dark > 0, f"{_count(dark, 'frame')} less than half as bright as the median frame"),
         (faded > FADED, f"the mean brightness fell by {faded:.0%}"),
     ]
     problems = [text for is_found, text in found if is_found]
     if not problems:
-        answer = (
-            f"Yes: {saturated:.2%} of the pixels saturated, mean brightness changed by {-faded:+.0%}, no blank frame."
-        )
+        answer = f"Yes: no ceiling was reached, mean brightness changed by {-faded:+.0%}, no blank frame."
         return Verdict(question, Level.GOOD, answer)
     level = Level.BAD if saturated > SATURATED_BAD else Level.LOOK
     answer = "; ".join(problems) + "."

@@ -1,0 +1,586 @@
+// The interactive view of one recording: look at components, set thresholds, decide, save a curation table.
+// Everything from outside (names, reasons, notes) is shown as text: nothing here ever writes markup.
+"use strict";
+
+const view = JSON.parse(document.getElementById("data").textContent);
+const [H, W] = view.shape;
+const N_POINTS = Math.ceil(view.n_frames / view.frames_per_point);
+const SVG = "http://www.w3.org/2000/svg";
+const find = (id) => document.getElementById(id);
+const byId = new Map(view.components.map((component, index) => [component.id, { ...component, index }]));
+const ids = [...byId.keys()];
+
+const state = {
+  selected: null,
+  limits: Object.fromEntries(view.limits.map((limit) => [limit.key, limit.value])),
+  decisions: new Map(view.decisions.map((d) => [d.id, { decision: d.decision, note: d.note }])),
+  accepted: new Map(),
+  box: [-0.5, -0.5, W, H], // what is seen of the field: x, y, width, height in px
+  span: [0, N_POINTS], // what is seen of the time, in points
+  order: { column: null, falling: true },
+  saved: true,
+};
+const atStart = { ...state.limits };
+
+function make(parent, tag, attributes = {}, text = null) {
+  const inSvg = parent.namespaceURI === SVG;
+  const element = inSvg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text !== null) element.textContent = text;
+  parent.append(element);
+  return element;
+}
+
+function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+
+function short(value) {
+  if (value === null || value === undefined || value === "") return "–";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value !== "number" || Number.isInteger(value)) return String(value);
+  return Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-3)
+    ? value.toExponential(2)
+    : String(Number(value.toPrecision(4)));
+}
+
+// The largest of 1, 2 and 5 times a power of ten that does not exceed a positive length.
+function niceLength(length) {
+  const power = 10 ** Math.floor(Math.log10(length));
+  return [5, 2, 1].map((step) => step * power).find((nice) => nice <= length * (1 + 1e-9));
+}
+
+function titleOf(column) {
+  const units = { px: "px", s: "s", hz: "Hz", um: "µm" };
+  const words = column.replace(/^snr$/, "SNR").split("_");
+  const unit = units[words.at(-1)];
+  return unit ? `${words.slice(0, -1).join(" ")} (${unit})` : column === "r_value" ? column : words.join(" ").replace("snr", "SNR");
+}
+
+// ---- what is accepted --------------------------------------------------------------------------------------------
+
+// The rule of the evaluation: all lower limits hold, and one upper one is reached; beside it, limits on the area.
+function passes(component, limits) {
+  const measured = Object.entries(view.measures).filter(([, column]) => component.row[column] !== null);
+  const tooLow = measured.some(([name, column]) => component.row[column] < limits[`lowest_${name}`]);
+  const enough = measured.some(([name, column]) => component.row[column] >= limits[`min_${name}`]);
+  const area = component.row.area_px;
+  return !tooLow && enough && area >= limits.min_area && area <= limits.max_area;
+}
+
+function judge() {
+  for (const [id, component] of byId) {
+    const mine = state.decisions.get(id);
+    state.accepted.set(id, mine ? mine.decision === "accept" : passes(component, state.limits));
+  }
+}
+
+function whatWasDecided(id) {
+  const mine = state.decisions.get(id);
+  if (mine) return `${mine.decision === "accept" ? "accepted" : "rejected"} by you${mine.note ? ` (${mine.note})` : ""}`;
+  return state.accepted.get(id) ? "accepted" : "rejected";
+}
+
+// Rows of the curation table: own decisions, and what these thresholds judge otherwise than those of the evaluation.
+function curation() {
+  const rows = [];
+  for (const [id, component] of byId) {
+    const mine = state.decisions.get(id);
+    const now = passes(component, state.limits);
+    if (mine) rows.push([id, mine.decision, mine.note]);
+    else if (now !== passes(component, atStart)) rows.push([id, now ? "accept" : "reject", `by thresholds: ${changedLimits()}`]);
+  }
+  return rows;
+}
+
+function changedLimits(onlyParameters = false) {
+  return view.limits
+    .filter((limit) => state.limits[limit.key] !== limit.value && (limit.parameter || !onlyParameters))
+    .map((limit) => `${limit.key}: ${state.limits[limit.key]}`)
+    .join(", ");
+}
+
+function toCsv(rows) {
+  const cell = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  return [["component_id", "decision", "note"], ...rows].map((row) => row.map(cell).join(",") + "\n").join("");
+}
+
+function save() {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([toCsv(curation())], { type: "text/csv" }));
+  link.download = `curation_${view.name}.csv`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  state.saved = true;
+  showExport();
+}
+
+// ---- the field of view -------------------------------------------------------------------------------------------
+
+const field = find("field");
+const picture = make(field, "image", { x: -0.5, y: -0.5, width: W, height: H, preserveAspectRatio: "none" });
+const outlines = new Map();
+
+function chooseImage(key) {
+  picture.setAttribute("href", view.images.find((image) => image.key === key).uri);
+  for (const button of find("images").children) button.setAttribute("aria-pressed", button.dataset.key === key);
+}
+
+function buildField() {
+  const [high, wide] = view.pixel_size_um ?? [1, 1];
+  field.style.aspectRatio = `${W * wide} / ${H * high}`;
+  for (const { key, label } of view.images) {
+    const button = make(find("images"), "button", { type: "button", "data-key": key }, label);
+    button.addEventListener("click", () => chooseImage(key));
+  }
+  chooseImage(view.images[0].key);
+  for (const [id, component] of byId) {
+    const path = make(field, "path", { d: component.outline, "data-id": id });
+    make(path, "title", {}, `component ${id}`);
+    outlines.set(id, path);
+  }
+  find("brightness").addEventListener("input", (event) => (picture.style.filter = `brightness(${event.target.value})`));
+  for (const kind of ["accepted", "rejected"]) {
+    find(`show-${kind}`).addEventListener("change", (event) => field.classList.toggle(`hide-${kind}`, !event.target.checked));
+  }
+  find("whole-field").addEventListener("click", () => lookAt([-0.5, -0.5, W, H]));
+  field.addEventListener("wheel", zoomField, { passive: false });
+  whenDragged(field, moveField, clickField);
+  lookAt(state.box);
+}
+
+function lookAt([x, y, width, height]) {
+  const scale = clamp(width / W, 0.05, 1);
+  width = scale * W;
+  height = scale * H;
+  state.box = [clamp(x, -0.5, W - 0.5 - width), clamp(y, -0.5, H - 0.5 - height), width, height];
+  field.setAttribute("viewBox", state.box.join(" "));
+  const size = view.pixel_size_um ? view.pixel_size_um[1] : 1;
+  const length = niceLength((width * size) / 3.5);
+  find("bar").style.width = `${(100 * length) / (width * size)}%`;
+  find("bar-label").textContent = `${length} ${view.pixel_size_um ? "µm" : "px"}`;
+}
+
+function zoomField(event) {
+  event.preventDefault();
+  const [x, y, width, height] = state.box;
+  const frame = field.getBoundingClientRect();
+  const [u, v] = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
+  const factor = clamp(width * 1.0015 ** event.deltaY, 0.05 * W, W) / width;
+  lookAt([x + u * width * (1 - factor), y + v * height * (1 - factor), width * factor, height * factor]);
+}
+
+function moveField(dx, dy) {
+  const frame = field.getBoundingClientRect();
+  const [x, y, width, height] = state.box;
+  lookAt([x - (dx / frame.width) * width, y - (dy / frame.height) * height, width, height]);
+}
+
+// The component under the pointer, or, if that is selected already, the one beneath it.
+function clickField(event) {
+  const here = document.elementsFromPoint(event.clientX, event.clientY).filter((element) => element.dataset.id !== undefined);
+  const found = here.map((element) => Number(element.dataset.id));
+  if (found.length) select(found[(found.indexOf(state.selected) + 1) % found.length]);
+}
+
+// Calls `moved` with the pixels that the pointer was dragged since last, and `clicked` where it was not dragged.
+function whenDragged(element, moved, clicked) {
+  let last = null;
+  let far = 0;
+  element.addEventListener("pointerdown", (event) => {
+    last = [event.clientX, event.clientY];
+    far = 0;
+  });
+  element.addEventListener("pointermove", (event) => {
+    if (last === null || event.buttons === 0) return;
+    const [dx, dy] = [event.clientX - last[0], event.clientY - last[1]];
+    far += Math.abs(dx) + Math.abs(dy);
+    if (far < 4) return;
+    element.setPointerCapture(event.pointerId);
+    last = [event.clientX, event.clientY];
+    moved(dx, dy);
+  });
+  element.addEventListener("pointerup", (event) => {
+    if (last !== null && far < 4) clicked(event);
+    last = null;
+  });
+}
+
+// ---- traces ------------------------------------------------------------------------------------------------------
+
+const KINDS = [
+  { title: "fluorescence: measured (grey), denoised (blue)", lines: [["noisy", "#8A8F98"], ["denoised", "#0072B2"]], share: 0.38, scale: 1 },
+  { title: "dF/F (%)", lines: [["dff", "#0072B2"]], share: 0.38, scale: 100 },
+  { title: "deconvolved spikes", lines: [["spikes", "#D55E00"]], share: 0.24, scale: 1 },
+];
+const MARGIN = { left: 52, right: 10, top: 4, bottom: 30 };
+const traces = find("traces");
+const encoded = Object.fromEntries(Object.entries(view.series).map(([name, one]) => [name, { ...one, numbers: numbersOf(one.numbers) }]));
+
+function numbersOf(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Uint16Array(bytes.buffer);
+}
+
+function traceOf(name, index) {
+  const { low, step, numbers } = encoded[name];
+  return Float64Array.from(numbers.subarray(index * N_POINTS, (index + 1) * N_POINTS), (n) => low[index] + step[index] * n);
+}
+
+function secondsAt(point) {
+  return (point * view.frames_per_point) / view.frame_rate_hz;
+}
+
+function drawTraces() {
+  traces.replaceChildren();
+  const { width, height } = traces.getBoundingClientRect();
+  traces.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const inner = { x: MARGIN.left, width: width - MARGIN.left - MARGIN.right };
+  if (state.selected === null || inner.width < 10) return;
+  const { index } = byId.get(state.selected);
+  let top = MARGIN.top;
+  for (const kind of KINDS) {
+    const tall = kind.share * (height - MARGIN.top - MARGIN.bottom);
+    drawPanel(kind, index, { ...inner, y: top + 17, height: tall - 24 });
+    top += tall;
+  }
+  drawTimes(inner, height);
+  make(traces, "line", { id: "cursor", y1: MARGIN.top, y2: height - MARGIN.bottom, stroke: "#22262b", "stroke-width": 0.7, visibility: "hidden" });
+}
+
+function drawPanel(kind, index, box) {
+  const all = kind.lines.map(([name]) => traceOf(name, index).map((value) => kind.scale * value));
+  const [from, to] = state.span;
+  let [low, high] = [Infinity, -Infinity];
+  for (const values of all)
+    for (let t = Math.floor(from); t < Math.min(Math.ceil(to), N_POINTS); t++) {
+      low = Math.min(low, values[t]);
+      high = Math.max(high, values[t]);
+    }
+  if (!(high > low)) [low, high] = [Math.min(low, 0), Math.min(low, 0) + 1];
+  const y = (value) => box.y + box.height * (1 - (value - low) / (high - low));
+  make(traces, "text", { x: box.x, y: box.y - 5, class: "name" }, kind.title);
+  const tick = niceLength((high - low) / 2);
+  for (let value = Math.ceil(low / tick) * tick; value <= high; value += tick) {
+    make(traces, "line", { x1: box.x, x2: box.x + box.width, y1: y(value), y2: y(value), stroke: "#eceff2" });
+    make(traces, "text", { x: box.x - 6, y: y(value) + 4, "text-anchor": "end" }, short(Number(value.toPrecision(6))));
+  }
+  kind.lines.forEach(([name, color], place) => {
+    const d = name === "spikes" ? stems(all[place], box, y) : polyline(all[place], box, y);
+    make(traces, "path", { d, fill: "none", stroke: color, "stroke-width": name === "noisy" ? 0.8 : 1.2, "data-series": name });
+  });
+}
+
+function xOf(point, box) {
+  return box.x + (box.width * (point - state.span[0])) / (state.span[1] - state.span[0]);
+}
+
+// A line through all points seen; where there are more than pixels, through the lowest and highest of each pixel.
+function polyline(values, box, y) {
+  const [from, to] = [Math.max(Math.floor(state.span[0]), 0), Math.min(Math.ceil(state.span[1]), N_POINTS)];
+  const bin = Math.max(1, Math.floor((to - from) / box.width));
+  const points = [];
+  for (let start = from; start < to; start += bin) {
+    let [lowest, highest] = [start, start];
+    for (let t = start; t < Math.min(start + bin, to); t++) {
+      if (values[t] < values[lowest]) lowest = t;
+      if (values[t] > values[highest]) highest = t;
+    }
+    for (const t of lowest === highest ? [lowest] : [Math.min(lowest, highest), Math.max(lowest, highest)])
+      points.push(`${xOf(t + 0.5, box).toFixed(1)} ${y(values[t]).toFixed(1)}`);
+  }
+  return points.length ? `M${points.join("L")}` : "";
+}
+
+function stems(values, box, y) {
+  const parts = [];
+  for (let t = Math.max(Math.floor(state.span[0]), 0); t < Math.min(state.span[1], N_POINTS); t++)
+    if (values[t] > 0) parts.push(`M${xOf(t + 0.5, box).toFixed(1)} ${y(0).toFixed(1)}V${y(values[t]).toFixed(1)}`);
+  return parts.join("");
+}
+
+function drawTimes(box, height) {
+  const [from, to] = state.span.map(secondsAt);
+  const tick = niceLength((to - from) / 4);
+  for (let time = Math.ceil(from / tick) * tick; time <= to; time += tick) {
+    const x = box.x + (box.width * (time - from)) / (to - from);
+    make(traces, "line", { x1: x, x2: x, y1: height - MARGIN.bottom, y2: height - MARGIN.bottom + 4, stroke: "#5b636e" });
+    make(traces, "text", { x, y: height - MARGIN.bottom + 15, "text-anchor": "middle" }, short(Number(time.toPrecision(6))));
+  }
+  make(traces, "line", { x1: box.x, x2: box.x + box.width, y1: height - MARGIN.bottom, y2: height - MARGIN.bottom, stroke: "#5b636e" });
+  make(traces, "text", { x: box.x + box.width, y: height - 3, "text-anchor": "end" }, "time (s)");
+}
+
+function pointAt(clientX) {
+  const frame = traces.getBoundingClientRect();
+  const share = (clientX - frame.left - MARGIN.left) / (frame.width - MARGIN.left - MARGIN.right);
+  return state.span[0] + share * (state.span[1] - state.span[0]);
+}
+
+function readTraces(event) {
+  const point = Math.floor(pointAt(event.clientX));
+  const inside = state.selected !== null && point >= 0 && point < N_POINTS;
+  find("cursor")?.setAttribute("visibility", inside ? "visible" : "hidden");
+  if (!inside) return;
+  const x = event.clientX - traces.getBoundingClientRect().left;
+  find("cursor").setAttribute("x1", x);
+  find("cursor").setAttribute("x2", x);
+  const { index } = byId.get(state.selected);
+  const read = (name, scale = 1) => {
+    const { low, step, numbers } = encoded[name];
+    return short(scale * (low[index] + step[index] * numbers[index * N_POINTS + point]));
+  };
+  const when = view.frames_per_point === 1 ? `frame ${point}, ${short(secondsAt(point))} s` : `${short(secondsAt(point))} s`;
+  find("reading").textContent =
+    `${when}: fluorescence ${read("noisy")}, denoised ${read("denoised")}, dF/F ${read("dff", 100)} %, spikes ${read("spikes")}`;
+}
+
+function lookAtTime(from, width) {
+  width = clamp(width, Math.min(20, N_POINTS), N_POINTS);
+  from = clamp(from, 0, N_POINTS - width);
+  state.span = [from, from + width];
+  drawTraces();
+}
+
+function zoomTime(factor, around = (state.span[0] + state.span[1]) / 2) {
+  const width = clamp((state.span[1] - state.span[0]) * factor, Math.min(20, N_POINTS), N_POINTS);
+  const share = (around - state.span[0]) / (state.span[1] - state.span[0]);
+  lookAtTime(around - share * width, width);
+}
+
+function buildTraces() {
+  traces.addEventListener("mousemove", readTraces);
+  traces.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      zoomTime(1.0015 ** event.deltaY, pointAt(event.clientX));
+    },
+    { passive: false },
+  );
+  const perPixel = () => (state.span[1] - state.span[0]) / (traces.getBoundingClientRect().width - MARGIN.left - MARGIN.right);
+  whenDragged(traces, (dx) => lookAtTime(state.span[0] - dx * perPixel(), state.span[1] - state.span[0]), () => {});
+  find("zoom-in").addEventListener("click", () => zoomTime(0.5));
+  find("zoom-out").addEventListener("click", () => zoomTime(2));
+  find("whole-time").addEventListener("click", () => lookAtTime(0, N_POINTS));
+  new ResizeObserver(drawTraces).observe(traces);
+}
+
+// ---- thresholds --------------------------------------------------------------------------------------------------
+
+const inputs = new Map();
+
+function buildLimits() {
+  for (const limit of view.limits) {
+    const name = make(find("limits"), "label", { for: limit.key }, limit.label);
+    const bounds = { min: limit.low, max: limit.high, step: limit.step };
+    const slider = make(find("limits"), "input", { type: "range", ...bounds, "aria-label": limit.label });
+    const number = make(find("limits"), "input", { type: "number", step: limit.step, id: limit.key });
+    for (const input of [slider, number])
+      input.addEventListener("input", () => {
+        if (input.value !== "" && Number.isFinite(input.valueAsNumber)) setLimits({ [limit.key]: input.valueAsNumber }, input);
+      });
+    inputs.set(limit.key, { name, slider, number });
+  }
+  find("reset").addEventListener("click", () => setLimits(atStart));
+}
+
+// Takes thresholds over and shows them, except in the input that is being typed into.
+function setLimits(limits, typedInto = null) {
+  const before = curation().length;
+  Object.assign(state.limits, limits);
+  for (const [key, { name, slider, number }] of inputs) {
+    for (const input of [slider, number]) if (input !== typedInto) input.value = state.limits[key];
+    name.classList.toggle("changed", state.limits[key] !== atStart[key]);
+  }
+  if (before || Object.keys(state.limits).some((key) => state.limits[key] !== atStart[key])) state.saved = false;
+  show();
+}
+
+const PLOT = { left: 36, right: 296, top: 18, bottom: 184 };
+const points = new Map();
+
+function snrRange() {
+  const all = [...byId.values()].map((component) => Math.max(component.row.snr, 0.1));
+  return [Math.min(...all, 0.5) * 0.9, Math.max(...all, 5) * 1.1];
+}
+
+function plotX(snr) {
+  const [low, high] = snrRange().map(Math.log);
+  return PLOT.left + ((Math.log(clamp(snr, Math.exp(low), Math.exp(high))) - low) / (high - low)) * (PLOT.right - PLOT.left);
+}
+
+function plotY(r) {
+  const low = Math.min(0, ...[...byId.values()].map((component) => component.row.r_value)) - 0.05;
+  return PLOT.bottom - ((clamp(r, low, 1.03) - low) / (1.03 - low)) * (PLOT.bottom - PLOT.top);
+}
+
+function buildScatter() {
+  const plot = find("scatter");
+  make(plot, "path", { d: `M${PLOT.left} ${PLOT.top}V${PLOT.bottom}H${PLOT.right}`, fill: "none", stroke: "#5b636e" });
+  const [low, high] = snrRange();
+  for (const tick of [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].filter((value) => value >= low && value <= high))
+    make(plot, "text", { x: plotX(tick), y: PLOT.bottom + 14, "text-anchor": "middle" }, tick);
+  for (const tick of [-0.5, 0, 0.5, 1].filter((value) => plotY(value) < PLOT.bottom))
+    make(plot, "text", { x: PLOT.left - 5, y: plotY(tick) + 4, "text-anchor": "end" }, tick);
+  make(plot, "text", { x: PLOT.right, y: PLOT.bottom + 30, "text-anchor": "end" }, "SNR (log scale)");
+  make(plot, "text", { x: PLOT.left - 30, y: 10 }, "r_value");
+  make(plot, "g", { id: "lines" });
+  for (const [id, { row }] of byId) {
+    const circle = make(plot, "circle", { cx: plotX(row.snr), cy: plotY(row.r_value), r: 3.2, "data-id": id });
+    circle.addEventListener("click", () => select(id));
+    points.set(id, circle);
+  }
+}
+
+function drawLines() {
+  const lines = find("lines");
+  lines.replaceChildren();
+  for (const [key, dashes] of [["min", "none"], ["lowest", "2 3"]]) {
+    const [x, y] = [plotX(state.limits[`${key}_snr`]), plotY(state.limits[`${key}_r_value`])];
+    const style = { stroke: "#22262b", "stroke-width": 0.9, "stroke-dasharray": dashes };
+    if (x > PLOT.left) make(lines, "line", { x1: x, x2: x, y1: PLOT.top, y2: PLOT.bottom, ...style });
+    if (y < PLOT.bottom) make(lines, "line", { x1: PLOT.left, x2: PLOT.right, y1: y, y2: y, ...style });
+  }
+}
+
+// ---- list, selection, decisions ----------------------------------------------------------------------------------
+
+const COLUMNS = ["id", "snr", "r_value", "area_px", "state"].filter(
+  (column) => ["id", "state"].includes(column) || ids.every((id) => column in byId.get(id).row),
+);
+const rows = new Map();
+
+function sortKey(id, column) {
+  if (column === "id") return id;
+  return column === "state" ? Number(state.accepted.get(id)) : byId.get(id).row[column];
+}
+
+function buildList() {
+  const head = make(document.querySelector(".list thead"), "tr");
+  for (const column of COLUMNS) {
+    const cell = make(head, "th", { class: column === "state" ? "" : "number", tabindex: 0 }, titleOf(column));
+    const sort = () => {
+      state.order = { column, falling: state.order.column === column ? !state.order.falling : column !== "id" };
+      sortList();
+    };
+    cell.addEventListener("click", sort);
+    cell.addEventListener("keydown", (event) => event.key === "Enter" && sort());
+  }
+  for (const id of ids) {
+    const row = make(find("list"), "tr", { "data-id": id });
+    for (const column of COLUMNS) {
+      const text = column === "id" ? id : column === "state" ? "" : short(byId.get(id).row[column]);
+      make(row, "td", { class: column === "state" ? "" : "number" }, text);
+    }
+    row.addEventListener("click", () => select(id));
+    rows.set(id, row);
+  }
+  state.order = { column: "snr", falling: true };
+  sortList();
+}
+
+function sortList() {
+  const { column, falling } = state.order;
+  const sorted = [...ids].sort((a, b) => (sortKey(a, column) - sortKey(b, column)) * (falling ? -1 : 1) || a - b);
+  find("list").replaceChildren(...sorted.map((id) => rows.get(id)));
+}
+
+function select(id) {
+  state.selected = id;
+  for (const marks of [outlines, points, rows])
+    for (const [other, element] of marks) element.classList.toggle("selected", other === id);
+  field.append(outlines.get(id)); // last drawn, seen above the others
+  points.get(id).parentNode.append(points.get(id));
+  const list = document.querySelector(".list");
+  const row = rows.get(id);
+  if (row.offsetTop < list.scrollTop + 30 || row.offsetTop + 30 > list.scrollTop + list.clientHeight)
+    list.scrollTop = row.offsetTop - list.clientHeight / 2;
+  find("note").value = state.decisions.get(id)?.note ?? "";
+  drawTraces();
+  showSelected();
+}
+
+function decide(decision) {
+  if (state.selected === null) return;
+  if (decision === null) state.decisions.delete(state.selected);
+  else state.decisions.set(state.selected, { decision, note: find("note").value.trim() });
+  state.saved = false;
+  show();
+}
+
+function selectNeighbour(step) {
+  const order = [...find("list").children].map((row) => Number(row.dataset.id));
+  if (order.length) select(order[clamp(state.selected === null ? 0 : order.indexOf(state.selected) + step, 0, order.length - 1)]);
+}
+
+function onKey(event) {
+  if (event.target.matches("input, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const actions = {
+    a: () => decide("accept"), r: () => decide("reject"), u: () => decide(null),
+    ArrowDown: () => selectNeighbour(1), ArrowRight: () => selectNeighbour(1),
+    ArrowUp: () => selectNeighbour(-1), ArrowLeft: () => selectNeighbour(-1),
+  };
+  if (!(event.key in actions)) return;
+  event.preventDefault();
+  actions[event.key]();
+}
+
+function showSelected() {
+  const id = state.selected;
+  const none = id === null;
+  for (const name of ["accept", "reject", "leave", "note"]) find(name).disabled = none;
+  const decision = state.decisions.get(id)?.decision ?? null;
+  for (const [name, value] of [["accept", "accept"], ["reject", "reject"], ["leave", null]])
+    find(name).setAttribute("aria-pressed", !none && decision === value);
+  if (none) return;
+  find("heading").textContent = `Component ${id}: ${whatWasDecided(id)}`;
+  find("quality").replaceChildren();
+  for (const [column, value] of Object.entries(byId.get(id).row)) {
+    if (column === "accepted") continue;
+    const line = make(find("quality"), "div");
+    make(line, "span", {}, column === "reason" ? "the evaluation said" : titleOf(column));
+    make(line, "span", {}, short(value));
+  }
+}
+
+// ---- all of it ---------------------------------------------------------------------------------------------------
+
+function showExport() {
+  const n = curation().length;
+  find("export-count").textContent = `${n} decision${n === 1 ? "" : "s"}${state.saved ? "" : ", not saved yet"}`;
+  const [animal, session] = view.name.split(".");
+  const changed = changedLimits(true);
+  const lines = [`${animal}:`, `  ${session}:`, `    curation: conf/local/curation_${view.name}.csv`];
+  if (changed) lines.push(`    # or, to judge by these thresholds from now on: parameters: {evaluation: {${changed}}}`);
+  find("manifest").value = lines.join("\n");
+}
+
+function show() {
+  judge();
+  for (const [id, accepted] of state.accepted) {
+    for (const element of [outlines.get(id), points.get(id)]) {
+      element.classList.toggle("accepted", accepted);
+      element.classList.toggle("rejected", !accepted);
+    }
+    rows.get(id).lastChild.textContent = whatWasDecided(id);
+  }
+  find("count").textContent = `${[...state.accepted.values()].filter(Boolean).length} of ${ids.length} components accepted`;
+  drawLines();
+  showSelected();
+  showExport();
+}
+
+buildField();
+buildTraces();
+buildLimits();
+buildScatter();
+buildList();
+for (const [name, decision] of [["accept", "accept"], ["reject", "reject"], ["leave", null]])
+  find(name).addEventListener("click", () => decide(decision));
+find("note").addEventListener("input", () => state.decisions.has(state.selected) && decide(state.decisions.get(state.selected).decision));
+find("export").addEventListener("click", save);
+document.addEventListener("keydown", onKey);
+window.addEventListener("beforeunload", (event) => state.saved || event.preventDefault());
+setLimits(atStart);
+if (ids.length) selectNeighbour(0);

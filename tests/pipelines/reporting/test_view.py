@@ -1,0 +1,268 @@
+"""The interactive view: what is in the page, and what happens in a browser when a user works with it."""
+
+import base64
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from tests.chromium import Page, chromium, find_chromium
+from tests.pipelines.reporting.made_up import (
+    EVIL,
+    IDS,
+    H,
+    T,
+    W,
+    make_component_table,
+    make_components,
+    make_images,
+    make_quality,
+    make_recording,
+)
+
+from rsc2p_kedro.algorithms.evaluation import decide
+from rsc2p_kedro.curation import curate, read_curation
+from rsc2p_kedro.engines.results import Components, DeltaFOverF, SummaryImages
+from rsc2p_kedro.parameters import EvaluationParameters
+from rsc2p_kedro.pipelines.reporting import nodes, view
+from rsc2p_kedro.recordings import Recording
+
+THRESHOLDS = {"min_snr": 2.0, "min_r_value": 0.9}
+SNR = {11: 5.0, 3: 1.0, 8: 3.0, 5: 2.5}
+
+
+def _dff(components: Components) -> DeltaFOverF:
+    n = components.n_components
+    return DeltaFOverF(components.traces / 7, np.ones((n, T), np.float32), np.zeros(n, bool))
+
+
+def _table(n: int = 4) -> pd.DataFrame:
+    """Four components of which all but number 3 pass, by their SNR."""
+    table = make_component_table(n)
+    snr = table["component_id"].map(SNR).to_numpy(dtype=float)
+    accepted, _ = decide(snr, table["r_value"].to_numpy(), EvaluationParameters(**THRESHOLDS))
+    return table.assign(snr=snr, accepted=accepted)
+
+
+def _page(n: int = 4, *, recording: Recording | None = None) -> str:
+    components = make_components(n)
+    return nodes.write_view(
+        recording or make_recording(), EvaluationParameters(), make_images(), components, _table(n),
+        make_quality(n, **THRESHOLDS), _dff(components),
+    )  # fmt: skip
+
+
+class _Scripts(HTMLParser):
+    """The scripts of a page by type, and what the page asks for from elsewhere."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.scripts: dict[str, str] = {}
+        self.policy = ""
+        self._kind: str | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        if tag == "script":
+            self._kind = known.get("type") or "code"
+            assert self._kind not in self.scripts
+            assert "src" not in known
+        if known.get("http-equiv") == "Content-Security-Policy":
+            self.policy = known["content"] or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._kind = None
+
+    def handle_data(self, data: str) -> None:
+        if self._kind is not None:
+            self.scripts[self._kind] = self.scripts.get(self._kind, "") + data
+
+
+def test_a_page_allows_its_own_script_and_nothing_else() -> None:
+    found = _Scripts(_page())
+    digest = base64.b64encode(hashlib.sha256(found.scripts["code"].encode()).digest()).decode()
+    assert "default-src 'none'" in found.policy
+    assert re.findall(r"script-src ([^;]*)", found.policy) == [f"'sha256-{digest}'"]
+    assert not re.search(r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval)\b", found.scripts["code"])
+    assert not re.search(r'(?:src|href)="(?!data:|#|report\.html")', _page())
+
+
+def test_what_comes_from_outside_stays_data(tmp_path: Path) -> None:
+    notes = tmp_path / "curation.csv"
+    notes.write_text(f'component_id,decision,note\n3,accept,"</script>{EVIL}"\n')
+    page = _page(recording=make_recording(curation=notes))
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    data = json.loads(_Scripts(page).scripts["application/json"])
+    assert data["components"][0]["row"]["reason"] == EVIL
+    assert data["decisions"] == [{"id": 3, "decision": "accept", "note": f"</script>{EVIL}"}]
+
+
+def test_thresholds_are_those_that_made_the_table() -> None:
+    data = json.loads(_Scripts(_page()).scripts["application/json"])
+    assert {limit["key"]: limit["value"] for limit in data["limits"]}["min_r_value"] == 0.9
+
+
+def _decode(encoded: dict, n_points: int) -> np.ndarray:
+    """What the script does."""
+    numbers = np.frombuffer(base64.b64decode(encoded["numbers"]), "<u2").reshape(-1, n_points)
+    return np.array(encoded["low"])[:, None] + np.array(encoded["step"])[:, None] * numbers
+
+
+def test_traces_come_back_to_half_a_step() -> None:
+    traces = np.random.default_rng(0).normal(size=(3, 50)) * np.array([[1e-3], [1.0], [1e5]])
+    traces[1] = 4.0
+    span = np.ptp(traces, axis=1, keepdims=True)
+    assert (np.abs(_decode(view.encode(traces), 50) - traces) <= span / 65535 / 2 * 1.001).all()
+
+
+def test_a_long_recording_is_averaged_and_loses_no_spike(monkeypatch) -> None:
+    monkeypatch.setattr(view, "MOST_POINTS", 4 * 25)
+    data = json.loads(_Scripts(_page()).scripts["application/json"])
+    components = make_components(4)
+    assert data["frames_per_point"] == 3
+    spikes, dff = (_decode(data["series"][name], 20) for name in ("spikes", "dff"))
+    np.testing.assert_allclose(spikes.sum(axis=1), components.spikes.sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(dff, _dff(components).dff.reshape(4, 20, 3).mean(axis=2), atol=1e-4)
+
+
+def test_many_cells_and_frames_still_make_a_page_of_less_than_10_mb() -> None:
+    rng, n, n_frames, size = np.random.default_rng(0), 300, 9000, 256
+    traces = rng.random((n, n_frames), dtype=np.float32)
+    pixels = rng.integers(10, size - 10, (n, 2))
+    rows = [
+        np.ravel_multi_index(np.indices((9, 9)).reshape(2, -1) + corner[:, None], (size, size)) for corner in pixels
+    ]
+    footprints = sp.csc_array((rng.random(n * 81), np.concatenate(rows), np.arange(0, n * 81 + 1, 81)), (size**2, n))
+    per_component = np.ones(n, np.float32)
+    components = Components(
+        shape=(size, size), ids=np.arange(n), footprints=footprints, traces=traces, spikes=traces,
+        residual_traces=traces,
+        background_footprints=sp.csc_array((size**2, 1)), background_traces=np.ones((1, n_frames), np.float32),
+        baseline=per_component, noise=per_component, ar_coefficients=np.ones((n, 1), np.float32), lam=per_component,
+        pixel_noise=np.ones((size, size), np.float32),
+    )  # fmt: skip
+    images = SummaryImages(*(rng.random((size, size), dtype=np.float32) for _ in range(4)))
+    table = pd.concat([make_component_table(1)] * n).assign(component_id=range(n), reason="accepted: snr")
+    dff = DeltaFOverF(traces, traces + 1, np.zeros(n, bool))
+    page = nodes.write_view(make_recording(), EvaluationParameters(), images, components, table, make_quality(n), dff)
+    assert 5e6 < len(page) < 1e7
+
+
+browser = pytest.mark.skipif(find_chromium() is None, reason="no Chromium or Chrome is installed")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """The view, opened in a browser; whatever it did, it reported no error and asked for nothing from elsewhere."""
+    file = tmp_path / "view.html"
+    file.write_text(_page(), encoding="utf-8")
+    with chromium(tmp_path) as opened:
+        opened.open(file.as_uri())
+        yield opened
+        assert opened.errors == []
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in opened.requests)
+
+
+def _accepted(page: Page) -> set[int]:
+    """What the field of view shows as accepted."""
+    return set(
+        page.tell("[...document.querySelectorAll('#field path.accepted')].map((path) => Number(path.dataset.id))")
+    )
+
+
+def _click_cell(page: Page, component: int) -> None:
+    """Clicks into the lower part of a made-up cell, which no other one covers."""
+    row = 4 * IDS.index(component) + 8
+    page.click("#field", x=(10 + 0.5) / W, y=(row + 0.5) / H)
+
+
+@browser
+def test_clicking_a_cell_shows_its_trace(page: Page) -> None:
+    components = make_components(4)
+    for component in (8, 3):
+        _click_cell(page, component)
+        assert page.text("#heading").startswith(f"Component {component}:")
+        for frame in (10, 41):
+            left, right, width = 52, 10, page.tell("document.querySelector('#traces').getBoundingClientRect().width")
+            x = (left + (width - left - right) * (frame + 0.5) / T) / width
+            page.mouse("mouseMoved", page.place("#traces", x=x))
+            read = re.search(r"frame (\d+), .* dF/F (\S+) %, spikes (\S+)", page.text("#reading"))
+            assert read is not None
+            index = IDS.index(component)
+            assert int(read[1]) == frame
+            assert float(read[2]) == pytest.approx(100 * _dff(components).dff[index, frame], rel=1e-3, abs=1e-3)
+            assert float(read[3]) == pytest.approx(components.spikes[index, frame], abs=1e-3)
+    drawn = page.tell("document.querySelector('#traces [data-series=dff]').getAttribute('d')")
+    heights = np.array([float(point.split(" ")[1]) for point in drawn.lstrip("M").split("L")])
+    assert len(heights) == T
+    assert np.corrcoef(-heights, components.traces[IDS.index(3)])[0, 1] > 0.999
+
+
+@browser
+def test_changing_a_threshold_changes_the_accepted_set(page: Page) -> None:
+    assert _accepted(page) == {11, 8, 5}
+    page.write("#min_snr", "2.75")
+    assert _accepted(page) == {11, 8}
+    assert page.text("#count") == "2 of 4 components accepted"
+    assert "min_snr: 2.75" in page.tell("document.querySelector('#manifest').value")
+    page.write("#lowest_r_value", "0.81")
+    assert _accepted(page) == set()
+    page.click("#reset")
+    assert _accepted(page) == {11, 8, 5}
+
+
+@browser
+def test_what_is_exported_is_what_the_evaluation_reads_back(page: Page, tmp_path: Path) -> None:
+    note = f'not a cell, a "vessel" {EVIL}'
+    page.write("#min_snr", "2.75")
+    _click_cell(page, 11)
+    page.write("#note", note)
+    page.click("#reject")
+    _click_cell(page, 3)
+    page.click("#accept")
+    assert page.text("#heading") == "Component 3: accepted by you"
+    _click_cell(page, 11)
+    assert page.text("#heading") == f"Component 11: rejected by you ({note})"
+    page.click("#export")
+    table = _wait_for(tmp_path / "downloads" / "curation_a_1.s_1.csv")
+    decisions = read_curation(table).set_index("component_id")
+    assert decisions["decision"].to_dict() == {11: "reject", 3: "accept", 5: "reject"}
+    assert decisions.loc[11, "note"] == note
+    assert decisions.loc[5, "note"] == "by thresholds: min_snr: 2.75"
+    curated = curate(_table(), decisions.reset_index())
+    assert set(curated.loc[curated["accepted"], "component_id"]) == _accepted(page) == {3, 8}
+
+
+def _wait_for(path: Path) -> Path:
+    end = time.monotonic() + 30
+    while not path.is_file():
+        assert time.monotonic() < end, f"{path.name} was not saved"
+        time.sleep(0.05)
+    return path
+
+
+@browser
+def test_what_comes_from_outside_is_shown_as_text(page: Page) -> None:
+    _click_cell(page, 5)
+    assert EVIL in page.text("#quality"), "the reason"
+    assert page.tell("document.querySelectorAll('img').length") == 0
+    assert page.tell("document.scripts.length") == 2
+
+
+@browser
+def test_a_recording_without_components_opens(tmp_path: Path) -> None:
+    file = tmp_path / "view.html"
+    file.write_text(_page(0), encoding="utf-8")
+    with chromium(tmp_path) as page:
+        page.open(file.as_uri())
+        assert page.text("#count") == "0 of 0 components accepted"
+        assert page.errors == []
