@@ -3,10 +3,12 @@
 import json
 import re
 
+import nbformat
 import numpy as np
 import pytest
 from kedro.framework.project import pipelines
 from kedro.runner import ParallelRunner, ThreadRunner
+from nbclient import NotebookClient
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
@@ -17,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),
     pytest.mark.filterwarnings("ignore::UserWarning:(hdmf|pynwb).*"),
 ]
+NOTEBOOK = ROOT / "notebooks" / "walk_through.ipynb"
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -84,6 +87,29 @@ def test_the_index_links_to_reports_that_are_there(done):
         page = (folder / link).read_text(encoding="utf-8")
         assert "data:image/png;base64," in page
         assert not re.search(r'(src|href)="https?://', page)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:(jupyter|nbclient|zmq).*")
+def test_the_notebook_reads_what_was_made(done, monkeypatch):
+    """As a reader runs it, cell after cell, in a kernel of its own."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    (done.path / "notebooks").mkdir()
+    monkeypatch.setenv("KEDRO_ENV", "local")
+    monkeypatch.setenv("KEDRO_LOGGING_CONFIG", str(ROOT / "conf" / "logging.yml"))
+    NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(done.path / "notebooks")}}, kernel_name="python3"
+    ).execute()
+    kinds = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
+    assert kinds.count("image/png") >= 8
+    said = " ".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "mouse_1.day_2" in said
+    assert "view.html" in said
+
+
+def test_the_notebook_is_kept_without_outputs():
+    """`jupyter nbconvert --clear-output --inplace notebooks/*.ipynb` takes them out."""
+    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    assert not [cell.source for cell in cells if cell.outputs or cell.execution_count is not None]
 
 
 @pytest.mark.parametrize("runner", [ThreadRunner, ParallelRunner])
