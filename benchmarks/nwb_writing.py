@@ -1,24 +1,30 @@
 """How fast, how small and with how much memory a raw movie goes into an NWB file.
 
-    python benchmarks/nwb_writing.py [--frames 1500] [--height 512] [--width 512] [--threads N] [--plain]
-                                     [--compression gzip]
+    python benchmarks/nwb_writing.py [--frames 1500] [--height 512] [--width 512] [--threads 1 2] [--only NAME ...]
+
+One line for each way to write: plain h5py with the same filter and chunks, pynwb alone, and ours with some numbers of
+threads; with hdf5plugin also plain h5py and ours with blosc. Each runs in a process of its own, one after the other on
+the same movie. Memory is what the process took at most while it wrote, over what it had before (Linux only). Each
+file is read back: its frames must be those of the movie.
 
 The movie is made up: photon noise on a smooth image, near what a two-photon microscope gives and as hard to compress.
-It lies in zarr chunks, as the project's movies do. Memory is what the process took at most, over what it had before
-writing. `--plain` lets pynwb and HDF5 write alone, to compare with.
+It lies in zarr chunks, as the project's movies do.
 """
 
 import argparse
-import json
-import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dask.array as da
+import h5py
 import numpy as np
 import zarr
 from pynwb import NWBHDF5IO, NWBFile
@@ -26,10 +32,12 @@ from pynwb import NWBHDF5IO, NWBFile
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.nwb.made_up import recording, shared
 
-from rsc2p_kedro.nwb.build import add_imaging_plane, add_raw_movie, make_nwb_file
-from rsc2p_kedro.nwb.inspection import inspect_file
+from rsc2p_kedro.nwb.build import Timing, add_imaging_plane, add_raw_movie, make_nwb_file
 from rsc2p_kedro.nwb.metadata import merge_metadata
-from rsc2p_kedro.nwb.streaming import write_nwb
+from rsc2p_kedro.nwb.streaming import chunk_frames, compressed, write_nwb
+
+MOVIE = "acquisition/TwoPhotonSeries/data"
+STATUS = Path("/proc/self/status")
 
 
 def make_movie(path: Path, shape: tuple[int, int, int]) -> None:
@@ -48,66 +56,96 @@ def file_with(movie: da.Array, compression: str) -> NWBFile:
     parameters = shared(compression=compression)
     metadata = merge_metadata(parameters, recording())
     nwb = make_nwb_file(metadata, {})
-    plane, found = add_imaging_plane(nwb, metadata), SimpleNamespace(movie=movie, files={})
-    add_raw_movie(nwb, found, plane, metadata, parameters, {"rate": 14.7, "starting_time": 0.0})
+    plane, found = add_imaging_plane(nwb, metadata), SimpleNamespace(movie=movie, links=None)
+    add_raw_movie(nwb, found, plane, metadata, parameters, Timing(metadata.frame_rate_hz))
     return nwb
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def write_h5py(stored: Path, path: Path, compression: str, threads: int) -> None:
+    """The least that any program must do: read, turn, and let HDF5 filter."""
+    movie = zarr.open_array(stored, mode="r")
+    n, (T, H, W) = chunk_frames(da.from_zarr(stored)), movie.shape
+    filters = {**compressed(np.empty(0), compression).get_io_params()}
+    filters.pop("link_data")  # pynwb's own
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(MOVIE, (T, W, H), movie.dtype, chunks=(n, W, H), **filters)
+        for start in range(0, T, n):
+            data[start : start + n] = movie[start : start + n].swapaxes(1, 2)
 
 
-def write_plainly(nwb: NWBFile, path: Path) -> None:
+def write_pynwb(stored: Path, path: Path, compression: str, threads: int) -> None:
     with NWBHDF5IO(path, "w") as io:
-        io.write(nwb)
+        io.write(file_with(da.from_zarr(stored), compression))
 
 
-def measure(
-    movie: da.Array, path: Path, compression: str, threads: int | None, plain: bool
-) -> dict[str, float | str | int | None]:
-    """One file written, checked and read back."""
-    nwb = file_with(movie, compression)
-    size, before, start = movie.nbytes / 1e6, peak_mb(), time.perf_counter()
-    write_plainly(nwb, path) if plain else write_nwb(nwb, path, threads=threads, show_progress=False)
-    written = time.perf_counter()
-    peak = peak_mb() - before
-    messages = len(inspect_file(path))
-    checked = time.perf_counter()
-    with NWBHDF5IO(path, "r") as io:
-        data = io.read().acquisition["TwoPhotonSeries"].data
-        same = all(np.array_equal(data[t].T, movie[t].compute()) for t in np.linspace(0, len(movie) - 1, 5).astype(int))
-    return {
-        "compression": compression,
-        "plain": plain,
-        "threads": threads,
-        "movie_mb": round(size),
-        "file_mb": round(path.stat().st_size / 1e6),
-        "write_s": round(written - start, 2),
-        "mb_per_s": round(size / (written - start), 1),
-        "check_s": round(checked - written, 2),
-        "peak_over_baseline_mb": round(peak),
-        "messages": messages,
-        "same": same,
-    }
+def write_ours(stored: Path, path: Path, compression: str, threads: int) -> None:
+    write_nwb(file_with(da.from_zarr(stored), compression), path, threads=threads, show_progress=False)
+
+
+def memory_mb(what: str) -> float:
+    """`VmRSS`, what this process has now, or `VmHWM`, what it has had at most; NaN where that cannot be known."""
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), float("nan"))
+
+
+def measure(write: Callable[..., None], stored: Path, path: Path, compression: str, threads: int) -> dict[str, Any]:
+    """One file written and read back."""
+    write_ours(make_small(path), path, compression, 1)  # imports, and what pynwb keeps for good, are no cost of ours
+    if STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")  # the most memory so far is forgotten
+    before, start = memory_mb("VmRSS"), time.perf_counter()
+    write(stored, path, compression, threads)
+    seconds, peak = time.perf_counter() - start, memory_mb("VmHWM") - before
+    movie = zarr.open_array(stored, mode="r")
+    with h5py.File(path) as file:
+        frames = np.linspace(0, movie.shape[0] - 1, 5).astype(int)
+        same = all(np.array_equal(file[MOVIE][t].T, movie[t]) for t in frames)
+    size = np.prod(movie.shape) * movie.dtype.itemsize / 1e6
+    return {"seconds": seconds, "mb_per_s": size / seconds, "peak": peak, "same": same}
+
+
+def make_small(path: Path) -> Path:
+    stored = path.with_name("small.zarr")
+    zarr.create_array(store=stored, shape=(8, 16, 16), chunks=(4, 16, 16), dtype=np.uint16, overwrite=True)
+    return stored
+
+
+def _in_own_process(*arguments: Any) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments).result()
+
+
+def ways(threads: list[int]) -> Iterator[tuple[str, Callable[..., None], str, int]]:
+    """Name, function, compression and number of threads of each way to write."""
+    for compression in ("gzip", "blosc") if find_spec("hdf5plugin") else ("gzip",):
+        yield f"h5py {compression}", write_h5py, compression, 1
+        if compression == "gzip":
+            yield "pynwb gzip", write_pynwb, compression, 1
+        for number in threads if compression == "gzip" else [1]:
+            yield f"ours {compression} {number}", write_ours, compression, number
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1500)
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--compression", default="gzip", choices=["gzip", "blosc"])
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", nargs="*", help="parts of names, such as `ours` or `h5py`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stored, shape = Path(folder) / "movie.zarr", (options.frames, options.height, options.width)
-        maker = get_context("spawn").Process(target=make_movie, args=(stored, shape))  # its memory is not ours
-        maker.start()
-        maker.join()
-        movie = da.from_zarr(stored)
-        path = Path(folder) / "sub-animal-1_ses-day-7_ophys.nwb"
-        print(json.dumps(measure(movie, path, options.compression, options.threads, options.plain)))
+        make_movie(stored, shape)
+        print(f"{shape} uint16, {np.prod(shape) * 2 / 1e6:.0f} MB")
+        print(f"{'way':<16}{'MB/s':>8}{'s':>8}{'file MB':>10}{'peak MB':>10}  same")
+        for name, write, compression, threads in ways(options.threads):
+            if options.only and not any(part in name for part in options.only):
+                continue
+            path = Path(folder) / "sub-animal-1_ses-day-7_ophys.nwb"
+            m = _in_own_process(write, stored, path, compression, threads)
+            size = path.stat().st_size / 1e6
+            row = f"{m['mb_per_s']:>8.1f}{m['seconds']:>8.1f}{size:>10.1f}{m['peak']:>10.0f}"
+            print(f"{name:<16}{row}  {m['same']}", flush=True)
 
 
 if __name__ == "__main__":

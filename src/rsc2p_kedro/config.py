@@ -40,7 +40,7 @@ def named_recordings(manifest: Any, root: Path) -> Any:
 
 def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Absolute paths of a recording's files."""
-    named = {name: recording.get(name) for name in ("path", "seeds", "curation")}
+    named = {name: recording.get(name) for name in ("path", "frame_times", "seeds", "curation")}
     return {name: (root / path).as_posix() for name, path in named.items() if isinstance(path, str | Path)}
 
 

@@ -3,12 +3,19 @@
 The same installation gives the same record, on one machine: there is no time and no path in it.
 """
 
+import dataclasses
+import hashlib
+import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 
 import rsc2p_kedro
 from rsc2p_kedro.parameters import FrozenModel
@@ -81,3 +88,43 @@ def parameters_of(made: Mapping[str, str], present: Parameters) -> Parameters:
     """
     told = made.get("parameters")
     return present if told is None else type(present).model_validate_json(told)
+
+
+def content_identity(value: Any) -> str:
+    """SHA-256 of what a result or a table holds, whenever and wherever it was made: its version, by content.
+
+    Numbers in tables count to nine digits, as the last ones may change on the way through a CSV file.
+
+    Args:
+        value: a record of arrays, sparse matrices and plain values, a table, or any of these parts.
+    """
+    digest = hashlib.sha256()
+    for part in _bytes_of(value):
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _bytes_of(value: Any) -> Iterator[bytes]:
+    """Everything a value holds, in one order, and with what tells apart values that hold the same bytes."""
+    if isinstance(value, pd.DataFrame):
+        yield value.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    elif isinstance(value, np.ndarray):
+        yield f"array {value.dtype.str} {value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif sp.issparse(value):
+        columns = sp.csc_array(value)
+        yield f"sparse {columns.shape}".encode()
+        for part in (columns.data, columns.indices.astype(np.int64), columns.indptr.astype(np.int64)):
+            yield from _bytes_of(part)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _bytes_of({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield f"key {key}".encode()
+            yield from _bytes_of(value[key])
+    elif isinstance(value, list | tuple):
+        yield f"items {len(value)}".encode()
+        for item in value:
+            yield from _bytes_of(item)
+    else:
+        yield json.dumps(value).encode()

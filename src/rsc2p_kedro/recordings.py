@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
 
+from rsc2p_kedro.frame_times import read_frame_times
 from rsc2p_kedro.nwb.identifiers import dandi_ids
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
 from rsc2p_kedro.parameters import STAGE_PARAMETERS, Acquisition, ExtractionParameters, FrozenModel
@@ -42,6 +43,11 @@ class Recording(FrozenModel):
         None, description="Size of a pixel in um, (y, x) [dxy]."
     )
     decay_time_s: float = Field(0.4, gt=0, description="Decay time constant of the indicator in s [decay_time].")
+    frame_times: Path | None = Field(
+        None,
+        description="Table with the column `time_s`: seconds from the start of the session, one row for each frame on "
+        "disk. For recordings whose frames do not follow one rate; the NWB file then holds these times.",
+    )
     seeds: Path | None = Field(None, description="Table of centres or TIFF of masks for `initialization: seeded`.")
     curation: Path | None = Field(None, description="Table of the user's own decisions (component_id, decision, note).")
     subject: SubjectFields = Field(default_factory=SubjectFields)
@@ -133,10 +139,11 @@ def parse_manifest(manifest: Any) -> list[Recording]:
 
 
 def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the parameters of the stages once those of a recording are laid over them, and with its seeds.
+    """What is wrong with the parameters of the stages once those of a recording are laid over them, and with its seeds
+    and the times of its frames.
 
     Args:
-        recording: its overrides, seeds and curation.
+        recording: its overrides, seeds, curation and times.
         parameters: of all stages, by their names, as mappings or models; what is missing has its defaults.
     """
     problems: list[str] = []
@@ -153,7 +160,31 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
             continue
         if isinstance(settled, ExtractionParameters):
             problems += _seed_problems(recording, settled.initialization == "seeded")
-    return problems
+    return problems + _time_problems(recording)
+
+
+def _time_problems(recording: Recording) -> list[str]:
+    """What is wrong with the table of the times of frames, where there is one."""
+    if recording.frame_times is None:
+        return []
+    try:
+        read_frame_times(
+            recording.frame_times, frame_rate_hz=recording.frame_rate_hz, n_frames=_frames_to_come(recording)
+        )
+    except ValueError as error:
+        return [f"frame_times: {error}"]
+    return []
+
+
+def _frames_to_come(recording: Recording) -> int | None:
+    """Frames that will be read, counted from the first on disk; none where there are none on disk (yet)."""
+    if recording.simulation is not None:
+        return recording.simulation.n_frames
+    if recording.frames is not None:
+        return recording.frames[1]
+    from rsc2p_kedro.datasets.tiff_frames import inspect_recording
+
+    return inspect_recording(recording.path).n_frames or None
 
 
 def _seed_problems(recording: Recording, seeded: bool) -> list[str]:

@@ -16,6 +16,7 @@ from pynwb import NWBHDF5IO
 from tests.nwb.made_up import T, made_up
 
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
+from rsc2p_kedro.nwb.build import Links
 from rsc2p_kedro.nwb.inspection import COLUMNS, inspect_file
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
@@ -114,11 +115,12 @@ def test_metadata_beyond_ascii_come_back(tmp_path: Path) -> None:
 
 
 def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
-    files = {tmp_path / "raw" / "one.tif": 0, tmp_path / "raw" / "two.tif": 50}
+    files = (tmp_path / "raw" / "one.tif", tmp_path / "raw" / "two.tif")
     (tmp_path / "raw").mkdir()
     for file in files:
         file.touch()
-    dataset(tmp_path).save(made_up(parameters={"raw": "external"}, files=files).build())
+    links = Links(files, (0, 50), T)
+    dataset(tmp_path).save(made_up(n=0, parameters={"raw": "external"}, links=links).build())
     with NWBHDF5IO(tmp_path / NAME, "r") as io:
         series = io.read().acquisition["TwoPhotonSeries"]
         assert list(series.external_file[:]) == ["../raw/one.tif", "../raw/two.tif"]

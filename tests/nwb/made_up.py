@@ -1,7 +1,6 @@
 """A small made-up result, 48 rows x 64 columns, that every test of the export shares."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -10,10 +9,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SummaryImages
-from rsc2p_kedro.nwb.build import RecordingResults, build_nwb_file
+from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.parameters import STAGE_PARAMETERS
-from rsc2p_kedro.provenance import collect_provenance
+from rsc2p_kedro.provenance import collect_provenance, content_identity
 from rsc2p_kedro.recordings import Recording
 
 T, H, W = 90, 48, 64
@@ -130,7 +129,12 @@ def component_table(found: Components) -> pd.DataFrame:
 
 
 def results(
-    n: int = 5, n_background: int = 2, n_patches: int = 4, *, files: dict[Path, int] | None = None
+    n: int = 5,
+    n_background: int = 2,
+    n_patches: int = 4,
+    *,
+    links: Links | None = None,
+    frame_times_s: np.ndarray | None = None,
 ) -> RecordingResults:
     rng = np.random.default_rng(7)
     raw = da.from_array(rng.integers(0, 4000, (T, H, W), np.uint16), chunks=(32, 24, 32))
@@ -148,7 +152,8 @@ def results(
             guarded=np.arange(n) % 3 == 1,
         ),
         summary=SummaryImages(*image),
-        files=files or {},
+        links=links,
+        frame_times_s=frame_times_s,
     )
 
 
@@ -167,6 +172,7 @@ class MadeUp:
             parameters=self.parameters,
             stages={name: model() for name, model in STAGE_PARAMETERS.items()},
             provenance=collect_provenance(motion_correction=self.found.motion.provenance),
+            inputs={"components": content_identity(self.found.components)},
         )
 
 

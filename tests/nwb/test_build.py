@@ -10,6 +10,7 @@ from pynwb import NWBHDF5IO
 from tests.nwb.made_up import H, MadeUp, T, W, made_up, recording
 
 from rsc2p_kedro import __version__
+from rsc2p_kedro.nwb.build import Timing
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.streaming import write_nwb
 
@@ -102,6 +103,28 @@ def test_results_of_different_recordings_are_refused_together(result: MadeUp) ->
 def test_time_starts_where_a_part_of_a_recording_does() -> None:
     nwb = made_up(entry={"frames": [147, 147 + T]}).build()
     assert nwb.acquisition["TwoPhotonSeries"].starting_time == pytest.approx(10.0)
+
+
+def test_times_of_irregular_frames_stand_in_every_series(tmp_path: Path) -> None:
+    times = np.cumsum(np.random.default_rng(0).uniform(0.05, 0.08, T + 20))
+    made = made_up(entry={"frames": [20, 20 + T]}, frame_times_s=times)
+    path = _save(made, tmp_path)
+    assert inspect_file(path).empty
+    with NWBHDF5IO(path, "r") as io:
+        nwb = io.read()
+        ophys = nwb.processing["ophys"]
+        series = [nwb.acquisition["TwoPhotonSeries"], ophys["xy_translation"], ophys["piecewise_xy_translation"]]
+        series += [*ophys["Fluorescence"].roi_response_series.values(), ophys["DfOverF"]["RoiResponseSeries"]]
+        for one in series:
+            assert one.rate is None
+            np.testing.assert_array_equal(one.timestamps[:], times[20:])
+
+
+def test_times_of_regular_frames_become_a_rate() -> None:
+    clock = Timing(14.7, first_frame=20, frame_times_s=1.5 + np.arange(200) / 15)
+    assert clock.of(100) == {"starting_time": pytest.approx(1.5 + 20 / 15), "rate": pytest.approx(15)}
+    with pytest.raises(ValueError, match="one row for each frame"):
+        clock.of(190)
 
 
 def test_content_does_not_change_between_exports(result: MadeUp) -> None:

@@ -75,8 +75,15 @@ def test_background_is_there_apart_from_the_rois(result: MadeUp, written: Path) 
         np.testing.assert_array_equal(traces, components.background_traces.T)
 
 
-def test_neuropil_is_the_background_under_each_footprint(result: MadeUp, written: Path) -> None:
-    A, b = (getattr(result.found.components, name).toarray() for name in ("footprints", "background_footprints"))
+def test_traces_neuropil_and_baseline_are_together_all_the_light_under_a_footprint(
+    result: MadeUp, written: Path
+) -> None:
+    found = result.found.components
+    A, b = found.footprints.toarray(), found.background_footprints.toarray()
     with NWBHDF5IO(written, "r") as io:
-        neuropil = io.read().processing["ophys"]["Fluorescence"]["Neuropil"].data[:]
-    np.testing.assert_allclose(neuropil.T, A.T @ (b @ result.found.components.background_traces), rtol=1e-4)
+        ophys = io.read().processing["ophys"]
+        fluorescence = ophys["Fluorescence"]
+        parts = [fluorescence[name].data[:] for name in ("RoiResponseSeries", "Neuropil")]
+        baseline = ophys["ImageSegmentation"]["PlaneSegmentation"]["baseline"][:]
+    light = found.traces + found.residual_traces + A.T @ (b @ found.background_traces)
+    np.testing.assert_allclose((sum(parts) + baseline).T, light, atol=1e-5)

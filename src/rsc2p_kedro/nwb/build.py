@@ -6,7 +6,7 @@ Large data stay lazy until the file is written. All axes are turned by :mod:`rsc
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,74 @@ from pynwb.ophys import (
 )
 
 from rsc2p_kedro.algorithms.blocks import Movie
+from rsc2p_kedro.algorithms.dff import background_under_footprints
 from rsc2p_kedro.engines import results
 from rsc2p_kedro.nwb.metadata import NwbParameters, RecordingMetadata
 from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
 from rsc2p_kedro.nwb.streaming import MaskIterator, MovieIterator, compressed
 
 UNIT = "a.u."
+_SAME_STEP_S = 2e-9  # nwbinspector wants a rate, no timestamps, where steps are the same to nine decimals
 XY = "Axes: (time, x, y), x is the column and y the row of the frame."
+
+
+@dataclass(frozen=True)
+class Links:
+    """TIFFs that the raw movie can be read from instead of the file.
+
+    A link shows all frames of a TIFF, and those may be more than were used: where a window of frames cuts a stack, the
+    linked movie begins earlier and ends later than what was found in it, and its times say so.
+
+    Attributes:
+        paths: the TIFFs, in order.
+        starting_frames: for each, which frame of the linked movie it begins with.
+        n_frames: of all of them together.
+        n_before: frames of the first TIFF before the first frame that was used.
+    """
+
+    paths: tuple[Path, ...]
+    starting_frames: tuple[int, ...]
+    n_frames: int
+    n_before: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Timing:
+    """When frames were taken, in s from the start of the session.
+
+    Attributes:
+        frame_rate_hz: frames per second.
+        first_frame: frames of the session before the first one that is used.
+        frame_times_s: (n,) float64 of all frames of the session, rising; none: they follow the frame rate.
+    """
+
+    frame_rate_hz: float
+    first_frame: int = 0
+    frame_times_s: NDArray[np.float64] | None = None
+
+    def of(self, n_frames: int, *, n_before: int = 0) -> dict[str, Any]:
+        """The fields of a series that tell its times: start and rate, or, where frames are irregular, their times.
+
+        Args:
+            n_frames: in the series.
+            n_before: how many of them lie before the first frame that is used.
+
+        Raises:
+            ValueError: there are not as many times as frames.
+        """
+        first = self.first_frame - n_before
+        if self.frame_times_s is None:
+            return {"starting_time": first / self.frame_rate_hz, "rate": self.frame_rate_hz}
+        times = self.frame_times_s[first : first + n_frames]
+        if len(times) < n_frames:
+            raise ValueError(
+                f"Times are needed of frames {first} to {first + n_frames}, and there are {len(self.frame_times_s)}: "
+                "the table under `frame_times` should have one row for each frame of the recording."
+            )
+        steps = np.diff(times)
+        if np.ptp(steps) < _SAME_STEP_S:
+            return {"starting_time": float(times[0]), "rate": float(1 / steps.mean())}
+        return {"timestamps": times}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +117,8 @@ class RecordingResults:
         component_table: one row a component (`rsc2p_kedro.schemas.ComponentTable`), in any order.
         dff: dF/F, and the F0 it was made with, (N, T) each.
         summary: images of the corrected movie.
-        files: the TIFFs and the first frame of each, where the raw movie is to be linked to.
+        links: where the raw movie is to be linked to.
+        frame_times_s: times of all frames of the session, where they are irregular (see :class:`Timing`).
     """
 
     movie: Movie
@@ -66,7 +128,8 @@ class RecordingResults:
     component_table: pd.DataFrame
     dff: results.DeltaFOverF
     summary: results.SummaryImages
-    files: Mapping[Path, int] = field(default_factory=dict)
+    links: Links | None = None
+    frame_times_s: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         T, H, W = self.movie.shape
@@ -101,6 +164,7 @@ def build_nwb_file(
     parameters: NwbParameters,
     stages: Mapping[str, BaseModel],
     provenance: Mapping[str, Any],
+    inputs: Mapping[str, Any],
 ) -> NWBFile:
     """The NWBFile of a recording, with its movies and masks still to be read.
 
@@ -112,17 +176,19 @@ def build_nwb_file(
         parameters: what of it is written, and how.
         stages: parameters of every stage as they were used, by name of the stage.
         provenance: see :func:`rsc2p_kedro.provenance.collect_provenance`.
+        inputs: what the file was made of: facts of the raw frames, and the content of each result (see
+            :func:`rsc2p_kedro.provenance.content_identity`).
     """
     nwb = make_nwb_file(metadata, provenance)
     plane = add_imaging_plane(nwb, metadata)
-    timing = {"starting_time": metadata.first_frame / metadata.frame_rate_hz, "rate": metadata.frame_rate_hz}
-    raw = add_raw_movie(nwb, found, plane, metadata, parameters, timing)
+    clock = Timing(metadata.frame_rate_hz, metadata.first_frame, found.frame_times_s)
+    raw, timing = add_raw_movie(nwb, found, plane, metadata, parameters, clock), clock.of(len(found.movie))
     ophys = nwb.create_processing_module(name="ophys", description=_about_module(found, parameters))
     add_motion(ophys, found, raw, parameters, timing)
     add_rois(ophys, found, plane, parameters, timing)
     add_background(ophys, found.components, plane, parameters, timing)
     ophys.add(make_summary_images(found.summary))
-    ophys.add(make_processing_parameters(stages, provenance))
+    ophys.add(make_processing_parameters(stages, provenance, inputs))
     return nwb
 
 
@@ -204,15 +270,16 @@ def add_raw_movie(
     plane: ImagingPlane,
     metadata: RecordingMetadata,
     parameters: NwbParameters,
-    timing: Mapping[str, float],
+    clock: Timing,
 ) -> TwoPhotonSeries | None:
     """The movie as it was recorded, in its own dtype: inside the file, as links to its TIFFs, or not at all."""
     if parameters.raw == "none":
         return None
     if parameters.raw == "embed":
-        content: dict[str, Any] = {"data": compressed(MovieIterator(found.movie), parameters.compression)}
+        content = clock.of(len(found.movie))
+        content["data"] = compressed(MovieIterator(found.movie), parameters.compression)
     else:
-        content = _links(found)
+        content = _linked(found.links, clock)
     if metadata.pixel_size_um is not None:
         size_m = np.asarray(found.movie.shape[1:]) * np.asarray(metadata.pixel_size_um) * 1e-6
         content["field_of_view"] = points_to_nwb(size_m)
@@ -222,23 +289,23 @@ def add_raw_movie(
         imaging_plane=plane,
         unit=UNIT,
         **content,
-        **timing,
     )
     nwb.add_acquisition(series)
     return series
 
 
-def _links(found: RecordingResults) -> dict[str, Any]:
+def _linked(links: Links | None, clock: Timing) -> dict[str, Any]:
     """The fields of a series that lives in other files; the dataset that saves it makes the paths relative."""
-    if not found.files:
+    if links is None:
         raise ValueError(
             "`raw: external` needs the TIFFs the movie came from and the first frame of each; none were given."
         )
     return {
-        "external_file": [str(path) for path in found.files],
-        "starting_frame": list(found.files.values()),
-        "num_samples": len(found.movie),
+        "external_file": [str(path) for path in links.paths],
+        "starting_frame": list(links.starting_frames),
+        "num_samples": links.n_frames,
         "format": "external",
+        **clock.of(links.n_frames, n_before=links.n_before),
     }
 
 
@@ -247,7 +314,7 @@ def add_motion(
     found: RecordingResults,
     raw: TwoPhotonSeries | None,
     parameters: NwbParameters,
-    timing: Mapping[str, float],
+    timing: Mapping[str, Any],
 ) -> None:
     """Shifts of whole frames and of patches, and the corrected movie where it is asked for."""
     rigid = TimeSeries(
@@ -270,7 +337,7 @@ def _make_corrected(
     raw: TwoPhotonSeries | None,
     rigid: TimeSeries,
     parameters: NwbParameters,
-    timing: Mapping[str, float],
+    timing: Mapping[str, Any],
 ) -> MotionCorrection:
     movie = ImageSeries(
         name="corrected",
@@ -287,7 +354,7 @@ def _add_patch_motion(
     ophys: ProcessingModule,
     motion: results.MotionCorrection,
     parameters: NwbParameters,
-    timing: Mapping[str, float],
+    timing: Mapping[str, Any],
 ) -> None:
     ophys.add(
         TimeSeries(
@@ -316,7 +383,7 @@ def add_rois(
     found: RecordingResults,
     plane: ImagingPlane,
     parameters: NwbParameters,
-    timing: Mapping[str, float],
+    timing: Mapping[str, Any],
 ) -> None:
     """ROIs and their traces; none of these objects where there is no ROI, as an empty table cannot be read back."""
     components, table, dff = found.chosen_rois(parameters.rois)
@@ -327,10 +394,16 @@ def add_rois(
     rois = make_roi_table(components, table, plane, parameters)
     segmentation.add_plane_segmentation(rois)
     traces = {
-        "RoiResponseSeries": ("Fluorescence of the ROI alone (denoised trace and residual).", _noisy(components)),
+        "RoiResponseSeries": (
+            "Fluorescence of the ROI alone (denoised trace and residual), without its baseline.",
+            _noisy(components),
+        ),
         "Denoised": ("Denoised calcium trace, without its baseline.", components.traces),
         "Deconvolved": ("Deconvolved activity, in units of the denoised trace.", components.spikes),
-        "Neuropil": ("Background fluorescence under the ROI's footprint.", _neuropil(components)),
+        "Neuropil": (
+            "Background fluorescence under the ROI's footprint, without the ROI's own baseline (its column baseline).",
+            background_under_footprints(components).astype(np.float32),
+        ),
         "Baseline": ("F0, the baseline that dF/F was made with.", dff.f0),
     }
     fluorescence, ratio = Fluorescence(name="Fluorescence"), DfOverF(name="DfOverF")
@@ -347,12 +420,6 @@ def _noisy(components: results.Components) -> NDArray[np.float32]:
     return components.traces + components.residual_traces
 
 
-def _neuropil(components: results.Components) -> NDArray[np.float32]:
-    """The background b f projected on each (unit) footprint, (N, T): in the units of the ROI's own trace."""
-    overlap = components.footprints.T @ components.background_footprints  # sparse (N, nb): tiles are local
-    return np.asarray(overlap @ components.background_traces, np.float32)
-
-
 def _add_traces(
     container: Fluorescence | DfOverF,
     name: str,
@@ -360,7 +427,7 @@ def _add_traces(
     data: NDArray,
     table: PlaneSegmentation,
     parameters: NwbParameters,
-    timing: Mapping[str, float],
+    timing: Mapping[str, Any],
     unit: str = UNIT,
 ) -> None:
     """Traces (N, T) of all rows of a table as a series (T, N)."""
@@ -400,6 +467,7 @@ def make_roi_table(
         ),
         "cnn_score": ("How much its shape is a cell's, 0 to 1.", table["cnn_score"].to_numpy(np.float32)),
         "area": ("Pixels above a fifth of the mask's maximum.", table["area_px"].to_numpy(np.int64)),
+        "baseline": ("Constant fluorescence of the ROI, in neither its traces nor Neuropil.", components.baseline),
         "ROICentroids": ("Centre (x, y) in px.", np.ascontiguousarray(points_to_nwb(centres))),
         "Accepted": ("1 where is_accepted.", accepted.astype(np.uint8)),
         "Rejected": ("1 where not is_accepted.", (~accepted).astype(np.uint8)),
@@ -441,7 +509,7 @@ def add_background(
     components: results.Components,
     plane: ImagingPlane,
     parameters: NwbParameters,
-    timing: Mapping[str, float],
+    timing: Mapping[str, Any],
 ) -> None:
     """The background, apart from the ROIs; nothing where it has no component."""
     n_background = len(components.background_traces)
@@ -480,14 +548,17 @@ def make_summary_images(summary: results.SummaryImages) -> Images:
     return Images(name="SegmentationImages", description="Images of the motion-corrected movie.", images=images)
 
 
-def make_processing_parameters(stages: Mapping[str, BaseModel], provenance: Mapping[str, Any]) -> DynamicTable:
-    """A flat table (step, parameter, value as JSON) of all that was set, and of all that was running."""
-    steps = {step: model.model_dump(mode="json") for step, model in stages.items()} | {"provenance": provenance}
+def make_processing_parameters(
+    stages: Mapping[str, BaseModel], provenance: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> DynamicTable:
+    """A flat table (step, parameter, value as JSON): all that was set, all that was running, and what it ran on."""
+    steps: dict[str, Mapping[str, Any]] = {step: model.model_dump(mode="json") for step, model in stages.items()}
+    steps |= {"provenance": provenance, "inputs": inputs}
     rows = [(step, name, json.dumps(value)) for step, tree in steps.items() for name, value in _leaves(tree)]
     about = ("Stage of processing.", "Name of the parameter.", "Its value, as JSON.")
     return DynamicTable(
         name="processing_parameters",
-        description="Parameters of all stages as they were used, and the versions of what ran.",
+        description="Parameters of all stages as they were used, the versions of what ran, and what it ran on.",
         columns=[
             VectorData(name=name, description=text, data=[row[i] for row in rows])
             for i, (name, text) in enumerate(zip(("step", "parameter", "value"), about, strict=True))

@@ -8,6 +8,7 @@ several threads. Readers cannot tell the difference, and the bytes do not depend
 
 import math
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,19 +32,44 @@ from rsc2p_kedro.nwb.orientation import images_to_nwb
 CHUNK_BYTES = 10_000_000
 """Size of a chunk of whole frames before compression: a good one for reading from the cloud too."""
 
+READ_BYTES = 40_000_000
+"""Frames that are read at a time: chunks of what a movie is read from are longer than its chunks in HDF5, and those of
+large frames would be decompressed once for each of them."""
+
 LIBDEFLATE_LEVEL = 2
 """As small as zlib at level 4, the level that the file names, in less than half of its time."""
 
-MOST_THREADS = 4
-"""Each holds a few chunks in memory, and disks are not faster than four of them."""
+MOST_THREADS = 8
+"""Each holds a chunk or two in memory, which is to stay below 300 MB; few disks are faster than they are."""
+
+
+def _frame_bytes(movie: Movie) -> int:
+    return int(math.prod(movie.shape[1:])) * movie.dtype.itemsize
+
+
+def _source_frames(movie: Movie) -> int:
+    """Frames in a chunk of what a movie is read from."""
+    return int(movie.chunksize[0]) if isinstance(movie, da.Array) else 1
 
 
 def chunk_frames(movie: Movie) -> int:
-    """Whole frames in one HDF5 chunk: near `CHUNK_BYTES`, where possible whole chunks of what they are read from."""
-    frame_bytes = int(math.prod(movie.shape[1:])) * movie.dtype.itemsize
-    n_frames = max(1, min(len(movie), CHUNK_BYTES // frame_bytes))
-    source = int(movie.chunksize[0]) if isinstance(movie, da.Array) else 1
-    return n_frames - n_frames % source if n_frames > source else n_frames
+    """Whole frames in one HDF5 chunk: near `CHUNK_BYTES`, where possible whole chunks, or an equal part of a chunk, of
+    what they are read from."""
+    most = max(1, min(len(movie), CHUNK_BYTES // _frame_bytes(movie)))
+    source = _source_frames(movie)
+    if most >= source:
+        return most - most % source
+    part = max(n for n in range(1, most + 1) if source % n == 0)
+    return part if 2 * part > most else most
+
+
+def read_frames(movie: Movie) -> int:
+    """Whole frames that are read at a time: whole HDF5 chunks, near `READ_BYTES`, and where possible whole chunks of
+    what they are read from."""
+    chunk, source = chunk_frames(movie), _source_frames(movie)
+    most = max(chunk, READ_BYTES // _frame_bytes(movie))
+    step = math.lcm(chunk, source)
+    return most - most % (step if step <= most else chunk)
 
 
 class MovieIterator(GenericDataChunkIterator):
@@ -67,13 +93,16 @@ class MovieIterator(GenericDataChunkIterator):
             raise StopIteration
         return super().__next__()
 
-    def frames(self, start: int) -> NDArray:
-        """The chunk of frames (n, x, y) that begins at `start`, C-contiguous; fewer frames at the end of the movie."""
-        part = read(self._movie, slice(start, start + self.chunk_shape[0]))
-        return np.ascontiguousarray(images_to_nwb(part))
+    def chunks(self) -> Iterator[tuple[int, NDArray]]:
+        """Each chunk of frames as the movie has them, (n, H, W), after its first frame; the last may be shorter."""
+        n_chunk, n_read = self.chunk_shape[0], read_frames(self._movie)
+        for start in range(0, len(self._movie), n_read):
+            frames = read(self._movie, slice(start, start + n_read))
+            for first in range(0, len(frames), n_chunk):
+                yield start + first, frames[first : first + n_chunk]
 
     def _get_data(self, selection: tuple[slice, ...]) -> NDArray:
-        return self.frames(selection[0].start)
+        return np.ascontiguousarray(images_to_nwb(read(self._movie, selection[0])))
 
     def _get_maxshape(self) -> tuple[int, int, int]:
         T, H, W = self._movie.shape
@@ -120,33 +149,40 @@ def compressed(data: Any, compression: str = "gzip") -> H5DataIO:
             "`compression: blosc` needs hdf5plugin, to write and to read: pip install hdf5plugin, or use gzip."
         ) from error
     blosc = dict(hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=hdf5plugin.Blosc.BITSHUFFLE))
-    return H5DataIO(data=data, allow_plugin_filters=True, **blosc)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*compression may not be available", category=UserWarning)
+        return H5DataIO(data=data, allow_plugin_filters=True, **blosc)  # who asks for blosc knows
 
 
-def gzip_chunk(data: NDArray, chunk_frames: int) -> bytes:
-    """One chunk as HDF5's filters `shuffle` and `gzip` store it; a chunk at the end is filled up with zeros."""
-    whole = np.zeros((chunk_frames, *data.shape[1:]), data.dtype)
-    whole[: len(data)] = data
-    planes = whole.reshape(-1, 1).view(np.uint8).T  # all first bytes of the numbers, then all second bytes, ...
-    return bytes(imagecodecs.deflate_encode(planes.tobytes(), LIBDEFLATE_LEVEL))
+def gzip_chunk(frames: NDArray, chunk_frames: int) -> bytes:
+    """One chunk as HDF5's filters `shuffle` and `gzip` store it; one at the end of a movie is filled up with zeros.
+
+    Args:
+        frames: (n, H, W), n at most `chunk_frames`, C-contiguous. They are stored as (x, y).
+        chunk_frames: of the whole chunk.
+    """
+    size = frames.dtype.itemsize
+    stored = images_to_nwb(frames.view(np.uint8).reshape(*frames.shape, size).transpose(3, 0, 1, 2))
+    planes = np.zeros((size, chunk_frames, *stored.shape[2:]), np.uint8)
+    planes[:, : len(frames)] = stored  # all first bytes of the numbers, then all second bytes, ...
+    return bytes(imagecodecs.deflate_encode(planes, LIBDEFLATE_LEVEL))  # type: ignore[arg-type]
 
 
-def _ahead(movie: MovieIterator, threads: int) -> Iterator[tuple[int, bytes]]:
-    """Compressed chunks of a movie in order, each with its first frame; no more than `threads` wait in memory."""
+def _ahead(movie: MovieIterator, threads: int) -> Iterator[tuple[int, int, bytes]]:
+    """Compressed chunks of a movie in order: first frame, number of frames, bytes.
 
-    def chunk(start: int) -> bytes:
-        return gzip_chunk(movie.frames(start), movie.chunk_shape[0])
-
-    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    The calling thread reads. One chunk for each thread, and one more for the time of reading, wait in memory.
+    """
+    waiting: deque[tuple[int, int, Future[bytes]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for start in range(0, movie.maxshape[0], movie.chunk_shape[0]):
-                waiting.append((start, pool.submit(chunk, start)))
-                if len(waiting) == threads:
-                    first, done = waiting.popleft()
-                    yield first, done.result()
-            for first, done in waiting:
-                yield first, done.result()
+            for start, frames in movie.chunks():
+                waiting.append((start, len(frames), pool.submit(gzip_chunk, frames, movie.chunk_shape[0])))
+                if len(waiting) > threads:
+                    first, n_frames, done = waiting.popleft()
+                    yield first, n_frames, done.result()
+            for first, n_frames, done in waiting:
+                yield first, n_frames, done.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -180,10 +216,11 @@ def write_nwb(nwb: NWBFile, path: Path, *, threads: int | None = None, show_prog
     Args:
         nwb: as :func:`rsc2p_kedro.nwb.build.build_nwb_file` makes it.
         path: must not be that of a file worth keeping.
-        threads: that compress; none: one for each core, at most `MOST_THREADS`. The file is the same for any number.
+        threads: that compress; none: one for each core. No more than `MOST_THREADS` are used, and the file is the same
+            for any number.
         show_progress: whether to show a bar for each movie.
     """
-    threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
+    threads = min(MOST_THREADS, threads or os.cpu_count() or 1)
     movies = _postponed(nwb)
     for movie in movies.values():
         movie.postponed = True
@@ -195,6 +232,6 @@ def write_nwb(nwb: NWBFile, path: Path, *, threads: int | None = None, show_prog
             group = groups[object_id]
             bar = {"desc": f"{Path(group.name).name} to NWB", "unit": "frame", "leave": False}
             with tqdm(total=movie.maxshape[0], disable=None if show_progress else True, **bar) as progress:
-                for start, stored in _ahead(movie, threads):
+                for start, n_frames, stored in _ahead(movie, threads):
                     group["data"].id.write_direct_chunk((start, 0, 0), stored)
-                    progress.update(min(movie.chunk_shape[0], movie.maxshape[0] - start))
+                    progress.update(n_frames)

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from tests.nwb.made_up import T, made_up, shared
 
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
 from rsc2p_kedro.engines.results import ComponentQuality
+from rsc2p_kedro.nwb.build import Links
 from rsc2p_kedro.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
 from rsc2p_kedro.pipelines.export import nodes
 from rsc2p_kedro.provenance import parameters_of
@@ -60,8 +62,8 @@ def test_links_know_the_first_frame_of_each_file(tmp_path: Path) -> None:
 def test_one_tiff_lies_beside_itself(tmp_path: Path) -> None:
     file = tmp_path / "movie.tif"
     file.touch()
-    frames = pd.DataFrame({"frame": [0, 1], "file": ["movie.tif", "movie.tif"]})
-    assert nodes._first_frames(frames, file) == {file: 0}
+    frames = pd.DataFrame({"frame": [0, 1], "file": ["movie.tif", "movie.tif"], "page": [0, 1]})
+    assert nodes.link_tiffs(frames, made_up(entry={"path": file}).recording) == Links((file,), (0,), 2)
 
 
 def test_inspection_of_a_file_in_order_is_an_empty_table(tmp_path: Path) -> None:
@@ -91,8 +93,55 @@ def test_the_file_tells_the_parameters_that_made_the_results_and_not_those_of_to
     assert parameters_of({}, MotionCorrectionParameters(max_shift_px=7)).max_shift_px == 7
 
 
-def test_links_to_stacks_that_a_window_of_frames_may_cut_are_refused(tmp_path: Path) -> None:
-    frames = pd.DataFrame({"frame": [0, 1], "file": ["movie.tif"] * 2, "page": [40, 41]})
-    recording = made_up(entry={"path": tmp_path, "frames": [40, 42]}).recording
-    with pytest.raises(ValueError, match="links whole files"):
-        nodes._check_links(frames, recording)
+def stacks(folder: Path) -> pd.DataFrame:
+    """Three stacks of 40 frames on disk, and the frame table of frames 50 to 100 of them."""
+    for name in ("a.tif", "b.tif", "c.tif"):
+        tifffile.imwrite(folder / name, np.zeros((40, 8, 8), np.uint16), photometric="minisblack")
+    frames = np.arange(50, 100)
+    files = np.array(["a.tif", "b.tif", "c.tif"])[frames // 40]
+    return pd.DataFrame({"frame": frames - 50, "file": files, "page": frames % 40})
+
+
+def test_links_to_stacks_that_a_window_of_frames_cuts_show_whole_stacks_and_their_own_times(tmp_path: Path) -> None:
+    entry = {"path": tmp_path, "frames": [50, 100]}
+    links = nodes.link_tiffs(stacks(tmp_path), made_up(entry=entry).recording)
+    assert links == Links((tmp_path / "b.tif", tmp_path / "c.tif"), (0, 40), 80, 10)
+    nwb = made_up(n=0, entry=entry, parameters={"raw": "external"}, links=links).build()
+    series = nwb.acquisition["TwoPhotonSeries"]
+    assert (series.num_samples, list(series.starting_frame)) == (80, [0, 40])
+    assert series.starting_time == pytest.approx(40 / 14.7)
+    assert nwb.processing["ophys"]["xy_translation"].starting_time == pytest.approx(50 / 14.7)
+
+
+def test_links_to_a_stack_that_is_gone_say_so(tmp_path: Path) -> None:
+    frames = stacks(tmp_path)
+    (tmp_path / "c.tif").unlink()
+    with pytest.raises(ValueError, match=r"links to .*c\.tif, which .*Bring the raw data back"):
+        nodes.link_tiffs(frames, made_up(entry={"path": tmp_path, "frames": [50, 100]}).recording)
+
+
+def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
+    def inputs(nwb) -> dict[str, str]:
+        table = nwb.processing["ophys"]["processing_parameters"].to_dataframe()
+        return dict(table.loc[table["step"] == "inputs", ["parameter", "value"]].itertuples(index=False))
+
+    here, again = inputs(build(tmp_path)), inputs(build(tmp_path))
+    assert here == again
+    assert here["components"].startswith('"sha256:')
+    assert here["raw_frames.first_file"] == '"one.tif"'
+    assert {name.split(".")[0] for name in here} == {
+        "raw_frames", "frame_table", "motion", "components", "component_quality", "component_table", "dff",
+        "corrected_summary_images",
+    }  # fmt: skip
+    assert str(tmp_path) not in str(here)
+
+
+def test_times_of_frames_stand_in_the_file_where_they_are_irregular(tmp_path: Path) -> None:
+    times = np.arange(T) / 14.7 + 0.002 * (np.arange(T) % 2)
+    table = tmp_path / "times.csv"
+    pd.DataFrame({"time_s": times}).to_csv(table, index=False)
+    recording = made_up(entry={"frame_times": table, "frames": [20, T]}).recording
+    read = nodes._frame_times(recording, T - 20)
+    np.testing.assert_array_equal(read, times)
+    with pytest.raises(ValueError, match=f"row for each of {T + 1} frames, there are {T}"):
+        nodes._frame_times(made_up(entry={"frame_times": table}).recording, T + 1)

@@ -1,0 +1,54 @@
+"""Times of frames are read whole, and everything wrong with them is said at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsc2p_kedro.frame_times import read_frame_times
+from rsc2p_kedro.recordings import Recording, stage_problems
+
+
+def table(folder: Path, times: object, column: str = "time_s") -> Path:
+    path = folder / "times.csv"
+    pd.DataFrame({column: times}).to_csv(path, index=False)
+    return path
+
+
+def test_times_come_back_as_they_were(tmp_path: Path) -> None:
+    times = np.cumsum(np.random.default_rng(0).uniform(0.06, 0.08, 50))
+    np.testing.assert_array_equal(read_frame_times(table(tmp_path, times), frame_rate_hz=14.3, n_frames=50), times)
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        ([0, 0.1, 0.2], "row for each of 4 frames, there are 3"),
+        ([0, 0.1, "x", 0.3], "row 2 and 0 more hold no number"),
+        ([0, 0.1, 0.05, 0.2], "do not after row 1"),
+        ([-1, 0, 0.1, 0.2], "from 0 on"),
+        ([0, 100, 200, 300], "0.01 Hz, but `frame_rate_hz` is 10"),
+    ],
+)
+def test_what_are_no_times_is_said(tmp_path: Path, times: list, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_frame_times(table(tmp_path, times), frame_rate_hz=10, n_frames=4)
+
+
+def test_missing_file_or_column_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="where there is no file"):
+        read_frame_times(tmp_path / "none.csv", frame_rate_hz=10)
+    with pytest.raises(ValueError, match="expected a column time_s, found t"):
+        read_frame_times(table(tmp_path, [0.0], "t"), frame_rate_hz=10)
+
+
+def test_too_few_times_are_found_before_the_run(tmp_path: Path) -> None:
+    entry = {
+        "path": tmp_path,
+        "frame_rate_hz": 10,
+        "frames": [0, 60],
+        "frame_times": table(tmp_path, np.arange(50) / 10),
+    }
+    (problem,) = stage_problems(Recording.model_validate(entry), {})
+    assert "row for each of 60 frames, there are 50" in problem
