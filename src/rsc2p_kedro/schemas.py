@@ -35,9 +35,7 @@ class MotionTable(_Table):
     )
     peak_quality: Series[float] = pa.Field(description="Correlation peak over the noise around it.")
     correlation_before: Series[float] = pa.Field(ge=-1.001, le=1.001, description="Of the raw frame with the template.")
-    correlation_after: Series[float] = pa.Field(
-        ge=-1.001, le=1.001, description="Of the frame moved back by its own estimate."
-    )
+    correlation_after: Series[float] = pa.Field(ge=-1.001, le=1.001, description="Of the corrected frame.")
     registered: Series[bool]
 
 
@@ -129,4 +127,15 @@ class TruthScoreTable(_Table):
     measure: Series[str] = pa.Field(unique=True)
     value: Series[float] = pa.Field(nullable=True)
     unit: Series[str]
+    description: Series[str]
+
+
+class EngineAgreementTable(_Table):
+    """One row a measure of two engines on one recording: of each, and of both together."""
+
+    measure: Series[str] = pa.Field(unique=True)
+    unit: Series[str]
+    embedded: Series[float] = pa.Field(nullable=True)
+    caiman: Series[float] = pa.Field(nullable=True)
+    both: Series[float] = pa.Field(nullable=True)
     description: Series[str]

@@ -61,8 +61,6 @@ def motion() -> MotionCorrection:
         valid_mask=np.ones((5, 6), bool),
         peak_quality=np.ones(20, np.float32),
         registered=np.ones(20, bool),
-        correlation_before=np.zeros(20, np.float32),
-        correlation_after=np.ones(20, np.float32),
     )
 
 

@@ -96,8 +96,6 @@ def motion(n_patches: int = 4, seed: int = 0) -> MotionCorrection:
         valid_mask=np.ones((H, W), bool),
         peak_quality=rng.random(T, np.float32),
         registered=np.ones(T, bool),
-        correlation_before=rng.random(T, np.float32),
-        correlation_after=rng.random(T, np.float32),
         provenance={"engine": "embedded", "version": "0.1"},
     )
 

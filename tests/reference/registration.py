@@ -82,16 +82,15 @@ def residual_sums(
     projection: NDArray,
     basis_y: NDArray,
     basis_x: NDArray,
-) -> tuple[NDArray, float]:
-    """b (2, Py, Px) and the correlation of one frame with the template along a dense field (2, H, W)."""
+) -> NDArray:
+    """b (2, Py, Px) of one frame along a dense field (2, H, W)."""
     H, W = frame.shape
     y, x = np.mgrid[:H, :W] + field
     seen = (y >= 0) & (x >= 0) & (y <= H - 1) & (x <= W - 1)
     warped = ndi.map_coordinates(frame.astype(float), [y, x], order=1, mode="nearest")
     gain, offset = np.polyfit(template[seen], warped[seen], 1)
     residual = np.where(seen, np.clip((warped - offset) / gain - template, -limit, limit), 0)
-    b = np.einsum("ayx,yx,iy,jx->aij", projection, residual, basis_y, basis_x, optimize=True)
-    return b, float(np.corrcoef(warped[seen], template[seen])[0, 1])
+    return np.einsum("ayx,yx,iy,jx->aij", projection, residual, basis_y, basis_x, optimize=True)
 
 
 def weighted_products(q: NDArray, g: NDArray, basis_y: NDArray, basis_x: NDArray) -> NDArray:

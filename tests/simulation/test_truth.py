@@ -40,7 +40,6 @@ def corrected(truth: SimulatedTruth, points: np.ndarray, offset: float = 0.0) ->
         template=truth.background, shifts=-truth.rigid_motion + np.float32(offset),
         patch_shifts=-truth.displacement(points) + np.float32(offset), patch_centres=points.astype(np.float32),
         valid_mask=np.ones(truth.shape, bool), peak_quality=per_frame, registered=np.ones(T, bool),
-        correlation_before=per_frame, correlation_after=per_frame,
     )  # fmt: skip
 
 

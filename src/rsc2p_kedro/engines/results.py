@@ -39,9 +39,6 @@ class MotionCorrection:
         valid_mask: (H, W) bool, pixels that every registered frame has seen.
         peak_quality: (T,) float32, height of the correlation peak over the noise of its surroundings.
         registered: (T,) bool, false for frames that could not be registered (their shifts are interpolated or 0).
-        correlation_before: (T,) float32, correlation of the raw frame with the template.
-        correlation_after: (T,) float32, the same of the frame moved back by the engine's own estimate for it, before
-            any smoothing over time; :class:`MotionQuality` measures the corrected movie itself.
         provenance: engine, its version, and its parameters as JSON.
     """
 
@@ -52,8 +49,6 @@ class MotionCorrection:
     valid_mask: NDArray[np.bool_]
     peak_quality: Float
     registered: NDArray[np.bool_]
-    correlation_before: Float
-    correlation_after: Float
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,7 +61,7 @@ class MotionCorrection:
         _expect(problems, "patch_shifts", self.patch_shifts, (T, P, 2))
         _expect(problems, "patch_centres", self.patch_centres, (P, 2))
         _expect(problems, "valid_mask", self.valid_mask, shape)
-        for name in ("peak_quality", "registered", "correlation_before", "correlation_after"):
+        for name in ("peak_quality", "registered"):
             _expect(problems, name, getattr(self, name), (T,))
         _check(problems, self)
 
@@ -79,12 +74,14 @@ class MotionCorrection:
         return len(self.patch_centres) > 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MotionQuality:
     """How much better a movie is registered after its correction than before.
 
     Attributes:
-        correlation_before: mean over frames of the correlation of the raw frame with the template.
+        frame_correlation_before: (T,) float32, correlation of each raw frame with the template.
+        frame_correlation_after: (T,) float32, the same of the corrected frames.
+        correlation_before: mean of it over the registered frames, raw.
         correlation_after: the same of the corrected frames.
         crispness_before: norm of the gradient of the mean image, raw.
         crispness_after: the same of the corrected movie.
@@ -94,6 +91,8 @@ class MotionQuality:
         registered_fraction: share of the frames that could be registered.
     """
 
+    frame_correlation_before: Float
+    frame_correlation_after: Float
     correlation_before: float
     correlation_after: float
     crispness_before: float
@@ -326,4 +325,36 @@ class DeltaFOverF:
         _expect(problems, "guarded", self.guarded, self.dff.shape[:1])
         if self.f0.size and self.f0.min() <= 0:
             problems.append("f0 should be above 0 everywhere")
+        _check(problems, self)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeInference:
+    """How many spikes N components fired in T frames, as far as their traces tell.
+
+    Attributes:
+        rates: (N, T) float32 >= 0, expected spikes a frame, in units of the component's own typical rise: a number of
+            spikes up to a factor that the trace alone does not tell.
+        rise_probability: (N, T) float32 in 0..1, probability that the component fired in the frame.
+        decay_time_s: (N,) float32, decay of its calcium.
+        typical_rise: (N,) float32, mean rise of fluorescence, in the units of the trace; 0 for a trace without noise.
+        noise: (N,) float32, standard deviation of the noise of the trace.
+    """
+
+    rates: Float
+    rise_probability: Float
+    decay_time_s: Float
+    typical_rise: Float
+    noise: Float
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        if self.rates.ndim != 2:
+            problems.append(f"rates should be (N, T), have shape {self.rates.shape}")
+        for name in ("rates", "rise_probability"):
+            _expect(problems, name, getattr(self, name), self.rates.shape)
+        for name in ("decay_time_s", "typical_rise", "noise"):
+            _expect(problems, name, getattr(self, name), self.rates.shape[:1])
+        if self.rates.size and self.rates.min() < 0:
+            problems.append("rates should not be below 0")
         _check(problems, self)

@@ -42,7 +42,6 @@ def test_known_subpixel_shifts_come_back(walking, walking_motion):
     assert np.abs(walking_motion.shifts + walking[0]).max() < 0.05
     assert rms(walking_motion.patch_shifts + walking[0][:, None]) < 0.03
     assert walking_motion.registered.all()
-    assert (walking_motion.correlation_after > walking_motion.correlation_before - 1e-3).all()
 
 
 def test_there_is_no_pull_towards_whole_pixels(walking, walking_motion):
@@ -78,7 +77,7 @@ def test_threads_and_blocks_change_no_bit(walking, walking_motion, threads, bloc
     compute = Compute(threads=threads, block_frames=block_frames, show_progress=False)
     movie = da.from_array(walking[1], chunks=(10, 50, 50))
     motion = estimate_motion(movie, SMALL_PATCHES, compute=compute)
-    for name in ("template", "shifts", "patch_shifts", "valid_mask", "peak_quality", "correlation_after"):
+    for name in ("template", "shifts", "patch_shifts", "valid_mask", "peak_quality"):
         np.testing.assert_array_equal(getattr(motion, name), getattr(walking_motion, name))
 
 

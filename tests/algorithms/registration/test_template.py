@@ -9,6 +9,7 @@ from rsc2p_kedro.algorithms.registration.template import (
     sample_frames,
     thumbnails,
     usable_pixels,
+    variance_over_time,
     without_mean,
 )
 from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
@@ -55,6 +56,14 @@ def test_empty_borders_and_what_they_may_reach_do_not_count():
     assert not usable[38:43, 38:43].any()
     assert usable.sum() == 57 * 64 - 25
     assert usable_pixels(np.zeros((5, 32, 32)), 6).all()
+
+
+def test_variance_over_time_is_that_of_numpy_and_exactly_0_where_nothing_changes():
+    movie = np.random.default_rng(0).integers(60_000, 60_100, (50, 32, 40)).astype(np.uint16)
+    movie[:, 3] = 65535
+    variance = variance_over_time(movie)
+    np.testing.assert_allclose(variance, movie.var(0), rtol=1e-4)
+    assert not variance[3].any()
 
 
 def test_denoising_takes_noise_and_leaves_the_scene():

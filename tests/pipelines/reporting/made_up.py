@@ -35,8 +35,6 @@ def make_motion() -> MotionCorrection:
         valid_mask=np.ones((H, W), bool),
         peak_quality=9 * ones,
         registered=np.arange(T) != 7,
-        correlation_before=0.5 * ones,
-        correlation_after=0.8 * ones,
         provenance={"engine": "embedded", "version": "0"},
     )
 
@@ -82,8 +80,8 @@ def make_motion_table(motion: MotionCorrection) -> pd.DataFrame:
         {
             "frame": range(T), "shift_y_px": motion.shifts[:, 0].astype(float),
             "shift_x_px": motion.shifts[:, 1].astype(float), "largest_deviation_px": 0.0,
-            "peak_quality": motion.peak_quality, "correlation_before": motion.correlation_before,
-            "correlation_after": motion.correlation_after, "registered": motion.registered,
+            "peak_quality": motion.peak_quality, "correlation_before": np.full(len(motion.shifts), 0.5),
+            "correlation_after": np.full(len(motion.shifts), 0.8), "registered": motion.registered,
         }
     )  # fmt: skip
 

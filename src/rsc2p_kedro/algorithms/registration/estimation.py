@@ -18,6 +18,7 @@ from rsc2p_kedro.algorithms.registration.piecewise import (
     field_model,
     high_pass,
     limit_deviation,
+    products,
     residual_sums,
     step,
 )
@@ -28,7 +29,7 @@ Float = NDArray[np.float32]
 
 COARSE_BLUR_PX = 1.0
 COARSE_STEPS = 2
-FINE_STEPS = 2
+FINE_STEPS = 1
 NOISE_MARGIN_PX = 4
 """Lags, in binned px, beyond the largest shift that the noise of the correlation is measured at."""
 
@@ -69,15 +70,11 @@ class Estimates:
             alone.
         measured: (T, 2, Py, Px) float32, the same without the prior.
         peak_quality: (T,) float32.
-        correlation_before: (T,) float32, of the raw frames with the template.
-        correlation_after: (T,) float32, of the frames moved back by `fields`.
     """
 
     fields: Float
     measured: Float
     peak_quality: Float
-    correlation_before: Float
-    correlation_after: Float
 
 
 def rigid_correlator(
@@ -137,28 +134,16 @@ def estimator(
     return Estimator(template, rigid, coarse, fine, brightest, max_shift, max_deviation)
 
 
-def correlation_with(frames: Float, template: Float, trust: Float) -> Float:
-    """Correlation (T,) of frames with a template, pixels weighted by (H, W); 0 for a frame without contrast."""
-    weights = (trust / max(float(trust.sum(dtype=np.float64)), 1e-12)).ravel()
-    rows, image = frames.reshape(len(frames), -1), template.ravel()
-    image = image - np.vdot(weights, image)
-    means, squares = rows @ weights, np.einsum("tp,tp,p->t", rows, rows, weights)
-    norms = np.sqrt(np.maximum(squares - means**2, 0) * np.vdot(weights, image**2))
-    products = rows @ (weights * image)
-    return np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
-
-
 def newton_steps(
     frames: Float, fields: Float, model: FieldModel, n_steps: int, *, max_shift: float, max_deviation: float
-) -> tuple[Float, Float, Float]:
-    """Fields after some steps; the estimate of the last step without the prior; correlations before the last step."""
+) -> tuple[Float, Float]:
+    """Fields after some steps, and the estimate of the last step without the prior."""
     for _ in range(n_steps):
-        start = fields
-        sums, correlation = residual_sums(frames, start, model)
+        start, sums = fields, residual_sums(frames, fields, model)
         fields = step(start, sums, model, largest=max_deviation)
         fields = limit_deviation(fields, model.grid, max_shift=max_shift, max_deviation=max_deviation)
-    measured = start - (sums.reshape(len(sums), -1) @ model.inverse_information).reshape(start.shape)
-    return fields, measured.astype(np.float32), correlation
+    measured = start - products(sums.reshape(len(sums), -1), model.inverse_information).reshape(start.shape)
+    return fields, measured.astype(np.float32)
 
 
 def estimate(frames: Float, estimator: Estimator) -> Estimates:
@@ -168,6 +153,6 @@ def estimate(frames: Float, estimator: Estimator) -> Estimates:
     shifts, quality = rigid_start(small, e.correlator, max_shift=e.max_shift, brightest=e.brightest)
     start = np.broadcast_to(shifts[:, :, None, None] / 2, (len(frames), 2, len(e.grid.nodes_y), len(e.grid.nodes_x)))
     half_limits = {name: limit / 2 for name, limit in limits.items()}
-    fields, _, _ = newton_steps(small, start.astype(np.float32), e.coarse, COARSE_STEPS, **half_limits)
-    fields, measured, correlation = newton_steps(frames, 2 * fields, e.fine, FINE_STEPS, **limits)
-    return Estimates(fields, measured, quality, correlation_with(frames, e.template, e.fine.trust), correlation)
+    fields, _ = newton_steps(small, start.astype(np.float32), e.coarse, COARSE_STEPS, **half_limits)
+    fields, measured = newton_steps(frames, 2 * fields, e.fine, FINE_STEPS, **limits)
+    return Estimates(fields, measured, quality)

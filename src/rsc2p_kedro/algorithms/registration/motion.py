@@ -137,8 +137,6 @@ def motion_record(
         valid_mask=seen_mask(fields[registered], grid),
         peak_quality=estimates.peak_quality,
         registered=registered,
-        correlation_before=estimates.correlation_before,
-        correlation_after=estimates.correlation_after,
     )
 
 

@@ -26,7 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.registration.field import FieldGrid
-from rsc2p_kedro.algorithms.registration.warp import field_row, row_coefficients
+from rsc2p_kedro.algorithms.registration.warp import field_row, locate_row, pad_edges, row_coefficients, run_end
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -36,6 +36,9 @@ CLIP_SD = 4.0
 
 WEAKEST_PRIOR = 1e-2
 """Share of the prior that even estimates without prior keep, so that patches without any texture stay finite."""
+
+SMALLEST_GAIN = 0.05
+"""A frame dimmer than this share of the template, or opposite to it, is divided by this share instead."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,20 +153,31 @@ def symmetric(blocks: list[list[Double]]) -> Double:
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _bilinear_row(flat, pitch, y, u, v, H, W, trust, out, seen):  # type: ignore[no-untyped-def]
-    """Row y of a flat frame displaced by (u, v), and the trust in what was seen of it, 0 elsewhere."""
+def _bilinear_run(upper, lower, a, b, out):  # type: ignore[no-untyped-def]
+    """Pixels whose sources are the 2 x 2 from consecutive places of two consecutive rows on."""
+    for x in range(len(out)):
+        top = upper[x] + b[x] * (upper[x + 1] - upper[x])
+        out[x] = top + a[x] * (lower[x] + b[x] * (lower[x + 1] - lower[x]) - top)
+
+
+@njit(nogil=True, cache=True)
+def _bilinear_row(padded, pitch, start, a, b, out):  # type: ignore[no-untyped-def]
+    """A row of the warped frame, from the padded frame as one row after the other."""
+    x, own = 0, pitch + 1  # the frame's first pixel is [1, 1] of the padded one
+    while x < len(out):
+        end = run_end(start, x)
+        k, n = start[x] + x + own, end - x + 1
+        _bilinear_run(padded[k : k + n], padded[k + pitch : k + pitch + n], a[x:end], b[x:end], out[x:end])
+        x = end
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _trust_in_seen(y, u, v, H, W, trust, seen):  # type: ignore[no-untyped-def]
+    """The trust in the pixels of row y whose sources lie within the frame, 0 elsewhere."""
     zero, bottom, right = np.float32(0), np.float32(H - 1), np.float32(W - 1)
-    last_y, last_x = np.float32((H - 1) * (1 - 1e-6)), np.float32((W - 1) * (1 - 1e-6))
     for x in range(W):
         fy, fx = np.float32(y) + u[x], np.float32(x) + v[x]
         seen[x] = trust[x] * np.float32((fy >= zero) & (fx >= zero) & (fy <= bottom) & (fx <= right))
-        fy, fx = min(max(fy, zero), last_y), min(max(fx, zero), last_x)
-        iy, ix = np.int32(fy), np.int32(fx)
-        a, b = fy - np.float32(iy), fx - np.float32(ix)
-        k = iy * pitch + ix
-        upper = flat[k] + b * (flat[k + 1] - flat[k])
-        lower = flat[k + pitch] + b * (flat[k + pitch + 1] - flat[k + pitch])
-        out[x] = upper + a * (lower - upper)
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -189,30 +203,32 @@ def _add_sums(warped, seen, template, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _warp_and_sum(frame, template, trust, theta, basis_y, basis_x, u, v, c, warped, seen, sums):  # type: ignore[no-untyped-def]
+def _warp_and_sum(frame, template, trust, theta, basis_y, basis_x, padded, rows, start, c, warped, seen, sums):  # type: ignore[no-untyped-def]
     """Warps a frame, and sums over its seen pixels."""
     H, W = frame.shape
-    flat, pitch = frame.reshape(-1), np.int32(W)
+    pad_edges(frame, padded)
+    flat, pitch = padded.reshape(-1), np.int32(padded.shape[1])
+    u, v, a, b = rows[0], rows[1], rows[2], rows[3]
     sums[:] = 0
     for y in range(H):
         row_coefficients(theta[0], basis_y, y, c)
         field_row(c, basis_x, u)
         row_coefficients(theta[1], basis_y, y, c)
         field_row(c, basis_x, v)
-        _bilinear_row(flat, pitch, y, u, v, H, W, trust[y], warped[y], seen[y])
+        locate_row(y, u, v, H, W, pitch, start, a, b)
+        _bilinear_row(flat, pitch, start, a, b, warped[y])
+        _trust_in_seen(y, u, v, H, W, trust[y], seen[y])
         _add_sums(warped[y], seen[y], template[y], sums)
 
 
 @njit(nogil=True, cache=True)
-def gain_offset_correlation(sums):  # type: ignore[no-untyped-def]
-    """Gain and offset of the regression of a frame on the template, and their correlation, from the six sums."""
+def gain_and_offset(sums):  # type: ignore[no-untyped-def]
+    """Gain, at least `SMALLEST_GAIN`, and offset of the regression of a frame on the template, from the six sums."""
     n = max(sums[0], 1.0)
-    var_i = max(sums[3] / n - (sums[1] / n) ** 2, 0.0)
     var_t = max(sums[5] / n - (sums[2] / n) ** 2, 0.0)
     cov = sums[4] / n - sums[1] * sums[2] / (n * n)
-    gain = cov / var_t if var_t > 0 else 0.0
-    correlation = cov / np.sqrt(var_i * var_t) if var_i > 0 and var_t > 0 else 0.0
-    return gain, (sums[1] - gain * sums[2]) / n, correlation
+    gain = max(cov / var_t if var_t > 0 else 0.0, SMALLEST_GAIN)
+    return gain, (sums[1] - gain * sums[2]) / n
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -238,29 +254,26 @@ def _add_products(ry, rx, basis_y, basis_x, y, out):  # type: ignore[no-untyped-
             out[1, i, j] += basis_y[i, y] * bx
 
 
-SMALLEST_GAIN = 0.05
-"""A frame dimmer than this share of the template, or opposite to it, is divided by this share instead."""
-
-
 @njit(nogil=True, cache=True)
-def _residual_sums(frames, thetas, template, trust, limit, projection, basis_y, basis_x, b, correlation):  # type: ignore[no-untyped-def]
+def _residual_sums(frames, thetas, template, trust, limit, projection, basis_y, basis_x, b):  # type: ignore[no-untyped-def]
     T, H, W = frames.shape
-    u, v = np.empty(W, np.float32), np.empty(W, np.float32)
+    rows, start = np.empty((4, W), np.float32), np.empty(W, np.int32)
+    padded = np.empty((H + 4, W + 4), np.float32)
     ry, rx = np.empty(W, np.float32), np.empty(W, np.float32)
     c, sums = np.empty(basis_x.shape[0], np.float32), np.empty(6, np.float64)
     warped, seen = np.empty((H, W), np.float32), np.empty((H, W), np.float32)
     for t in range(T):
-        _warp_and_sum(frames[t], template, trust, thetas[t], basis_y, basis_x, u, v, c, warped, seen, sums)
-        gain, offset, correlation[t] = gain_offset_correlation(sums)
-        gain = max(gain, SMALLEST_GAIN)
-        offset = (sums[1] - gain * sums[2]) / max(sums[0], 1.0)
+        _warp_and_sum(
+            frames[t], template, trust, thetas[t], basis_y, basis_x, padded, rows, start, c, warped, seen, sums
+        )
+        gain, offset = gain_and_offset(sums)
         scale, shift = np.float32(1 / gain), np.float32(offset / gain)
         for y in range(H):
             _project_row(warped[y], template[y], seen[y], limit[y], projection, y, scale, shift, ry, rx)
             _add_products(ry, rx, basis_y, basis_x, y, b[t])
 
 
-def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Double, Float]:
+def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> Double:
     """What the normal equations need of frames, with fields as they are.
 
     Args:
@@ -269,11 +282,9 @@ def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Doub
         model: of the template.
 
     Returns:
-        b (T, 2, Py, Px), and the correlation (T,) of each frame, warped back, with the template, pixels weighted by
-        `trust`.
+        b (T, 2, Py, Px).
     """
     b = np.zeros(thetas.shape, np.float64)
-    correlation = np.zeros(len(frames), np.float32)
     grid = model.grid
     _residual_sums(
         np.ascontiguousarray(frames),
@@ -285,15 +296,31 @@ def residual_sums(frames: Float, thetas: Float, model: FieldModel) -> tuple[Doub
         grid.basis_y,
         grid.basis_x,
         b,
-        correlation,
     )
-    return b, correlation
+    return b
+
+
+@njit(nogil=True, cache=True)
+def _products(rows, matrix, out):  # type: ignore[no-untyped-def]
+    """Rows (T, K) times a matrix (K, K), each by itself: the same to the last bit however many rows come at once."""
+    out[:] = 0
+    for t in range(len(rows)):
+        for k in range(len(matrix)):
+            for j in range(matrix.shape[1]):
+                out[t, j] += rows[t, k] * matrix[k, j]
+
+
+def products(rows: Double, matrix: Double) -> Double:
+    """Rows (T, K) times a matrix (K, K), each by itself."""
+    out = np.empty((len(rows), matrix.shape[1]))
+    _products(np.ascontiguousarray(rows, np.float64), np.ascontiguousarray(matrix), out)
+    return out
 
 
 def step(thetas: Float, b: Double, model: FieldModel, *, largest: float) -> Float:
     """Fields after one Gauss-Newton step of the posterior, no node moving by more than `largest` px."""
     flat = thetas.reshape(len(thetas), -1).astype(np.float64)
-    moves = -(b.reshape(len(b), -1) + flat @ model.prior) @ model.solver
+    moves = -products(b.reshape(len(b), -1) + products(flat, model.prior), model.solver)
     return (flat + np.clip(moves, -largest, largest)).reshape(thetas.shape).astype(np.float32)
 
 

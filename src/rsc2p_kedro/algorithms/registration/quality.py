@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, read, run
-from rsc2p_kedro.algorithms.registration.estimation import correlation_with, estimate, estimator
+from rsc2p_kedro.algorithms.registration.estimation import estimate, estimator
 from rsc2p_kedro.algorithms.registration.field import patch_grid
 from rsc2p_kedro.algorithms.registration.frames import centred, check_movie
 from rsc2p_kedro.algorithms.registration.piecewise import high_pass
@@ -34,6 +34,17 @@ def crispness(image: NDArray) -> float:
 def bin_edges(n_frames: int) -> NDArray[np.int64]:
     """Edges of at most 256 time bins of nearly equal length."""
     return np.linspace(0, n_frames, min(n_frames, BINS) + 1).astype(np.int64)
+
+
+def correlation_with(frames: Float, template: Float, trust: Float) -> Float:
+    """Correlation (T,) of frames with a template, pixels weighted by (H, W); 0 for a frame without contrast."""
+    weights = (trust / max(float(trust.sum(dtype=np.float64)), 1e-12)).ravel()
+    rows, image = frames.reshape(len(frames), -1), template.ravel()
+    image = image - np.vdot(weights, image)
+    means, squares = rows @ weights, np.einsum("tp,tp,p->t", rows, rows, weights)
+    norms = np.sqrt(np.maximum(squares - means**2, 0) * np.vdot(weights, image**2))
+    products = rows @ (weights * image)
+    return np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
 
 
 def binned_means(movie: Movie, template: Float, compute: Compute) -> tuple[Float, Float]:
@@ -106,9 +117,10 @@ def motion_quality(movie: Movie, corrected: Movie, motion: MotionCorrection, *, 
     """
     check_movie(movie)
     template = (motion.template - motion.template.mean(dtype=np.float64)).astype(np.float32)
-    figures = []
+    figures, per_frame = [], []
     for one in (movie, corrected):
         means, correlations = binned_means(one, template, compute)
+        per_frame.append(correlations)
         good = correlations[motion.registered] if motion.registered.any() else correlations
         weights = np.diff(bin_edges(len(one))) / len(one)
         mean_image = np.einsum("b,byx->yx", weights, means)
@@ -117,6 +129,7 @@ def motion_quality(movie: Movie, corrected: Movie, motion: MotionCorrection, *, 
         figures
     )
     return MotionQuality(
+        *per_frame,
         correlation_before=correlation_before,
         correlation_after=correlation_after,
         crispness_before=crispness_before,

@@ -126,11 +126,13 @@ def moved_statistics(
     """Mean (H, W), less its own mean, and variance (H, W), blurred a little, of frames moved back by their fields."""
 
     def part(group: slice) -> NDArray:
-        moved = warp_frames(centred(sample[group]), fields[group], grid)[weights[group]].astype(np.float64)
-        return np.stack([moved.sum(0), (moved**2).sum(0)])
+        moved = warp_frames(centred(sample[group]), fields[group], grid).reshape(len(sample[group]), -1)
+        counted = weights[group].astype(np.float32)
+        return np.stack([counted @ moved, counted @ np.square(moved, out=moved)]).astype(np.float64)
 
     n = max(int(np.count_nonzero(weights)), 1)
-    first, second = sum(run(part, _groups(sample), compute=compute, description="template")) / n
+    parts = run(part, _groups(sample), compute=compute, description="template")
+    first, second = (sum(parts) / n).reshape(2, *grid.shape)
     variance = ndi.gaussian_filter(np.maximum(second - first**2, 0), VARIANCE_BLUR_PX, mode="nearest", truncate=3)
     floor = max(1e-3 * float(variance.mean()), 1e-6 * float(first.var()), 1e-12)
     image = denoised((first - first.mean()).astype(np.float32), float(np.median(variance)) / float(n))
@@ -161,11 +163,21 @@ def usable_pixels(sample: NDArray, reach: int) -> NDArray[np.bool_]:
     """
     brightness = sample.mean((1, 2), dtype=np.float64)
     typical = np.abs(brightness - np.median(brightness)) <= 3 * np.median(np.abs(brightness - np.median(brightness)))
-    variance = sample[typical].var(0, dtype=np.float64)
+    variance = variance_over_time(sample[typical])
     dead = variance <= 0.01 * np.median(variance)
     size = 2 * reach + 1
     usable = ~ndi.maximum_filter(dead, size, mode="nearest") if len(sample) > 1 else np.ones(dead.shape, np.bool_)
     return usable if usable.mean() > SMALLEST_USABLE else np.ones(dead.shape, np.bool_)
+
+
+def variance_over_time(frames: NDArray) -> NDArray[np.float64]:
+    """Variance (H, W) of frames (n, H, W) of any real dtype; exactly 0 where nothing changes."""
+    first, sums = frames[0].astype(np.float32), np.zeros((2, *frames.shape[1:]))
+    for group in _groups(frames):
+        difference = frames[group] - first
+        sums += difference.sum(0), np.square(difference, out=difference).sum(0)
+    mean, square = sums / len(frames)
+    return np.maximum(square - mean**2, 0)
 
 
 def without_mean(fields: Float, weights: NDArray) -> Float:
@@ -220,6 +232,8 @@ def make_template(
     for _ in range(parameters.template_refinements):
         fields, good = rigid_round(image, usable, brightest, sample, parameters, compute)
         image, variance = moved_statistics(sample, fields, good, one, compute)
+        if good.all():
+            break
     for _ in range(parameters.template_refinements):
         against = estimator_for(Template(image, level, variance, brightest, usable), grid, parameters)
         parts = _over_groups(partial(estimate, estimator=against), sample, compute)
