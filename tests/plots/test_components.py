@@ -61,10 +61,6 @@ def test_a_single_pixel_and_an_empty_footprint_are_no_trouble() -> None:
     assert [len(lines) for lines in components.outlines(sp.csc_array(dense), SHAPE)] == [1, 0]
 
 
-def test_centres_are_rows_then_columns() -> None:
-    np.testing.assert_allclose(components.centres(_footprints(), SHAPE)[:2], CENTRES[:2], atol=1e-4)
-
-
 def test_contours_draw_each_component_once_and_write_the_ids_of_the_accepted(look: Look) -> None:
     accepted = np.array([True, False, True])
     figure = look(components.contours(_image(), _footprints(), accepted=accepted, ids=[5, 6, 7], title="a"))
@@ -85,7 +81,7 @@ def test_fit_and_refit_count_their_components(n: int, look: Look) -> None:
     accepted = np.arange(n) == 0
     figure = look(components.fit_and_refit(_image(), _footprints(), _footprints(n), accepted, title="a.b"))
     assert [len(_lines(figure, index)) for index in range(3)] == [3, n, n]
-    assert figure.axes[1].get_title(loc="left") == f"Refit: {n} components"
+    assert figure.axes[1].get_title(loc="left") == f"Refit: {n}"
     assert figure.axes[2].get_title(loc="left").startswith(f"{accepted.sum()} accepted")
 
 
@@ -107,7 +103,8 @@ def test_montage_shows_the_clearest_first_and_frames_them_by_acceptance(look: Lo
     assert [text.get_text() for text in ax.texts] == ["5 (9.0)", "6 (3.0)"]
     frames = [c for c in ax.collections if isinstance(c, PatchCollection)]
     assert [len(c.get_paths()) for c in frames] == [1, 1]
-    assert "2 of 3" in ax.get_title(loc="left")
+    assert "2 components" in ax.get_title(loc="left")
+    assert "1 more not shown" in ax.get_title(loc="left")
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -49,7 +49,7 @@ def test_grid_has_a_row_a_recording_whatever_their_shapes(look: Look) -> None:
     figure = look(images.recordings_grid(["a.1", "a.2", "b.1"], rows, pixel_sizes_um=[(1, 1), None, (2, 1)]))
     shown = [ax for ax in figure.axes if ax.images]
     assert [ax.images[0].get_array().shape for ax in shown[::4]] == SHAPES
-    assert [ax.texts[-1].get_text() for ax in shown[::4]] == ["a.1", "a.2", "b.1"]
+    assert [ax.texts[0].get_text() for ax in shown[::4]] == ["a.1", "a.2", "b.1"]
 
 
 def test_grid_of_nothing_says_so(look: Look) -> None:

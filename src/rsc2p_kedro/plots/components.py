@@ -5,6 +5,7 @@ Footprints are CSC (H*W, N), rows in C order, as everywhere in the project.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +18,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
+from rsc2p_kedro.algorithms.evaluation.description import centres
 from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots.style import PixelSize
 
@@ -68,16 +70,6 @@ def _outline(pixels: NDArray, values: NDArray, shape: Shape, energy_share: float
     return [np.asarray(line) for line in contour_generator(x, y, box).lines(level)]
 
 
-def centres(footprints: sp.csc_array, shape: Shape) -> NDArray[np.float64]:
-    """(N, 2) centre of mass (y, x) in px of each footprint, the middle of the frame for an empty one."""
-    result = np.tile((np.asarray(shape) - 1) / 2, (footprints.shape[1], 1))
-    for index in range(footprints.shape[1]):
-        pixels, values = _column(footprints, index)
-        if len(pixels):
-            result[index] = np.average(np.divmod(pixels, shape[1]), axis=1, weights=values)
-    return result
-
-
 def _add_lines(ax: Axes, lines: Outlines, color: str, *, linestyle: str = "solid", width: float = 1.1) -> None:
     flat = [line for component in lines for line in component]
     ax.add_collection(LineCollection(flat, colors=color, linestyles=linestyle, linewidths=width), autolim=False)
@@ -103,10 +95,12 @@ def contours(
 ) -> Figure:
     """Outlines of components over an image, the accepted ones orange and the rejected ones blue and dashed.
 
+    Where nobody has judged them yet, all are purple.
+
     Args:
         image: (H, W), the correlation image as a rule.
         footprints: CSC (H*W, N), rows in C order.
-        accepted: (N,); none: all are drawn alike.
+        accepted: (N,); none: nobody has judged them.
         ids: (N,) to write at the accepted components, or at all where `accepted` is none; none: write nothing.
         title: what stands above.
         energy_share: of each footprint within its outline.
@@ -126,7 +120,7 @@ def contours(
     lines = outlines(footprints, shape, energy_share=energy_share)
     keep = np.ones(len(lines), dtype=bool) if accepted is None else np.asarray(accepted, dtype=bool)
     _add_lines(ax, [lines[i] for i in np.flatnonzero(~keep)], style.REJECTED, linestyle="dashed", width=0.9)
-    _add_lines(ax, [lines[i] for i in np.flatnonzero(keep)], style.ACCEPTED)
+    _add_lines(ax, [lines[i] for i in np.flatnonzero(keep)], style.FOUND if accepted is None else style.ACCEPTED)
     if ids is not None:
         _write_ids(ax, centres(footprints, shape)[keep], np.asarray(ids)[keep])
     return figure
@@ -151,17 +145,59 @@ def fit_and_refit(
     """Outlines over the correlation image (H, W): of the first fit, of the refit, and of what was accepted of it."""
     figure = style.new_figure(15.6, style.panel_height(image.shape, 4.9, pixel_size_um) + 0.9)
     figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
-    axes = figure.subplots(1, 3)
-    n_accepted, n = int(np.sum(accepted)), refit.shape[1]
+    _draw_history(figure.subplots(1, 3), Found(image, fit, refit, accepted), energy_share, pixel_size_um)
+    return figure
+
+
+class Found(NamedTuple):
+    """What was found in one recording.
+
+    Attributes:
+        image: (H, W), the correlation image as a rule.
+        fit: footprints of the first fit, CSC (H*W, M).
+        refit: footprints of the refit, CSC (H*W, N).
+        accepted: (N,).
+    """
+
+    image: NDArray
+    fit: sp.csc_array
+    refit: sp.csc_array
+    accepted: NDArray[np.bool_]
+
+
+def _draw_history(axes: Sequence[Axes], found: Found, energy_share: float, pixel_size_um: PixelSize) -> None:
+    n_accepted, n = int(np.sum(found.accepted)), found.refit.shape[1]
     panels = (
-        (fit, None, f"First fit: {fit.shape[1]} components"),
-        (refit, None, f"Refit: {n} components"),
-        (refit, accepted, f"{n_accepted} accepted (orange), {n - n_accepted} rejected (dashed blue)"),
+        (found.fit, None, f"First fit: {found.fit.shape[1]}"),
+        (found.refit, None, f"Refit: {n}"),
+        (found.refit, found.accepted, f"{n_accepted} accepted (orange), {n - n_accepted} rejected (dashed)"),
     )
     for ax, (footprints, keep, name) in zip(axes, panels, strict=True):
         contours(
-            image, footprints, accepted=keep, title=name, energy_share=energy_share, pixel_size_um=pixel_size_um, ax=ax
-        )
+            found.image, footprints, accepted=keep, title=name, energy_share=energy_share,
+            pixel_size_um=pixel_size_um, ax=ax,
+        )  # fmt: skip
+
+
+def recordings_contours(
+    names: Sequence[str],
+    rows: Sequence[Found],
+    *,
+    energy_share: float = 0.9,
+    pixel_sizes_um: Sequence[PixelSize] | None = None,
+) -> Figure:
+    """One row a recording: outlines of the first fit, of the refit, and of what was accepted of it.
+
+    Args:
+        names: of the recordings, R of them.
+        rows: R times what was found.
+        energy_share: of each footprint within its outline.
+        pixel_sizes_um: R times (y, x), or none where unknown.
+    """
+    sizes = list(pixel_sizes_um) if pixel_sizes_um is not None else [None] * len(names)
+    figure, axes = style.grid_of_recordings(names, [row.image.shape for row in rows], 3, sizes)
+    for of_one, found, size in zip(axes, rows, sizes, strict=True):
+        _draw_history(of_one, found, energy_share, size)
     return figure
 
 
@@ -206,7 +242,8 @@ def footprint_montage(
     n, columns = len(order), min(max(len(order), 8), 12)
     rows = max(math.ceil(n / columns), 1)
     figure, ax = style.get_axes(ax, 0.98 * columns + 0.2, 1.15 * rows + 0.65)
-    heading = f"{n} of {footprints.shape[1]} components by falling SNR: id, and SNR in brackets"
+    more = footprints.shape[1] - n
+    heading = f"{n} components by falling SNR" + (f", {more} more not shown" if more else "") + ": id (SNR)"
     if n == 0:
         style.say(ax, "There are no components to show.", title=title)
         return figure

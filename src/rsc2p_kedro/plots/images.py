@@ -91,24 +91,10 @@ def recordings_grid(
         rows: R times the four images of :func:`original_and_corrected`, in its order.
         pixel_sizes_um: R times (y, x), or none where unknown.
     """
-    if len(names) != len(rows):
-        raise ValueError(f"Expected one row of images a recording, got {len(rows)} rows for {len(names)} recordings.")
-    if not names:
-        figure = style.new_figure(8, 2)
-        style.say(figure.add_subplot(), "No recordings to show.")
-        return figure
-    sizes = pixel_sizes_um if pixel_sizes_um is not None else [None] * len(names)
-    width = 2.6 if len(names) <= 12 else 1.6
-    heights = [style.panel_height(row[0].shape, width, size) + 0.35 for row, size in zip(rows, sizes, strict=True)]
-    figure = style.new_figure(4 * width + 1.0, sum(heights) + 0.4)
-    grid = figure.add_gridspec(len(names), 4, height_ratios=heights)
-    for index, (name, images, size) in enumerate(zip(names, rows, sizes, strict=True)):
-        axes = [figure.add_subplot(grid[index, column]) for column in range(4)]
-        _draw_row(axes, images, COLUMNS if index == 0 else ("",) * 4, size)
-        axes[0].text(
-            -0.04, 0.5, name, rotation=90, ha="right", va="center", fontsize=style.LABEL, fontweight="bold",
-            transform=axes[0].transAxes,
-        )  # fmt: skip
+    sizes = list(pixel_sizes_um) if pixel_sizes_um is not None else [None] * len(names)
+    figure, axes = style.grid_of_recordings(names, [row[0].shape for row in rows], 4, sizes)
+    for index, (of_one, images, size) in enumerate(zip(axes, rows, sizes, strict=True)):
+        _draw_row(of_one, images, COLUMNS if index == 0 else ("",) * 4, size)
     return figure
 
 

@@ -122,13 +122,13 @@ def _draw_arrows(ax: Axes, template: NDArray, deviations: NDArray, centres: NDAr
     style.show_image(ax, template, limits=limits, pixel_size_um=pixel_size_um, cmap="gray")
     longest = float(np.hypot(*deviations.T).max())
     spacing = float(np.sqrt(template.size / len(centres)))
-    key = style.nice_length(max(longest, 1e-3))
+    key = style.nice_length(max(0.6 * longest, 1e-3))
     quiver = ax.quiver(
         centres[:, 1], centres[:, 0], deviations[:, 1], deviations[:, 0], color=style.ORANGE, angles="xy",
         scale_units="xy", scale=max(longest, 1e-3) / (0.9 * spacing), width=0.008, edgecolor=style.DARK, linewidth=0.4,
     )  # fmt: skip
     ax.quiverkey(
-        quiver, 0.8, -0.03, key, f"{key:g} px", labelpos="W", coordinates="axes", fontproperties={"size": style.SMALL}
+        quiver, 0.9, -0.03, key, f"{key:g} px ", labelpos="W", coordinates="axes", fontproperties={"size": style.SMALL}
     )
 
 
@@ -138,12 +138,15 @@ def _draw_rms(
     """Rms over time of each patch's deviation, as a map of the pixels nearest to its centre, with the numbers."""
     rms = np.sqrt((deviations.astype(np.float64) ** 2).sum(axis=2).mean(axis=0))
     limits = (0.0, float(max(rms.max(), 1e-3)))
-    image = rms[nearest_centre(shape, centres)]
+    nearest = nearest_centre(shape, centres)
+    image = rms[nearest]
     shown = style.show_image(ax, image, limits=limits, pixel_size_um=pixel_size_um)
     style.add_colorbar(figure, shown, ax, "px")
     if len(centres) <= 100:
-        for (y, x), value in zip(centres, rms, strict=True):
+        for index in np.unique(nearest):
+            value = rms[index]
             color = "white" if value < 0.6 * limits[1] else "black"
+            y, x = np.mean(np.nonzero(nearest == index), axis=1)  # the middle of what is drawn, clear of its neighbours
             ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=style.SMALL, color=color)
     ax.set_title("Deviation from the rigid shift,\nrms over all frames (px)", fontsize=style.TITLE, loc="left")
 
@@ -210,5 +213,5 @@ def _draw_pair(ax: Axes, values: tuple[float, float], name: str, direction: str)
         return
     style.tidy(ax, title=name, x=direction)
     bars = ax.bar(["before", "after"], values, color=[style.BEFORE, style.AFTER], width=0.55)
-    ax.bar_label(bars, fmt="%.3g", fontsize=style.LABEL, padding=2)
+    ax.bar_label(bars, fmt=style.digits, fontsize=style.LABEL, padding=2)
     ax.margins(y=0.15)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 GREY, DARK = "#8A8F98", "#22262B"
 BEFORE, AFTER = GREY, BLUE
-ACCEPTED, REJECTED = ORANGE, SKY
+ACCEPTED, REJECTED, FOUND = ORANGE, SKY, PURPLE
 TITLE, LABEL, SMALL = 11.0, 9.5, 8.5
 
 PixelSize = tuple[float, float] | None
@@ -79,6 +79,49 @@ def percentile_limits(*images: ArrayLike, percentiles: Limits = (50.0, 99.5)) ->
         return 0.0, 1.0
     low, high = float(min(pair[0] for pair in found)), float(max(pair[1] for pair in found))
     return low, high if high > low else low + 1.0
+
+
+def grid_of_recordings(
+    names: Sequence[str], shapes: Sequence[tuple[int, ...]], columns: int, pixel_sizes_um: Sequence[PixelSize]
+) -> tuple[Figure, list[list[Axes]]]:
+    """Axes for one row of images a recording, R rows, as high as their images need, with the names at the left.
+
+    Args:
+        names: of the recordings, R of them.
+        shapes: R times (H, W).
+        columns: images in a row.
+        pixel_sizes_um: R times (y, x), or none where unknown.
+
+    Raises:
+        ValueError: there are more or fewer names than rows.
+    """
+    if len(names) != len(shapes):
+        raise ValueError(f"Expected one row of images a recording, got {len(shapes)} rows for {len(names)} recordings.")
+    if not names:
+        figure = new_figure(8, 2)
+        say(figure.add_subplot(), "No recordings to show.")
+        return figure, []
+    width = (10.4 if len(names) <= 12 else 6.4) / columns
+    heights = [panel_height(shape, width, size) + 0.35 for shape, size in zip(shapes, pixel_sizes_um, strict=True)]
+    figure = new_figure(columns * width + 1.0, sum(heights) + 0.4)
+    grid = figure.add_gridspec(len(names), columns, height_ratios=heights)
+    axes = [[figure.add_subplot(grid[row, column]) for column in range(columns)] for row in range(len(names))]
+    for name, (first, *_) in zip(names, axes, strict=True):
+        name_row(first, name)
+    return figure, axes
+
+
+def name_row(ax: Axes, name: str) -> None:
+    """Writes the name of a row upwards at the left of its first axes."""
+    ax.text(
+        -0.04, 0.5, name, rotation=90, ha="right", va="center", fontsize=LABEL, fontweight="bold",
+        transform=ax.transAxes,
+    )  # fmt: skip
+
+
+def digits(value: float, n: int = 3) -> str:
+    """A number in n digits, without an exponent where it is between a thousandth and a million."""
+    return f"{float(f'{value:.{n}g}'):.7g}"
 
 
 def nice_length(length: float) -> float:

@@ -1,6 +1,7 @@
 """Traces of components with their deconvolved spikes."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -95,6 +96,44 @@ def traces_with_spikes(
         rows = [(names[i], dff[i, window], spikes[i, window]) for i in chosen]
         draw_rows(ax, times, rows, title=name)
     lower.set_xlabel("time (s)", fontsize=style.LABEL)
+    return figure
+
+
+class Clearest(NamedTuple):
+    """Traces of the clearest cells of one recording.
+
+    Attributes:
+        dff: (K, T) dF/F, 1 is 100 %.
+        spikes: (K, T) deconvolved, any unit.
+        names: (K,), what stands beside each.
+        frame_rate_hz: frames per second.
+    """
+
+    dff: NDArray
+    spikes: NDArray
+    names: Sequence[str]
+    frame_rate_hz: float
+
+
+def recordings_traces(names: Sequence[str], rows: Sequence[Clearest], *, longest_s: float = 180.0) -> Figure:
+    """One panel a recording: dF/F (blue) over deconvolved spikes (orange) of its clearest cells.
+
+    Args:
+        names: of the recordings, R of them.
+        rows: R times the traces to show.
+        longest_s: seconds shown at most; of a longer recording the busiest part is shown.
+    """
+    heights = [0.5 * max(len(row.names), 1) + 0.55 for row in rows]
+    figure = style.new_figure(11.4, sum(heights) + 0.6)
+    if not names:
+        style.say(figure.add_subplot(), "No recordings to show.")
+        return figure
+    axes = figure.subplots(len(names), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for ax, name, row in zip(axes, names, rows, strict=True):
+        window = busiest_window(row.spikes, round(longest_s * row.frame_rate_hz))
+        times = np.arange(window.start, window.stop) / row.frame_rate_hz
+        draw_rows(ax, times, list(zip(row.names, row.dff[:, window], row.spikes[:, window], strict=True)), title=name)
+    axes[-1].set_xlabel("time (s)", fontsize=style.LABEL)
     return figure
 
 

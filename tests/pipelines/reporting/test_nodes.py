@@ -61,6 +61,10 @@ def _figures(n: int) -> dict[str, Figure]:
     }
 
 
+def _dff(n: int) -> DeltaFOverF:
+    return DeltaFOverF(make_components(n).traces, np.ones((n, T), np.float32), np.zeros(n, bool))
+
+
 def _verdicts(n: int) -> pd.DataFrame:
     dff = DeltaFOverF(np.zeros((n, T), np.float32), np.ones((n, T), np.float32), np.zeros(n, bool))
     found = nodes.judge_recording(
@@ -187,18 +191,44 @@ def test_recordings_are_tabulated_in_their_order() -> None:
 def test_the_index_links_to_each_report() -> None:
     table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
     images = [make_images()] * 4
-    page = nodes.write_index(table, nodes.plot_recordings(table, *images), _verdicts(2), _verdicts(0))
+    traces = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_component_table(n))]
+    page = nodes.write_index(
+        table, nodes.plot_recordings(table, *images), None, nodes.plot_recordings_traces(table, *traces),
+        _verdicts(2), _verdicts(0),
+    )  # fmt: skip
     elements = _Elements(page)
     links = [attributes["href"] for tag, attributes in elements.tags if tag == "a"]
-    assert links == ["a_1/s_1/report.html", "a_1/s_2/report.html"]
+    assert links == [f"a_1/{session}/{page}.html" for session in ("s_1", "s_2") for page in ("report", "view")]
     assert "No components were found." in elements.text
-    assert sum(tag == "img" for tag, _ in elements.tags) == 1
+    assert sum(tag == "img" for tag, _ in elements.tags) == 2
 
 
 def test_the_index_leaves_out_what_is_not_worth_a_word() -> None:
-    page = nodes.write_index(_summary(2), None, _verdicts(2))
+    page = nodes.write_index(_summary(2), None, None, None, _verdicts(2))
     assert "Is the light right?" not in page
     assert "Is the NWB file in order?" in page
+
+
+def test_what_was_found_is_shown_for_all_recordings() -> None:
+    table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
+    found = [
+        part
+        for n in (2, 0)
+        for part in (make_images(), make_components(2), make_components(n), make_component_table(n))
+    ]
+    titles = [ax.get_title(loc="left") for ax in nodes.plot_recordings_contours(table, *found).axes]
+    assert titles[:3] == ["First fit: 2", "Refit: 2", "1 accepted (orange), 1 rejected (dashed)"]
+    assert titles[4] == "Refit: 0"
+
+
+def test_traces_are_those_of_the_clearest_accepted_cells() -> None:
+    table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
+    parts = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_component_table(n))]
+    first, second = nodes.plot_recordings_traces(table, *parts).axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["11\nSNR 5.0"]
+    drawn = first.lines[0].get_ydata()
+    assert np.corrcoef(drawn, make_components(2).traces[0])[0, 1] == pytest.approx(1)
+    assert [text.get_text() for text in second.texts] == ["none"]
 
 
 def test_the_grid_wants_two_sets_of_images_a_recording() -> None:

@@ -21,6 +21,9 @@ from rsc2p_kedro.provenance import collect_provenance, parameters_of
 from rsc2p_kedro.recordings import Recording
 from rsc2p_kedro.simulation.truth import SimulatedTruth, score
 
+PAGES = ("report", "view")
+"""The pages of a recording."""
+
 
 def _in_order(component_table: pd.DataFrame, components: Components) -> pd.DataFrame:
     """The rows of the table in the order of the components, whatever order it was saved in."""
@@ -378,6 +381,12 @@ def tabulate_recordings(*summaries: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(summaries, ignore_index=True)
 
 
+def _pixel_sizes(recordings_table: pd.DataFrame) -> list[tuple[float, float] | None]:
+    """(y, x) of each recording, none where it is unknown."""
+    measured = recordings_table[["pixel_height_um", "pixel_width_um"]].to_numpy(dtype=float)
+    return [(float(y), float(x)) if np.isfinite([y, x]).all() else None for y, x in measured]
+
+
 def plot_recordings(recordings_table: pd.DataFrame, *summary_images: SummaryImages) -> Figure:
     """All recordings side by side.
 
@@ -388,27 +397,79 @@ def plot_recordings(recordings_table: pd.DataFrame, *summary_images: SummaryImag
     """
     pairs = zip(summary_images[::2], summary_images[1::2], strict=True)
     rows = [(a.maximum, b.maximum, a.correlation, b.correlation) for a, b in pairs]
-    measured = recordings_table[["pixel_height_um", "pixel_width_um"]].to_numpy(dtype=float)
-    sizes = [(float(y), float(x)) if np.isfinite([y, x]).all() else None for y, x in measured]
-    return image_plots.recordings_grid(recordings_table["recording"].tolist(), rows, pixel_sizes_um=sizes)
+    names = recordings_table["recording"].tolist()
+    return image_plots.recordings_grid(names, rows, pixel_sizes_um=_pixel_sizes(recordings_table))
+
+
+def plot_recordings_contours(recordings_table: pd.DataFrame, *found: Any) -> Figure:
+    """What was found in all recordings, side by side.
+
+    Args:
+        recordings_table: one row a recording.
+        found: corrected summary images, components of the first fit, components of the refit and their table, of the
+            first recording, then of the second, and so on, in the order of the table.
+    """
+    rows = []
+    for images, fit, refit, table in zip(found[::4], found[1::4], found[2::4], found[3::4], strict=True):
+        accepted = _in_order(table, refit)["accepted"].to_numpy(dtype=bool)
+        rows.append(component_plots.Found(images.correlation, fit.footprints, refit.footprints, accepted))
+    names = recordings_table["recording"].tolist()
+    return component_plots.recordings_contours(names, rows, pixel_sizes_um=_pixel_sizes(recordings_table))
+
+
+def plot_recordings_traces(recordings_table: pd.DataFrame, *found: Any) -> Figure:
+    """Traces and spikes of the clearest cells of all recordings.
+
+    Args:
+        recordings_table: one row a recording.
+        found: dF/F, components and their table, of the first recording, then of the second, and so on, in the order of
+            the table.
+    """
+    rates = recordings_table["frame_rate_hz"].tolist()
+    parts = zip(found[::3], found[1::3], found[2::3], rates, strict=True)
+    return trace_plots.recordings_traces(recordings_table["recording"].tolist(), [_clearest(*part) for part in parts])
+
+
+def _clearest(dff: DeltaFOverF, components: Components, table: pd.DataFrame, rate: float) -> trace_plots.Clearest:
+    """The five accepted components of highest SNR."""
+    table = _in_order(table, components)
+    snr, accepted = table["snr"].to_numpy(), table["accepted"].to_numpy(dtype=bool)
+    best, _ = trace_plots.choose_components(snr, accepted, min_snr=1.0, n_best=5, n_borderline=0)
+    names = [f"{components.ids[i]}\nSNR {snr[i]:.1f}" for i in best]
+    return trace_plots.Clearest(dff.dff[best], components.spikes[best], names, rate)
 
 
 def write_index(
     recordings_table: pd.DataFrame,
     recordings_figure: Any,
+    recordings_contours_figure: Any,
+    recordings_traces_figure: Any,
     *verdict_tables: pd.DataFrame,
-    link_pattern: str = "{animal}/{session}/report.html",
+    link_pattern: str = "{animal}/{session}/{page}.html",
 ) -> str:
     """A page over all recordings that links to the report of each.
 
     Args:
         recordings_table: one row a recording.
         recordings_figure: all recordings side by side, a figure or the bytes of a PNG; none: leave it out.
+        recordings_contours_figure: what was found in them, likewise.
+        recordings_traces_figure: traces of their clearest cells, likewise.
         verdict_tables: one a recording, in the order of the table.
-        link_pattern: address of a report as seen from the page, with `{animal}` and `{session}`.
+        link_pattern: address of a page as seen from this one, with `{animal}`, `{session}` and `{page}`, which is
+            `report` or `view`.
     """
     names = recordings_table["recording"].tolist()
     found = {name: verdicts.from_table(table) for name, table in zip(names, verdict_tables, strict=True)}
     keys = {name: name.partition(".") for name in names}
-    links = {name: link_pattern.format(animal=quote(key[0]), session=quote(key[2])) for name, key in keys.items()}
-    return render.render_index(recordings_table, found, links, recordings_figure)
+    links = {
+        name: {page: link_pattern.format(animal=quote(animal), session=quote(session), page=page) for page in PAGES}
+        for name, (animal, _, session) in keys.items()
+    }
+    figures = {
+        "correction": recordings_figure,
+        "contours": recordings_contours_figure,
+        "traces": recordings_traces_figure,
+    }
+    return render.render_index(
+        recordings_table, found, links, {name: figure for name, figure in figures.items() if figure is not None}
+    )

@@ -117,9 +117,12 @@ def _summary() -> Node:
 
 
 def create_index_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """Tables, a figure and a page over all recordings. Its nodes belong to no recording, so they bear no namespace."""
+    """A table, figures and a page over all recordings. Its nodes belong to no recording, so they bear no namespace."""
     names = [recording.name for recording in recordings]
-    images = [f"{name}.{kind}" for name in names for kind in ("summary_images", "corrected_summary_images")]
+
+    def of_all(*kinds: str) -> list[str]:
+        return [f"{name}.{kind}" for name in names for kind in kinds]
+
     with warnings.catch_warnings():
         # Kedro keeps dots for namespaces, and it is datasets of namespaces that these nodes bring together.
         warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
@@ -127,19 +130,37 @@ def create_index_pipeline(recordings: Iterable[Recording]) -> Pipeline:
             [
                 Node(
                     nodes.tabulate_recordings,
-                    inputs=[f"{name}.summary_table" for name in names],
+                    inputs=of_all("summary_table"),
                     outputs="recordings_table",
                     name="tabulate_recordings",
                 ),
                 Node(
                     nodes.plot_recordings,
-                    inputs=["recordings_table", *images],
+                    inputs=["recordings_table", *of_all("summary_images", "corrected_summary_images")],
                     outputs="recordings_figure",
                     name="plot_recordings",
                 ),
                 Node(
+                    nodes.plot_recordings_contours,
+                    inputs=["recordings_table", *of_all(*FIGURES["contours_figure"][1])],
+                    outputs="recordings_contours_figure",
+                    name="plot_recordings_contours",
+                ),
+                Node(
+                    nodes.plot_recordings_traces,
+                    inputs=["recordings_table", *of_all("dff", "components", "component_table")],
+                    outputs="recordings_traces_figure",
+                    name="plot_recordings_traces",
+                ),
+                Node(
                     nodes.write_index,
-                    inputs=["recordings_table", "recordings_figure", *(f"{name}.verdict_table" for name in names)],
+                    inputs=[
+                        "recordings_table",
+                        "recordings_figure",
+                        "recordings_contours_figure",
+                        "recordings_traces_figure",
+                        *of_all("verdict_table"),
+                    ],
                     outputs="index",
                     name="write_index",
                 ),

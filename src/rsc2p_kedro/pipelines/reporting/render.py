@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from rsc2p_kedro.parameters import FrozenModel
 from rsc2p_kedro.pipelines.reporting.verdicts import Level, Verdict, worst
+from rsc2p_kedro.plots.style import digits
 
 Picture = Figure | bytes
 DPI = 110
@@ -53,6 +54,27 @@ FIGURES: dict[str, tuple[str, str]] = {
 }
 """Section and caption of each figure of a report, in the order in which they stand; others come after these."""
 
+INDEX_FIGURES = {
+    "correction": (
+        "Before and after motion correction",
+        "One row a recording: original and corrected maximum over time, original and corrected correlation with the "
+        "neighbouring pixels. The images of a pair share their scale.",
+    ),
+    "contours": (
+        "What was found",
+        "One row a recording: outlines of the first fit, of the refit, and of what was accepted of it, over the "
+        "corrected correlation.",
+    ),
+    "traces": (
+        "The clearest cells",
+        "The five accepted cells of highest SNR of each recording: dF/F (blue) over deconvolved spikes (orange). Each "
+        "row has its own scale, which the bar at its right gives.",
+    ),
+}
+"""Title and caption of each figure over all recordings."""
+
+UNITS = {"px": "px", "s": "s", "hz": "Hz", "um": "µm", "nm": "nm"}
+
 SECTIONS = {"motion": "Motion", "cells": "Cells", "other": "Further figures"}
 
 
@@ -75,6 +97,14 @@ class Table:
     folded: bool = False
 
 
+def label_of(name: str) -> str:
+    """The name of a column or a parameter as a reader wants it: words, and the unit in brackets."""
+    *words, last = name.split("_")
+    if words and last in UNITS:
+        return f"{' '.join(words)} ({UNITS[last]})"
+    return name if name == "r_value" else name.replace("_", " ")
+
+
 def format_cell(value: Any) -> str:
     """A value as a reader wants it: yes or no, four digits, a dash where there is nothing."""
     if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
@@ -82,7 +112,7 @@ def format_cell(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
+        return digits(float(value), 4)
     if isinstance(value, tuple | list):
         return ", ".join(format_cell(v) for v in value)
     return str(value)
@@ -93,7 +123,7 @@ def table_of(frame: pd.DataFrame, title: str, *, folded: bool = False) -> Table:
     numeric = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     columns = [frame[name].tolist() for name in frame.columns]
     rows = [[format_cell(value) for value in row] for row in zip(*columns, strict=True)]
-    return Table(title, [name.replace("_", " ") for name in frame.columns], rows, numeric, folded)
+    return Table(title, [label_of(name) for name in frame.columns], rows, numeric, folded)
 
 
 def parameter_table(title: str, model: FrozenModel) -> Table:
@@ -113,7 +143,7 @@ def pairs_of(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
         if isinstance(value, Mapping):
             pairs += pairs_of(value, f"{prefix}{name}: ")
         elif value is not None and value != "" and value != ():
-            pairs.append((prefix + str(name).replace("_", " "), format_cell(value)))
+            pairs.append((prefix + label_of(str(name)), format_cell(value)))
     return pairs
 
 
@@ -205,21 +235,22 @@ def render_report(
 def render_index(
     recordings: pd.DataFrame,
     verdicts: Mapping[str, Sequence[Verdict]],
-    links: Mapping[str, str],
-    figure: Picture | None = None,
+    links: Mapping[str, Mapping[str, str]],
+    figures: Mapping[str, Picture] | None = None,
 ) -> str:
     """A page over all recordings: the first two verdicts on each, and all that are not good.
 
     Args:
         recordings: one row each (:class:`rsc2p_kedro.schemas.RecordingsTable`).
         verdicts: on each recording, by its name.
-        links: address of the report of each recording, by its name; where there is none, there is no link.
-        figure: all recordings side by side.
+        links: by the name of each recording, addresses of its `report` and its `view`; where there is none, there is
+            no link.
+        figures: by the names in :data:`INDEX_FIGURES`.
     """
     rows = [
         {
             "facts": row,
-            "link": links.get(row["recording"], ""),
+            "links": links.get(row["recording"], {}),
             "shown": [verdict for index, verdict in enumerate(found) if verdict.level > Level.GOOD or index < 2],
             "level": worst(found),
         }
@@ -233,6 +264,10 @@ def render_index(
             title="Recordings",
             rows=rows,
             table=table_of(recordings, "All numbers", folded=True),
-            figure=None if figure is None else data_uri(figure),
+            figures=[
+                {"title": title, "caption": caption, "uri": data_uri(figures[name])}
+                for name, (title, caption) in INDEX_FIGURES.items()
+                if figures and name in figures
+            ],
         )
     )

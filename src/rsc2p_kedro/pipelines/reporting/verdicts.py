@@ -11,6 +11,8 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
+from rsc2p_kedro.plots.style import digits
+
 SMALL_MOTION_PX = 0.5
 """Motion is small where 95 % of the frames lie within this of the median shift."""
 RESIDUAL_MOTION_PX = 0.5
@@ -84,7 +86,7 @@ def _change(measure: str, before: float, after: float) -> int:
 
 
 def _spell(measure: str, before: float, after: float) -> str:
-    return f"{MEASURE_NAMES[measure]} {before:.3g} → {after:.3g}"
+    return f"{MEASURE_NAMES[measure]} {digits(before)} → {digits(after)}"
 
 
 def motion_sizes(motion_table: pd.DataFrame) -> np.ndarray:
