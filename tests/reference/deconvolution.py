@@ -22,3 +22,39 @@ def deconvolve(y: NDArray, g: NDArray, lam: float, baseline: float) -> tuple[NDA
     R = np.linalg.cholesky(K.T @ K).T
     spikes, _ = nnls(R, np.linalg.solve(R.T, K.T @ (y - baseline) - lam), maxiter=50 * len(y))
     return K @ spikes, spikes
+
+
+def jumps(
+    y: NDArray, g: float, sigma: float, p: float, mu: float, spacing: float, n_levels: int, restart: float
+) -> tuple[NDArray, NDArray, NDArray, float]:
+    """Probability and mean size of jumps, mean calcium, and log-likelihood, by matrices over all levels.
+
+    The model of `posterior`, without leaving out levels: calcium on levels 0 ... n_levels - 1 times `spacing`.
+    """
+    levels, rho = np.arange(n_levels), np.exp(-spacing / mu)
+    decay = np.zeros((n_levels, n_levels))
+    for i in levels:
+        k = int(g * i)
+        decay[i, k] += 1 - (g * i - k)
+        decay[i, min(k + 1, n_levels - 1)] += g * i - k
+    rise = np.subtract.outer(-levels, -levels)
+    jump = np.where(rise > 0, (1 - rho) * rho ** np.maximum(rise - 1.0, 0), 0.0)
+    seen = np.exp(-0.5 * ((y[:, None] - levels * spacing) / sigma) ** 2)
+    before, log_likelihood, forward, decayed = np.full(n_levels, 1 / n_levels), 0.0, [], []
+    for t in range(len(y)):
+        decayed.append(before if t == 0 else before @ decay)
+        chance = p if t else 0.0
+        after = (decayed[t] @ ((1 - chance) * np.eye(n_levels) + chance * jump) + restart / n_levels) * seen[t]
+        log_likelihood += np.log(after.sum())
+        before = after / after.sum()
+        forward.append(before)
+    probability, size, calcium, later = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y)), np.ones(n_levels)
+    for t in range(len(y) - 1, -1, -1):
+        chance, ahead = (p if t else 0.0), later * seen[t]
+        calcium[t] = (forward[t] * later) @ levels * spacing / (forward[t] @ later)
+        ways = ((1 - chance) * np.eye(n_levels) + chance * jump) @ ahead + restart * ahead.mean()
+        probability[t] = decayed[t] @ (chance * jump @ ahead) / (decayed[t] @ ways)
+        size[t] = spacing * (decayed[t] @ (chance * (jump * rise) @ ahead)) / (decayed[t] @ ways)
+        later = decay @ ways if t else later
+        later = later / later.max()
+    return probability, size, calcium, log_likelihood

@@ -24,6 +24,8 @@ from rsc2p_kedro.engines.results import Components, DeltaFOverF
 from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
 
 _MAD_TO_SD = 1.4826
+_BASELINE_PERCENTILE = 20.0
+_BASELINE_S, _BASELINE_DECAYS = 30.0, 20.0
 
 
 @numba.njit(nogil=True, cache=True)
@@ -117,6 +119,13 @@ def running_percentile(traces: NDArray, *, percentile: float, half_width: int) -
     result = np.empty(traces.shape)
     _running_percentiles(traces, min(half_width, traces.shape[1]), percentile / 100, result)
     return result
+
+
+def remove_baseline(traces: NDArray, acquisition: Acquisition) -> NDArray[np.float64]:
+    """Traces (N, T) less their 20th percentile over 30 s, or over 20 decay times if that is longer."""
+    window_s = max(_BASELINE_S, _BASELINE_DECAYS * acquisition.decay_time_s)
+    half = int(np.ceil(window_s * acquisition.frame_rate_hz / 2))
+    return traces - running_percentile(traces, percentile=_BASELINE_PERCENTILE, half_width=half)
 
 
 def noise_of_differences(traces: NDArray) -> NDArray[np.float64]:

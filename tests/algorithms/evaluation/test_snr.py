@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from tests.reference import evaluation as reference
 
+from rsc2p_kedro.algorithms.dff import remove_baseline
 from rsc2p_kedro.algorithms.evaluation.snr import (
     cover,
     exceptionality,
     find_transients,
     mode_and_noise,
     pick_runs,
-    remove_baseline,
 )
 from rsc2p_kedro.parameters import Acquisition
 

@@ -25,15 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
-from rsc2p_kedro.algorithms.dff import running_percentile
+from rsc2p_kedro.algorithms.dff import remove_baseline
 from rsc2p_kedro.parameters import Acquisition
 
 SIGMA_FACTOR = 3.0
 """Standard deviations of noise in one unit of z."""
 ACTIVE = 1.0
 """Exceptionality from which a run counts as activity: 3 standard deviations, for as long as a transient lasts."""
-_BASELINE_PERCENTILE = 20.0
-_BASELINE_S, _BASELINE_DECAYS = 30.0, 20.0
 _TRANSIENT_SHARE = 0.5
 _MOST_TRANSIENTS = 20
 
@@ -56,13 +54,6 @@ class Transients:
 def run_length(acquisition: Acquisition) -> int:
     """n, frames in which an indicator decays."""
     return int(np.ceil(acquisition.decay_time_frames))
-
-
-def remove_baseline(traces: NDArray, acquisition: Acquisition) -> NDArray[np.float64]:
-    """Traces (N, T) less their 20th percentile over 30 s, or over 20 decay times if that is longer."""
-    window_s = max(_BASELINE_S, _BASELINE_DECAYS * acquisition.decay_time_s)
-    half = int(np.ceil(window_s * acquisition.frame_rate_hz / 2))
-    return traces - running_percentile(traces, percentile=_BASELINE_PERCENTILE, half_width=half)
 
 
 def mode_and_noise(trace: NDArray) -> tuple[float, float]:

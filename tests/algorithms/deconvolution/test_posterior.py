@@ -1,0 +1,159 @@
+"""Spike inference: known spikes come back, where and as often as they were."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter1d
+from tests.reference import deconvolution as reference
+
+from rsc2p_kedro.algorithms.deconvolution import deconvolve, infer_spikes, posterior
+from rsc2p_kedro.engines.results import SpikeInference
+from rsc2p_kedro.parameters import Acquisition
+
+FINE = 20
+"""Steps of the simulation in a frame."""
+
+
+def simulate(
+    rate_hz: float = 15.0, *, n: int = 8, decay_s: float = 0.6, rise_s: float = 0.03, noise: float = 0.3, seconds=120.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Traces and spikes (n, T): calcium rises and decays in continuous time, and each frame shows its mean."""
+    rng = np.random.default_rng(5)
+    T = int(seconds * rate_hz)
+    busy = np.repeat(rng.random((n, T // 10 + 1)) < 0.1, 10 * FINE, axis=1)[:, : T * FINE]
+    spikes = rng.poisson(np.where(busy, 4.0, 0.2) / (rate_hz * FINE))
+    times = np.arange(int(6 * decay_s * rate_hz * FINE)) / (rate_hz * FINE)
+    kernel = np.exp(-times / decay_s) * (1 - np.exp(-times / rise_s))
+    calcium = np.stack([np.convolve(train, kernel / kernel.max())[: T * FINE] for train in spikes])
+    frames = calcium.reshape(n, T, FINE).mean(axis=2)
+    return frames + rng.normal(0, noise, frames.shape), spikes.reshape(n, T, FINE).sum(axis=2).astype(float)
+
+
+def correlation(rates: np.ndarray, spikes: np.ndarray, sigma_frames: float) -> float:
+    """Median over rows of the correlation of rates with true spikes, both smoothed."""
+    rows = [gaussian_filter1d(x.astype(float), sigma_frames, axis=1, mode="constant") for x in (rates, spikes)]
+    return float(np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(*rows, strict=True)]))
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[np.ndarray, np.ndarray, SpikeInference]:
+    traces, spikes = simulate()
+    return traces, spikes, infer_spikes(traces, Acquisition(frame_rate_hz=15, decay_time_s=0.5))
+
+
+def run_windowed(y: np.ndarray, g: float, sigma: float, p: float, mu: float) -> tuple[np.ndarray, ...]:
+    """The recursion of the module itself: probability, size, calcium, log-likelihood."""
+    n, T = posterior._LEVELS, len(y)
+    spacing = sigma / posterior._LEVELS_PER_NOISE
+    work = (np.empty(T, np.int64), np.empty(T, np.int64), np.empty((T, n)), np.empty((T, n + 1)), np.empty((T, n)))
+    jumps, sizes, calcium = np.empty(T), np.empty(T), np.empty(T)
+    log_likelihood = posterior._forward(y, g, sigma, p, mu, spacing, *work)
+    posterior._backward(g, p, mu, spacing, *work, jumps, sizes, calcium)
+    return jumps, sizes, calcium, log_likelihood
+
+
+@pytest.mark.parametrize("artefact", [0.0, 30.0])
+def test_the_recursion_agrees_with_its_slow_twin(artefact: float) -> None:
+    """Levels far from the trace are left out: nothing of weight is lost by it. A spike of light leaves no trace."""
+    rng = np.random.default_rng(0)
+    jumps = (rng.random(200) < 0.1) * rng.exponential(6.0, 200)
+    calcium = np.zeros(200)
+    for t in range(1, 200):
+        calcium[t] = 0.85 * calcium[t - 1] + jumps[t]
+    y = calcium + rng.normal(0, 1, 200)
+    y[120] += artefact
+    fast = run_windowed(y, 0.85, 1.0, 0.1, 6.0)
+    slow = reference.jumps(y, 0.85, 1.0, 0.1, 6.0, 0.5, 160, 1e-8)
+    np.testing.assert_allclose(fast[0], slow[0], atol=2e-3)
+    np.testing.assert_allclose(fast[1], slow[1], atol=0.03)
+    np.testing.assert_allclose(fast[2], slow[2], atol=0.03)
+    first_frame = np.log(160 / posterior._LEVELS)
+    assert artefact or fast[3] == pytest.approx(slow[3] + first_frame, abs=0.05)
+
+
+def test_known_spikes_come_back_better_than_from_the_most_probable_ones(known) -> None:
+    traces, spikes, found = known
+    simple = deconvolve(traces, decay_frames=7.5).spikes
+    for sigma in (0.5, 1.0, 3.0):
+        assert correlation(found.rates, spikes, sigma) > correlation(simple, spikes, sigma)
+    assert correlation(found.rates, spikes, 1.5) > 0.85
+
+
+def test_spikes_are_where_they_were_and_not_where_fluorescence_peaks(known) -> None:
+    _, spikes, found = known
+    shifted = [correlation(np.roll(found.rates, k, axis=1), spikes, 0.5) for k in (-1, 0, 1)]
+    assert shifted[1] == max(shifted)
+
+
+@pytest.mark.parametrize("rate_hz", [7.5, 30.0])
+def test_other_frame_rates(rate_hz: float) -> None:
+    traces, spikes = simulate(rate_hz)
+    found = infer_spikes(traces, Acquisition(frame_rate_hz=rate_hz, decay_time_s=0.5))
+    assert correlation(found.rates, spikes, 0.1 * rate_hz) > 0.8
+
+
+def test_the_decay_is_that_of_the_trace_within_its_bounds() -> None:
+    for true, known_s, expected in ((0.6, 0.4, 0.6), (0.4, 0.4, 0.4), (3.0, 0.4, 0.8), (0.2, 0.4, 0.4)):
+        traces, _ = simulate(decay_s=true, rise_s=0.001, noise=0.05)
+        found = infer_spikes(traces, Acquisition(frame_rate_hz=15, decay_time_s=known_s)).decay_time_s
+        assert np.median(found) == pytest.approx(expected, rel=0.28)
+        assert (found >= known_s * 0.999).all()
+        assert (found <= known_s * 2.001).all()
+
+
+def test_rates_say_the_same_in_any_unit(known) -> None:
+    traces, _, found = known
+    scaled = infer_spikes(1000 * traces + 500, Acquisition(frame_rate_hz=15, decay_time_s=0.5))
+    np.testing.assert_allclose(scaled.rates, found.rates, atol=2e-3)
+    np.testing.assert_allclose(scaled.typical_rise, 1000 * found.typical_rise, rtol=1e-3)
+
+
+def test_drift_as_large_as_a_transient_is_no_activity(known) -> None:
+    traces, spikes, found = known
+    drift = np.sin(np.arange(traces.shape[1]) / traces.shape[1] * 6)
+    drifting = infer_spikes(traces + drift, Acquisition(frame_rate_hz=15, decay_time_s=0.5))
+    assert correlation(drifting.rates, spikes, 1.5) > correlation(found.rates, spikes, 1.5) - 0.03
+
+
+def test_noise_alone_has_no_certain_rises() -> None:
+    noise = np.random.default_rng(1).normal(2, 0.5, (10, 1500))
+    found = infer_spikes(noise, Acquisition(frame_rate_hz=15, decay_time_s=0.4))
+    assert (found.rise_probability > 0.9).mean() < 1e-3
+    assert found.rise_probability.mean() < 0.05
+
+
+def test_large_rises_count_for_fewer_spikes_where_fluorescence_is_supralinear(known) -> None:
+    traces, _, found = known
+    linear = infer_spikes(traces, Acquisition(frame_rate_hz=15, decay_time_s=0.5), supralinearity=1.0)
+    np.testing.assert_array_equal(linear.rise_probability, found.rise_probability)
+    assert (linear.rates.max(axis=1) > found.rates.max(axis=1)).all()
+
+
+@pytest.mark.parametrize("make", [np.zeros, lambda shape: np.full(shape, 3.0), np.ones])
+def test_traces_without_noise_have_no_spikes(make: Callable[[tuple[int, int]], np.ndarray]) -> None:
+    found = infer_spikes(make((2, 60)), Acquisition(frame_rate_hz=15))
+    assert not found.rates.any()
+    assert found.decay_time_s == pytest.approx([0.4, 0.4])
+
+
+def test_no_traces_give_no_rows() -> None:
+    assert infer_spikes(np.zeros((0, 50)), Acquisition(frame_rate_hz=15)).rates.shape == (0, 50)
+
+
+def test_rows_are_independent(known) -> None:
+    traces, _, found = known
+    alone = infer_spikes(traces[3:4], Acquisition(frame_rate_hz=15, decay_time_s=0.5))
+    np.testing.assert_array_equal(alone.rates[0], found.rates[3])
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(50), np.zeros((2, 3)), np.full((1, 50), np.nan)])
+def test_what_cannot_be_inferred_from_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"finite traces \(N, T\)"):
+        infer_spikes(wrong, Acquisition(frame_rate_hz=15))
+
+
+def test_advancing_by_a_fraction_shares_between_frames() -> None:
+    train = np.array([[0.0, 0, 0, 8, 0, 0]])
+    np.testing.assert_allclose(posterior.advance(train, 1.25), [[0, 2, 6, 0, 0, 0]])
+    np.testing.assert_allclose(posterior.advance(train, 0), train)
