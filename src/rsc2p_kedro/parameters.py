@@ -8,9 +8,9 @@ brackets in the description. The defaults of the algorithms are those of the not
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
-EngineName = Literal["embedded"]
+EngineName = Literal["embedded", "caiman"]
 
 
 class FrozenModel(BaseModel):
@@ -59,6 +59,21 @@ class Compute(FrozenModel):
     show_progress: bool = Field(True, description="Show progress bars for long work.")
 
 
+class CaimanSettings(FrozenModel):
+    """Where the user's CaImAn is, for stages with `engine: caiman` (docs/engines.md)."""
+
+    python: str | None = Field(
+        None,
+        description="Path of the interpreter of the environment CaImAn is in; none: CaImAn is in the environment of "
+        "this project. The two need not share a single library.",
+    )
+    scratch_folder: str | None = Field(
+        None,
+        description="Where the movie is written for CaImAn while it works, as float32; none: the system's folder for "
+        "temporary files. All is removed afterwards.",
+    )
+
+
 class IngestionParameters(FrozenModel):
     """How raw frames become a movie."""
 
@@ -69,7 +84,9 @@ class IngestionParameters(FrozenModel):
 class MotionCorrectionParameters(FrozenModel):
     """Registration by NoRMCorre's scheme (Pnevmatikakis & Giovannucci 2017, doi 10.1016/j.jneumeth.2017.07.031)."""
 
-    engine: EngineName = Field("embedded", description="What does the work.")
+    engine: EngineName = Field(
+        "embedded", description="What does the work: `embedded`, or `caiman`, the user's own CaImAn (docs/engines.md)."
+    )
     piecewise: bool = Field(
         True, description="Register patches after the whole frame, for motion that differs by place [pw_rigid]."
     )
@@ -103,8 +120,8 @@ class MotionCorrectionParameters(FrozenModel):
         2,
         ge=1,
         le=10,
-        description="Rounds in which the template is made anew from its registered frames, first rigidly, then as "
-        "often piecewise [niter_rig].",
+        description="Rounds in which the template is made anew from its registered frames: rigidly, until all of them "
+        "could be registered or this often, then this often piecewise [niter_rig].",
     )
     high_pass_sigma_px: float = Field(
         4.0,
@@ -133,7 +150,9 @@ class MotionCorrectionParameters(FrozenModel):
 class ExtractionParameters(FrozenModel):
     """Constrained non-negative matrix factorization (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
 
-    engine: EngineName = Field("embedded", description="What does the work.")
+    engine: EngineName = Field(
+        "embedded", description="What does the work: `embedded`, or `caiman`, the user's own CaImAn (docs/engines.md)."
+    )
     initialization: Literal["adaptive", "greedy_roi", "seeded"] = Field(
         "adaptive",
         description="`greedy_roi`: the notebook's fixed number of components a patch. `adaptive`: the same, stopped "
@@ -202,7 +221,9 @@ class ExtractionParameters(FrozenModel):
 class EvaluationParameters(FrozenModel):
     """Which components are cells. A component is accepted if any upper threshold passes and all lower ones do."""
 
-    engine: EngineName = Field("embedded", description="What does the work.")
+    engine: EngineName = Field(
+        "embedded", description="What does the work: `embedded`, or `caiman`, the user's own CaImAn (docs/engines.md)."
+    )
     min_snr: float = Field(
         2.0,
         ge=0,
@@ -222,7 +243,8 @@ class EvaluationParameters(FrozenModel):
         -1.0, ge=-1, le=1, description="A footprint that agrees less than this is never accepted [rval_lowest]."
     )
     use_cnn: bool = Field(
-        False, description="Let a learned classifier of shape take part: not in this version [use_cnn]."
+        False,
+        description="Let a learned classifier of shape take part: CaImAn's own, with `engine: caiman` only [use_cnn].",
     )
     min_cnn: float = Field(0.99, ge=0, le=1, description="A classifier score that is enough [min_cnn_thr].")
     lowest_cnn: float = Field(
@@ -260,12 +282,13 @@ class EvaluationParameters(FrozenModel):
                 raise ValueError(f"lowest_{name} ({low}) must not exceed min_{name} ({high}).")
         return self
 
-    @field_validator("use_cnn")
-    @classmethod
-    def _no_classifier_yet(cls, use_cnn: bool) -> bool:
-        if use_cnn:
-            raise ValueError("this version has no classifier of shape; set use_cnn to false.")
-        return use_cnn
+    @model_validator(mode="after")
+    def _classifier_is_caimans(self) -> "EvaluationParameters":
+        if self.use_cnn and self.engine != "caiman":
+            raise ValueError(
+                f"engine {self.engine} has no classifier of shape; set use_cnn to false, or engine to caiman."
+            )
+        return self
 
 
 STAGE_PARAMETERS: dict[str, type[FrozenModel]] = {

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, Compute, FrozenModel
+from rsc2p_kedro.parameters import STAGE_PARAMETERS, CaimanSettings, Compute, FrozenModel
 from rsc2p_kedro.recordings import Recording
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
-MODELS: dict[str, type[FrozenModel]] = {**STAGE_PARAMETERS, "compute": Compute}
+MODELS: dict[str, type[FrozenModel]] = {**STAGE_PARAMETERS, "compute": Compute, "caiman": CaimanSettings}
 _GENERATED = "Written from the models in rsc2p_kedro by `make parameters`"
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from rsc2p_kedro import manifest_scan
 from rsc2p_kedro.datasets.tiff_frames import RecordingError, read_frames
 from rsc2p_kedro.nwb.metadata import MetadataError, NwbParameters, check_metadata
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, Compute, FrozenModel
+from rsc2p_kedro.parameters import STAGE_PARAMETERS, CaimanSettings, Compute, FrozenModel
 from rsc2p_kedro.recordings import ManifestError, Recording, examine_manifest, parse_manifest, stage_problems
 
 _NONE = "There is no recording. `kedro recordings scan DIR` finds yours; `--env demo` has two simulated ones."
@@ -130,6 +130,46 @@ def results(project: ProjectMetadata, env: str | None) -> None:
         _show_table(catalog, "recordings_table", "At a glance:")
 
 
+@recordings.command(name="compare-engines")
+@click.argument("name")
+@click.option("--caiman-python", help="Interpreter of the environment CaImAn is in; none: caiman.python of parameters.")
+@env_option
+@click.pass_obj
+def compare_engines(project: ProjectMetadata, name: str, caiman_python: str | None, env: str | None) -> None:
+    """Run both engines on the recording NAME (animal.session) and report how far they agree.
+
+    From the raw movie, which is made first if it is not there, to dF/F. Writes a table and a figure, and nothing else:
+    results of `kedro run` stay as they are.
+    """
+    parameters = _read_parameters(project, env)
+    recording = next((one for one in _read_recordings(project, env) if one.name == name), None)
+    if recording is None:
+        raise click.ClickException(f"There is no recording {name}; `kedro recordings list` shows all.")
+    if caiman_python:
+        parameters = {**parameters, "caiman": {**(parameters.get("caiman") or {}), "python": caiman_python}}
+    from rsc2p_kedro.engine_agreement import workflow_of, write_agreement
+    from rsc2p_kedro.engines.caiman import caiman_problem
+
+    workflow = workflow_of(recording, parameters)
+    problem = caiman_problem(workflow.caiman)
+    if problem:
+        raise click.ClickException(problem)
+    catalog = _catalog_with_movie(project, env, recording)
+    table = write_agreement(catalog, workflow)
+    click.echo(table.drop(columns="description").to_string(index=False, na_rep=""))
+    _show_files(catalog, [f"{name}.engine_agreement_{kind}" for kind in ("table", "figure")], project)
+
+
+def _catalog_with_movie(project: ProjectMetadata, env: str | None, recording: Recording) -> DataCatalog:
+    """A catalog in which the raw movie of a recording is there, made now if it was not."""
+    with KedroSession.create(project_path=project.project_path, env=env) as session:
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
+        if not catalog.exists(f"{recording.name}.movie"):
+            stages = ["ingestion"] if recording.simulation is None else ["simulation", "ingestion"]
+            session.run(pipeline_names=stages, namespaces=[recording.name])  # type: ignore[call-arg]
+    return catalog
+
+
 def _environment(env: str | None) -> str:
     return env or os.environ.get("KEDRO_ENV") or str(settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
 
@@ -155,7 +195,12 @@ def _read_recordings(project: ProjectMetadata, env: str | None) -> list[Recordin
 def _parameter_problems(parameters: dict[str, Any]) -> dict[str, list[str]]:
     """What is wrong with the parameters of stages and of NWB files, by the key they stand under."""
     problems = {}
-    models: dict[str, type[FrozenModel]] = {**STAGE_PARAMETERS, "compute": Compute, "nwb": NwbParameters}
+    models: dict[str, type[FrozenModel]] = {
+        **STAGE_PARAMETERS,
+        "compute": Compute,
+        "caiman": CaimanSettings,
+        "nwb": NwbParameters,
+    }
     for key, model in models.items():
         try:
             model.model_validate(parameters.get(key) or {})

@@ -1,19 +1,25 @@
 """What can do the numerical work, picked by name in the parameters of a stage."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rsc2p_kedro.engines.protocol import Engine
+    from rsc2p_kedro.parameters import CaimanSettings, EngineName
 
-_ENGINES = {"embedded": ("rsc2p_kedro.engines.embedded", "EmbeddedEngine")}
 
-
-def get_engine(name: str) -> "Engine":
+def get_engine(name: "EngineName", caiman: "CaimanSettings") -> "Engine":
     """The engine of that name.
 
-    It is imported here and not above: its algorithms import :mod:`.results` from this package, and another engine's
-    libraries may not be there.
+    Engines are imported here and not above: their algorithms import :mod:`.results` from this package.
+
+    Args:
+        name: `embedded` or `caiman`.
+        caiman: where the user's CaImAn is, if that is the engine.
     """
-    module, engine = _ENGINES[name]
-    return getattr(import_module(module), engine)()
+    if name == "caiman":
+        from rsc2p_kedro.engines.caiman import CaimanEngine
+
+        return CaimanEngine(caiman)
+    from rsc2p_kedro.engines.embedded import EmbeddedEngine
+
+    return EmbeddedEngine()

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.algorithms import evaluation, extraction, registration
-from rsc2p_kedro.engines.results import ComponentQuality, Components, MotionCorrection
+from rsc2p_kedro.algorithms.dff import component_dff
+from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 from rsc2p_kedro.parameters import (
     Acquisition,
     Compute,
@@ -66,3 +67,8 @@ class EmbeddedEngine:
     ) -> ComponentQuality:
         quality = evaluation.evaluate_components(movie, components, acquisition, parameters, compute=compute)
         return replace(quality, provenance=_provenance(parameters))
+
+    def compute_dff(
+        self, components: Components, acquisition: Acquisition, parameters: EvaluationParameters
+    ) -> DeltaFOverF:
+        return component_dff(components, acquisition, parameters)

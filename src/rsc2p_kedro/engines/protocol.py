@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.engines.results import ComponentQuality, Components, MotionCorrection
+from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 from rsc2p_kedro.parameters import (
     Acquisition,
     Compute,
@@ -58,4 +58,10 @@ class Engine(Protocol):
         compute: Compute,
     ) -> ComponentQuality:
         """Quality and acceptance of components on the movie they were found in."""
+        ...
+
+    def compute_dff(
+        self, components: Components, acquisition: Acquisition, parameters: EvaluationParameters
+    ) -> DeltaFOverF:
+        """Relative change of the fluorescence of all components."""
         ...

@@ -4,12 +4,11 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.algorithms.dff import component_dff
 from rsc2p_kedro.algorithms.evaluation import description
 from rsc2p_kedro.curation import curate, read_curation
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF
-from rsc2p_kedro.parameters import Compute, EvaluationParameters
+from rsc2p_kedro.parameters import CaimanSettings, Compute, EvaluationParameters
 from rsc2p_kedro.recordings import Recording
 
 
@@ -19,10 +18,11 @@ def evaluate_components(
     recording: Recording,
     parameters: EvaluationParameters,
     compute: Compute,
+    caiman: CaimanSettings,
 ) -> ComponentQuality:
     """How far each component can be trusted, and whether it is accepted."""
     parameters = recording.override(parameters)
-    return get_engine(parameters.engine).evaluate(
+    return get_engine(parameters.engine, caiman).evaluate(
         corrected_movie, components, recording.acquisition, parameters, compute=compute
     )
 
@@ -55,6 +55,9 @@ def tabulate_components(
     return table if recording.curation is None else curate(table, read_curation(recording.curation))
 
 
-def compute_dff(components: Components, recording: Recording, parameters: EvaluationParameters) -> DeltaFOverF:
+def compute_dff(
+    components: Components, recording: Recording, parameters: EvaluationParameters, caiman: CaimanSettings
+) -> DeltaFOverF:
     """Relative change of fluorescence of all components."""
-    return component_dff(components, recording.acquisition, recording.override(parameters))
+    parameters = recording.override(parameters)
+    return get_engine(parameters.engine, caiman).compute_dff(components, recording.acquisition, parameters)

@@ -11,7 +11,14 @@ def create_pipeline(recording: Recording) -> Pipeline:
         [
             Node(
                 evaluate_components,
-                inputs=["corrected_movie", "components", "params:recording", "params:evaluation", "params:compute"],
+                inputs=[
+                    "corrected_movie",
+                    "components",
+                    "params:recording",
+                    "params:evaluation",
+                    "params:compute",
+                    "params:caiman",
+                ],
                 outputs="component_quality",
                 name="evaluate_components",
             ),
@@ -23,7 +30,7 @@ def create_pipeline(recording: Recording) -> Pipeline:
             ),
             Node(
                 compute_dff,
-                inputs=["components", "params:recording", "params:evaluation"],
+                inputs=["components", "params:recording", "params:evaluation", "params:caiman"],
                 outputs="dff",
                 name="compute_dff",
             ),

@@ -7,7 +7,6 @@ from rsc2p_kedro.pipelines.motion_correction.nodes import (
     assess_motion,
     estimate_motion,
     summarize_corrected_movie,
-    tabulate_motion,
 )
 from rsc2p_kedro.recordings import Recording
 
@@ -17,13 +16,19 @@ def create_pipeline(recording: Recording) -> Pipeline:
         [
             Node(
                 estimate_motion,
-                inputs=["movie", "params:recording", "params:motion_correction", "params:compute"],
+                inputs=[
+                    "movie",
+                    "params:recording",
+                    "params:motion_correction",
+                    "params:compute",
+                    "params:caiman",
+                ],
                 outputs="motion",
                 name="estimate_motion",
             ),
             Node(
                 apply_motion,
-                inputs=["movie", "motion", "params:recording", "params:motion_correction"],
+                inputs=["movie", "motion", "params:recording", "params:motion_correction", "params:caiman"],
                 outputs="corrected_movie",
                 name="apply_motion",
             ),
@@ -33,11 +38,10 @@ def create_pipeline(recording: Recording) -> Pipeline:
                 outputs="corrected_summary_images",
                 name="summarize_corrected_movie",
             ),
-            Node(tabulate_motion, inputs="motion", outputs="motion_table", name="tabulate_motion"),
             Node(
                 assess_motion,
                 inputs=["movie", "corrected_movie", "motion", "params:compute"],
-                outputs="motion_quality",
+                outputs=["motion_table", "motion_quality"],
                 name="assess_motion",
             ),
         ]

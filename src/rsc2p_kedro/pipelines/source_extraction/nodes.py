@@ -5,7 +5,7 @@ import pandas as pd
 
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.engines.results import Components, MotionCorrection
-from rsc2p_kedro.parameters import Compute, ExtractionParameters
+from rsc2p_kedro.parameters import CaimanSettings, Compute, ExtractionParameters
 from rsc2p_kedro.recordings import Recording
 from rsc2p_kedro.seeds import read_seeds
 
@@ -16,10 +16,11 @@ def fit_components(
     recording: Recording,
     parameters: ExtractionParameters,
     compute: Compute,
+    caiman: CaimanSettings,
 ) -> Components:
     """The first fit."""
     parameters = recording.override(parameters)
-    return get_engine(parameters.engine).extract_sources(
+    return get_engine(parameters.engine, caiman).extract_sources(
         corrected_movie,
         recording.acquisition,
         parameters,
@@ -36,10 +37,11 @@ def refit_components(
     recording: Recording,
     parameters: ExtractionParameters,
     compute: Compute,
+    caiman: CaimanSettings,
 ) -> Components:
     """The refit, from the first fit."""
     parameters = recording.override(parameters)
-    return get_engine(parameters.engine).extract_sources(
+    return get_engine(parameters.engine, caiman).extract_sources(
         corrected_movie,
         recording.acquisition,
         parameters,
