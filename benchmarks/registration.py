@@ -109,7 +109,6 @@ def ours(folder: str, threads: int) -> dict[str, Any]:
         "memory_mb": peak_mb() - before,
         "motion": (motion.shifts, motion.patch_shifts, motion.patch_centres),
         "registered": float(motion.registered.mean()),
-        "correlation": [float(c.mean()) for c in (motion.correlation_before, motion.correlation_after)],
     }
 
 
