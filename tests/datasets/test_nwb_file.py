@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +137,67 @@ def test_folder_beyond_ascii_and_with_spaces(tmp_path: Path) -> None:
     assert dataset(folder).exists()
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_target_that_cannot_be_written_says_so(tmp_path: Path) -> None:
-    (tmp_path / NAME).parent.mkdir(mode=0o555)
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder of which others may read alone, for the time of which the superuser is one of these."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others altogether
+        for path in (Path(folder), (Path(folder) / NAME).parent):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        yield Path(folder)
+        os.seteuid(user)
+        for path in (Path(folder), (Path(folder) / NAME).parent):
+            path.chmod(0o755)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders that are closed to users are POSIX's")
+def test_target_that_cannot_be_written_says_so(nobody: Path) -> None:
     with pytest.raises(DatasetError, match=r"(?i)permission denied"):
-        dataset(tmp_path).save(made_up(n=0).build())
+        dataset(nobody).save(made_up(n=0).build())
+
+
+def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A script in a process of its own, where `save` saves a made-up file without the validators."""
+    begin = f"""
+        import os, resource, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        import pandas as pd
+        from tests.nwb.made_up import made_up
+        from rsc2p_kedro.datasets import nwb_file
+        nwb_file.inspect_file = lambda path: pd.DataFrame(columns={COLUMNS!r})
+        made = made_up(n=2)
+        def save():
+            nwb_file.NWBFileDataset(filepath={str(folder / NAME)!r}).save(made.build())
+    """
+    code = textwrap.dedent(begin) + textwrap.dedent(script)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on the size of files are set as Linux does")
+@pytest.mark.usefixtures("unchecked")
+def test_full_disk_is_one_clear_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    dataset(tmp_path).save(made_up(n=2).build())
+    before = (tmp_path / NAME).read_bytes()
+    script = """
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        for limit in (700_000, 100_000, 500):  # among movies and structures, and at the very start
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                save()
+            except nwb_file.DatasetError as error:
+                assert "File too large" in str(error) and "Make room on the disk" in str(error), error
+            else:
+                raise AssertionError(limit)
+        print("all said")
+    """
+    done = _run(script, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "all said\n"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / NAME).read_bytes() == before
+    assert leftovers(tmp_path) == []
 
 
 def test_parent_that_is_a_file_says_so(tmp_path: Path) -> None:
@@ -165,18 +223,13 @@ def test_failing_to_read_the_movie_leaves_nothing_behind(tmp_path: Path) -> None
 def test_killed_writing_leaves_the_old_file_and_the_next_save_clears_up(tmp_path: Path) -> None:
     dataset(tmp_path).save(made_up(n=2).build())
     before = (tmp_path / NAME).read_bytes()
-    script = f"""
-        import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-        from tests.nwb.made_up import made_up
-        from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
+    script = """
         def kill(block):
             os.kill(os.getpid(), signal.SIGKILL)
-        made = made_up(n=0)
         object.__setattr__(made.found, "movie", made.found.movie.map_blocks(kill, meta=made.found.movie._meta))
-        NWBFileDataset(filepath={str(tmp_path / NAME)!r}).save(made.build())
+        save()
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    done = _run(script, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(leftovers(tmp_path)) == 1
     assert (tmp_path / NAME).read_bytes() == before

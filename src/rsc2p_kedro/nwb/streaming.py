@@ -10,10 +10,11 @@ import math
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import dask.array as da
 import h5py
@@ -21,12 +22,14 @@ import imagecodecs
 import numpy as np
 import scipy.sparse as sp
 from hdmf.backends.hdf5 import H5DataIO
+from hdmf.backends.hdf5.h5tools import RDCC_NBYTES
 from hdmf.data_utils import GenericDataChunkIterator
 from numpy.typing import NDArray
 from pynwb import NWBHDF5IO, NWBFile
 from tqdm.auto import tqdm
 
 from rsc2p_kedro.algorithms.blocks import Movie, read
+from rsc2p_kedro.nwb.guarded_file import GuardedFile
 from rsc2p_kedro.nwb.orientation import images_to_nwb
 
 CHUNK_BYTES = 10_000_000
@@ -80,10 +83,12 @@ class MovieIterator(GenericDataChunkIterator):
 
     Attributes:
         postponed: whether pynwb is to make the dataset and leave it empty, for :func:`write_nwb` to fill.
+        check: called before each piece is read; raises where what was written so far has not arrived.
     """
 
     def __init__(self, movie: Movie) -> None:
         self._movie, self.postponed = movie, False
+        self.check: Callable[[], None] = lambda: None
         H, W = movie.shape[1:]
         chunk = (chunk_frames(movie), W, H)
         super().__init__(chunk_shape=chunk, buffer_shape=chunk)
@@ -97,11 +102,13 @@ class MovieIterator(GenericDataChunkIterator):
         """Each chunk of frames as the movie has them, (n, H, W), after its first frame; the last may be shorter."""
         n_chunk, n_read = self.chunk_shape[0], read_frames(self._movie)
         for start in range(0, len(self._movie), n_read):
+            self.check()
             frames = read(self._movie, slice(start, start + n_read))
             for first in range(0, len(frames), n_chunk):
                 yield start + first, frames[first : first + n_chunk]
 
     def _get_data(self, selection: tuple[slice, ...]) -> NDArray:
+        self.check()
         return np.ascontiguousarray(images_to_nwb(read(self._movie, selection[0])))
 
     def _get_maxshape(self) -> tuple[int, int, int]:
@@ -187,15 +194,13 @@ def _ahead(movie: MovieIterator, threads: int) -> Iterator[tuple[int, int, bytes
             pool.shutdown(cancel_futures=True)
 
 
-def _postponed(nwb: NWBFile) -> dict[str, MovieIterator]:
-    """Movies that are to be stored with gzip, by the object id of their series."""
+def _movies(nwb: NWBFile) -> dict[str, H5DataIO]:
+    """The data of all movies that are to be written, by the object id of their series."""
     found = {}
     for series in nwb.objects.values():
         data = series.fields.get("data") if hasattr(series, "fields") else None
-        if not isinstance(data, H5DataIO) or data.get_io_params().get("compression") != "gzip":
-            continue
-        if isinstance(data.data, MovieIterator):
-            found[series.object_id] = data.data
+        if isinstance(data, H5DataIO) and isinstance(data.data, MovieIterator):
+            found[series.object_id] = data
     return found
 
 
@@ -210,6 +215,21 @@ def _series_of(file: h5py.File) -> dict[str, h5py.Group]:
     return groups
 
 
+def settle_object_ids(file: h5py.File) -> None:
+    """Gives each object an id that follows from its place and from what the file was made of, so that the same input
+    and parameters make the same file."""
+    table = file.get("processing/ophys/processing_parameters/value")
+    made_of = [file["identifier"][()], *(table[:] if table is not None else [])]
+    seed = uuid5(NAMESPACE_URL, b"\n".join(made_of).decode())
+
+    def settle(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if "object_id" in item.attrs:
+            item.attrs["object_id"] = str(uuid5(seed, name))
+
+    settle("/", file)
+    file.visititems(settle)
+
+
 def write_nwb(nwb: NWBFile, path: Path, *, threads: int | None = None, show_progress: bool = True) -> None:
     """Writes a file, its movies read and compressed a chunk at a time.
 
@@ -219,19 +239,32 @@ def write_nwb(nwb: NWBFile, path: Path, *, threads: int | None = None, show_prog
         threads: that compress; none: one for each core. No more than `MOST_THREADS` are used, and the file is the same
             for any number.
         show_progress: whether to show a bar for each movie.
+
+    Raises:
+        OSError: the file cannot be written, as the disk is full, for one.
     """
     threads = min(MOST_THREADS, threads or os.cpu_count() or 1)
-    movies = _postponed(nwb)
-    for movie in movies.values():
-        movie.postponed = True
-    with NWBHDF5IO(path, "w") as io:
-        io.write(nwb)
-    with h5py.File(path, "r+") as file:
-        groups = _series_of(file)
-        for object_id, movie in movies.items():
-            group = groups[object_id]
-            bar = {"desc": f"{Path(group.name).name} to NWB", "unit": "frame", "leave": False}
-            with tqdm(total=movie.maxshape[0], disable=None if show_progress else True, **bar) as progress:
-                for start, n_frames, stored in _ahead(movie, threads):
-                    group["data"].id.write_direct_chunk((start, 0, 0), stored)
-                    progress.update(n_frames)
+    movies, ours = _movies(nwb), {}
+    with GuardedFile(path) as guarded:
+        for object_id, data in movies.items():
+            data.data.check = guarded.check
+            if data.get_io_params().get("compression") == "gzip":
+                data.data.postponed, ours[object_id] = True, data.data
+        with h5py.File(guarded, "w", rdcc_nbytes=RDCC_NBYTES) as file:
+            NWBHDF5IO(file=file, mode="w").write(nwb)
+            groups = _series_of(file)
+            for object_id, movie in ours.items():
+                _fill(groups[object_id], movie, threads, show_progress)
+            guarded.check()
+            settle_object_ids(file)
+        guarded.check()
+    nwb.container_source = str(path)
+
+
+def _fill(group: h5py.Group, movie: MovieIterator, threads: int, show_progress: bool) -> None:
+    """Writes the chunks of a movie into the dataset that pynwb has left empty."""
+    bar = {"desc": f"{Path(group.name).name} to NWB", "unit": "frame", "leave": False}
+    with tqdm(total=movie.maxshape[0], disable=None if show_progress else True, **bar) as progress:
+        for start, n_frames, stored in _ahead(movie, threads):
+            group["data"].id.write_direct_chunk((start, 0, 0), stored)
+            progress.update(n_frames)
