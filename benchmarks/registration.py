@@ -2,11 +2,14 @@
 
     python benchmarks/registration.py [--movie MOVIE.tif] [--truth TRUTH.npz] [--threads 2] [--suite2p-python PATH]
                                       [--frames 1500] [--height 256] [--width 256] [--photons 12]
+                                      [--repeat 10] [--tile 2]
 
 From a zarr movie in to a zarr movie out. Without `--movie` one is made up whose motion is known: a walk and a slow warp
 of a random texture. With it, `--truth` may name its motion: `shifts_rig` (T, 2) and `warp` (T, n, n, 2) on the rows
 and columns `warp_grid`, displacements of the content in px. `--suite2p-python` names the interpreter of an environment
 with Suite2p, which then registers the same movie right after, for ratios; both use the same number of threads.
+`--repeat` and `--tile` register the movie once more with so many times the frames, or frames so many times as high and
+wide, and tell by how much time and memory grow.
 
 Errors are root mean squares in px per axis, at the centres of each program's own patches, after the mean over frames
 and patches is taken out. Memory is the most that the process took, over what it had before.
@@ -21,6 +24,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -112,6 +116,13 @@ def ours(folder: str, threads: int) -> dict[str, Any]:
     }
 
 
+def enlarged(movie: NDArray, repeat: int, tile: int) -> da.Array:
+    """A movie end to end with itself, and beside itself, so many times."""
+    part = da.from_array(movie, chunks=(64, -1, -1))
+    rows = da.concatenate([da.concatenate([part] * tile, axis=2)] * tile, axis=1)
+    return da.concatenate([rows] * repeat, axis=0)
+
+
 def suite2p(folder: str, python: str, movie: NDArray, threads: int) -> dict[str, Any]:
     """Registers a movie by Suite2p, non-rigidly, in its own environment."""
     np.save(Path(folder) / "movie.npy", movie)
@@ -123,6 +134,16 @@ def suite2p(folder: str, python: str, movie: NDArray, threads: int) -> dict[str,
         return {"total_s": float(found["seconds"]), "peak_mb": float(found["peak_mb"]), "motion": motion}
 
 
+def scaling(movie: NDArray, base: dict[str, Any], repeat: int, tile: int, threads: int) -> dict[str, float]:
+    """Time and memory of an enlarged movie over those of the movie itself."""
+    with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(1) as pool:
+        enlarged_movie = enlarged(movie, repeat, tile)
+        ZarrMovieDataset(filepath=Path(folder) / "raw.zarr", show_progress=False).save(enlarged_movie)
+        found = pool.apply(ours, (folder, threads))
+    times = found["total_s"] / base["total_s"]
+    return {"pixels": repeat * tile**2, "times_as_long": times, "memory_mb": found["memory_mb"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--movie", type=Path)
@@ -132,6 +153,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--photons", type=float, default=12.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--tile", type=int, default=1)
     parser.add_argument("--suite2p-python", metavar="PATH")
     asked = parser.parse_args()
     truth: Truth | None = None
@@ -146,10 +169,14 @@ def main() -> None:
             results = {"rsc2p-kedro": pool.apply(ours, (folder, asked.threads))}
         if asked.suite2p_python:
             results["suite2p"] = suite2p(folder, asked.suite2p_python, movie, asked.threads)
+    larger = [size for size in ((asked.repeat, 1), (1, asked.tile)) if size != (1, 1)]
+    grown = [scaling(movie, results["rsc2p-kedro"], *size, asked.threads) for size in larger]
     for name, result in results.items():
         motion = result.pop("motion")
         result |= errors(truth, *motion) if truth else {}
         print(name, json.dumps(result, default=lambda value: round(value, 4)))
+    for figures in grown:
+        print("enlarged:", {key: round(value, 2) for key, value in figures.items()})
     if "suite2p" in results:
         a, b = results["rsc2p-kedro"], results["suite2p"]
         shared = [key for key in ("total_s", "rigid_px", "local_px") if key in a and key in b]
