@@ -70,4 +70,5 @@ def _recordings() -> list[Recording]:
         root = find_kedro_project(Path.cwd()) or Path.cwd()
         folder, env = str(root / settings.CONF_SOURCE), os.environ.get("KEDRO_ENV")
         loader = ManifestConfigLoader(folder, env=env, **settings.CONFIG_LOADER_ARGS)
-    return parse_manifest(loader["parameters"].get("recordings"))
+    parameters = loader["parameters"]
+    return parse_manifest(parameters.get("recordings"), parameters.get("nwb"))

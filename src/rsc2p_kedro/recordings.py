@@ -13,7 +13,16 @@ from pydantic import Field, PositiveFloat, ValidationError, field_validator, mod
 
 from rsc2p_kedro.frame_times import read_frame_times
 from rsc2p_kedro.nwb.identifiers import dandi_ids
-from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
+from rsc2p_kedro.nwb.metadata import (
+    DeviceFields,
+    ImagingPlaneFields,
+    MetadataError,
+    SessionFields,
+    SubjectFields,
+    check_metadata,
+    shared_problems,
+    validate_leniently,
+)
 from rsc2p_kedro.parameters import STAGE_PARAMETERS, Acquisition, ExtractionParameters, FrozenModel
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
@@ -105,7 +114,10 @@ class Recording(FrozenModel):
 
 
 def examine_manifest(manifest: Any) -> tuple[list[Recording], list[str]]:
-    """The recordings of a manifest that are as they should be, in its order, and what is wrong with the rest.
+    """The recordings of a manifest, in its order, and what is wrong with it.
+
+    Recordings with wrong values are left out; those with wrong metadata for NWB are there, with examples in the place
+    of these, so that the rest of their metadata can be judged.
 
     Args:
         manifest: {animal: {session: facts}}, as the configuration loader gives it; none: no recordings.
@@ -116,26 +128,39 @@ def examine_manifest(manifest: Any) -> tuple[list[Recording], list[str]]:
         for session, facts in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
             name = f"recordings.{animal}.{session}"
             known = {**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}
-            try:
-                recordings.append(Recording.model_validate(known))
-            except ValidationError as error:
-                problems += [_in_words(name, detail) for detail in error.errors()]
+            recording, wrong = validate_leniently(Recording, known)
+            recordings += [] if recording is None else [recording]
+            problems += [_in_words(name, detail) for detail in wrong]
     return recordings, problems + _repeated_ids(recordings)
 
 
-def parse_manifest(manifest: Any) -> list[Recording]:
+def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None) -> list[Recording]:
     """The recordings of a manifest, in its order.
 
     Args:
         manifest: {animal: {session: facts}}, as the configuration loader gives it; none: no recordings.
+        nwb: the metadata that all recordings share; none: these are not looked at.
 
     Raises:
-        ManifestError: lists everything that is wrong, of all recordings.
+        ManifestError: lists everything that is wrong, of all recordings, and what is missing besides for NWB.
     """
     recordings, problems = examine_manifest(manifest)
+    problems += shared_problems(nwb)[1] if nwb is not None else []
     if problems:
-        raise ManifestError("The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems))
+        text = "The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems)
+        raise ManifestError("\n\n".join([text, *_missing_besides(recordings, nwb)]))
     return recordings
+
+
+def _missing_besides(recordings: list[Recording], nwb: Mapping[str, Any] | None) -> list[str]:
+    """What is missing for NWB, told together with what is wrong, so that it need not be told later."""
+    if nwb is None:
+        return []
+    try:
+        check_metadata(nwb, recordings)
+    except MetadataError as error:
+        return [str(error)]
+    return []
 
 
 def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[str]:

@@ -94,11 +94,12 @@ def check(project: ProjectMetadata, env: str | None) -> None:
     if not known and not wrong:
         raise click.ClickException(_NONE)
     problems = {"manifest": wrong, **_parameter_problems(parameters)}
-    metadata = None if "nwb" in problems else _metadata_error(parameters, known)
+    metadata = _metadata_error(parameters, known)
     for recording in known:
         problems[recording.name] = stage_problems(recording, parameters)
         problems[recording.name] += _raw_problems(recording, project.project_path)
         number = len(problems[recording.name]) + (len(metadata.problems.get(recording.name, [])) if metadata else 0)
+        number += sum(problem.startswith(f"recordings.{recording.name}.") for problem in wrong)
         click.echo(f"{recording.name:<32} {_count(number, 'problem') if number else 'ok'}")
     for name, found in problems.items():
         if found:

@@ -88,8 +88,11 @@ def test_file_that_the_checks_object_to_is_not_written_and_the_old_one_stays(tmp
     assert leftovers(tmp_path) == []
 
 
-def test_warn_lets_recommendations_through(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dataset(tmp_path, on_issue="warn").save(made_up(parameters={"experimenter": None}).build())
+def test_answer_of_their_importance_lets_recommendations_through(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = {"best_practice_suggestion": "warn"}
+    dataset(tmp_path, on_issue=answers).save(made_up(parameters={"experimenter": None}).build())
     assert "Experimenter is missing" in caplog.text
     assert inspect_file(tmp_path / NAME)["check"].tolist() == ["check_experimenter_exists"]
 

@@ -15,11 +15,13 @@ from rsc2p_kedro.nwb.metadata import (
     NwbParameters,
     SessionFields,
     SubjectFields,
+    answer_to,
     check_metadata,
     dandi_path,
     merge_metadata,
     missing_metadata,
 )
+from rsc2p_kedro.recordings import ManifestError, parse_manifest
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,66 @@ def test_error_shows_yaml_that_fills_what_is_missing() -> None:
         "session.session_start_time",
     ]
     assert missing_metadata(shared(), filled) == []
+
+
+def test_yaml_to_add_has_each_key_once_whatever_is_missing() -> None:
+    with pytest.raises(MetadataError) as error:
+        check_metadata(NwbParameters(), [recording(animal="7", session_key="1", subject={}, session={})])
+    text = str(error.value)
+    lines = text[text.index("recordings:\n") : text.index("\n\nRecordings stand")]
+    facts = yaml.safe_load(lines)["recordings"]["7"]["1"]
+    assert lines.count("session:\n") == lines.count("imaging_plane:\n") == 1
+    filled = recording(**{part: facts[part] for part in ("subject", "session", "device", "imaging_plane")})
+    assert missing_metadata(NwbParameters(), filled) == []
+
+
+def test_what_is_missing_does_not_hide_what_nwbinspector_will_say() -> None:
+    plane = {**shared().imaging_plane.model_dump(), "location": "somewhere"}
+    problems = missing_metadata(shared(imaging_plane=plane, institution=None), recording(subject={}))
+    assert [p.split(":")[0] for p in problems] == [
+        "subject.species",
+        "subject.sex",
+        "subject.age",
+        "session.institution",
+        "imaging_plane.location",
+    ]
+
+
+def test_answers_go_by_importance() -> None:
+    mixed = {"best_practice_suggestion": "warn", "critical": "error"}
+    parameters = shared(on_issue=mixed, institution=None)
+    assert missing_metadata(parameters, recording()) == []
+    assert missing_metadata(parameters, recording(subject={}))
+    assert answer_to("BEST_PRACTICE_SUGGESTION", parameters.on_issue) == "warn"
+    assert answer_to("BEST_PRACTICE_VIOLATION", parameters.on_issue) == "error"  # left out
+    assert answer_to("PYNWB_VALIDATION", "warn") == answer_to("ERROR", "warn") == "error"
+    with pytest.raises(ValidationError, match="on_issue"):
+        shared(on_issue={"violation": "warn"})
+
+
+def test_wrong_and_missing_values_of_all_recordings_and_of_the_shared_part_stand_in_one_message() -> None:
+    facts = {"path": "raw", "frame_rate_hz": 14.7}
+    manifest = {
+        "a": {"1": {**facts, "subject": {"species": "mouse"}, "session": {"session_start_time": "2019-05-06"}}},
+        "b": {"1": {**facts, "subject": {"species": "Mus musculus", "sex": "F"}}},
+    }
+    nwb = {"imaging_plane": {"emission_wavelength_nm": 0.5, "location": "RSPd"}, "experimenter": "Weilun Sun"}
+    with pytest.raises(ManifestError) as error:
+        parse_manifest(manifest, nwb)
+    text = str(error.value)
+    wrong, missing = text.split("NWB and DANDI need to know more.")
+    for path in (
+        "recordings.a.1.subject.species",
+        "recordings.a.1.session.session_start_time",
+        "nwb.imaging_plane.emission_wavelength_nm",
+        "nwb.experimenter",
+    ):
+        assert path in wrong, path
+    for path in ("subject.age", "imaging_plane.indicator", "session.institution", "session.session_start_time"):
+        assert f"{path}: is missing" in missing, path
+    for path in ("subject.species", "imaging_plane.emission_wavelength_nm", "session.experimenter"):
+        assert f"{path}: is missing" not in missing, path  # they are there, and wrong
+    assert "b.1:\n" in missing
 
 
 def test_all_recordings_are_checked_before_the_error() -> None:

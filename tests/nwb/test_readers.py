@@ -7,6 +7,8 @@ import pytest
 from pynwb import NWBHDF5IO
 from tests.nwb.made_up import H, MadeUp, T, W
 
+from rsc2p_kedro.algorithms.dff import background_under_footprints
+
 
 def test_imaging_extractor_gets_every_frame_back_bit_for_bit(result: MadeUp, written: Path) -> None:
     extractors = pytest.importorskip("roiextractors", reason="roiextractors is an optional test dependency")
@@ -33,6 +35,7 @@ def test_segmentation_extractor_gets_masks_and_traces_back_bit_for_bit(result: M
         "deconvolved": components.spikes,
         "dff": found.dff.dff,
         "baseline": found.dff.f0,
+        "neuropil": background_under_footprints(components).astype(np.float32),
     }.items():
         np.testing.assert_array_equal(segmentation.get_traces(name=name), traces.T, err_msg=name)
     accepted = found.component_table["accepted"].to_numpy()
@@ -44,14 +47,30 @@ def test_segmentation_extractor_gets_masks_and_traces_back_bit_for_bit(result: M
         np.testing.assert_array_equal(images[name], getattr(found.summary, name), err_msg=name)
 
 
-def test_pynapple_reads_traces_and_their_times(result: MadeUp, written: Path) -> None:
+def test_pynapple_reads_all_series_and_their_times(result: MadeUp, written: Path) -> None:
     pynapple = pytest.importorskip("pynapple", reason="pynapple is an optional test dependency")
     with NWBHDF5IO(written, "r") as io:
         loaded = pynapple.NWBFile(io.read())
-        name = next(key for key in loaded.keys() if key.endswith("Denoised"))  # noqa: SIM118
-        traces = loaded[name]
-        np.testing.assert_array_equal(traces.values, result.found.components.traces.T)
-        np.testing.assert_allclose(traces.times(), np.arange(T) / 14.7)
+        found, components = result.found, result.found.components
+        expected = {
+            "TwoPhotonSeries": found.movie.compute().swapaxes(1, 2),
+            "xy_translation": found.motion.shifts[:, ::-1],
+            "piecewise_xy_translation": found.motion.patch_shifts[..., ::-1],
+            "Denoised": components.traces.T,
+            "Deconvolved": components.spikes.T,
+            "Baseline": found.dff.f0.T,
+            "Neuropil": background_under_footprints(components).astype(np.float32).T,
+        }
+        keys = list(loaded.keys())
+        for name, data in expected.items():
+            series = loaded[next(key for key in keys if key.split("/")[-1] == name)]
+            np.testing.assert_array_equal(series.values, data, err_msg=name)
+            np.testing.assert_allclose(series.times(), np.arange(T) / 14.7, err_msg=name)
+        rest = [loaded[key] for key in keys if key.split("/")[-1] not in expected]  # RoiResponseSeries, of three places
+        values = [series.values for series in rest if hasattr(series, "values")]
+        noisy = components.traces + components.residual_traces
+        for data in (noisy, found.dff.dff, components.background_traces):
+            assert any(np.array_equal(value, data.T) for value in values)
 
 
 def test_shifts_are_x_then_y(result: MadeUp, written: Path) -> None:

@@ -4,16 +4,18 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
+from pydantic import TypeAdapter, ValidationError
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.image import ImageSeries
 
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.nwb.identifiers import dandi_path
 from rsc2p_kedro.nwb.inspection import EXPLAINED, inspect_file
+from rsc2p_kedro.nwb.metadata import Importance, OnIssue, answer_to
 from rsc2p_kedro.nwb.streaming import write_nwb
 
 _LOG = logging.getLogger(__name__)
@@ -37,8 +39,8 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
 
     Args:
         filepath: `.../sub-<id>/sub-<id>_ses-<id>_ophys.nwb`, where the ids are those inside the file.
-        on_issue: `error` refuses a file that nwbinspector has something to say about, `warn` logs it. A file that
-            breaks
+        on_issue: `error` refuses a file that nwbinspector has something to say about, `warn` logs it; or one of these
+            for each importance (`critical`, `best_practice_violation`, `best_practice_suggestion`). A file that breaks
             the schema is always refused.
         threads: that compress movies; none: one for each core.
         show_progress: show a bar while a movie is written.
@@ -49,14 +51,19 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         self,
         *,
         filepath: str | os.PathLike,
-        on_issue: Literal["error", "warn"] = "error",
+        on_issue: OnIssue = "error",
         threads: int | None = None,
         show_progress: bool = True,
         metadata: Any = None,
     ) -> None:
-        if on_issue not in ("error", "warn"):
-            raise DatasetError(f"on_issue should be 'error' or 'warn', is '{on_issue}'.")
-        self._filepath, self._on_issue, self.metadata = Path(filepath), on_issue, metadata
+        try:
+            self._on_issue: OnIssue = TypeAdapter(OnIssue).validate_python(on_issue)
+        except ValidationError as error:
+            raise DatasetError(
+                f"on_issue should be 'error' or 'warn', or one of them for each of {', '.join(get_args(Importance))}; "
+                f"it is {on_issue!r}."
+            ) from error
+        self._filepath, self.metadata = Path(filepath), metadata
         self._threads, self._show_progress = threads, show_progress
         self._io: NWBHDF5IO | None = None
 
@@ -98,18 +105,16 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
             why = EXPLAINED[str(row.check)]
             _LOG.warning("%s, %s: %s (%s)", self._filepath.name, row.object_name, row.message, why)
         serious = messages[~explained]
-        if serious.empty:
-            return
-        text = "\n".join(
-            f"  - [{r.importance}] {r.object_name} at {r.location}: {r.message}" for r in serious.itertuples()
-        )
-        if self._on_issue == "warn" and not serious["importance"].isin(["PYNWB_VALIDATION", "ERROR"]).any():
-            _LOG.warning("%s:\n%s", self._filepath.name, text)
-            return
-        raise DatasetError(
-            f"{self._filepath.name} was not written, as the checks found:\n{text}\nCorrect the metadata (see "
-            "docs/nwb_and_dandi.md). Messages that are no schema violation can be let through with `on_issue: warn`."
-        )
+        refused = serious["importance"].map(lambda name: answer_to(name, self._on_issue) == "error").astype(bool)
+        if not serious[~refused].empty:
+            _LOG.warning("%s:\n%s", self._filepath.name, _listed(serious[~refused]))
+        if refused.any():
+            raise DatasetError(
+                f"{self._filepath.name} was not written, as the checks found:\n{_listed(serious[refused])}\nCorrect "
+                "the metadata (see docs/nwb_and_dandi.md). Messages that are no schema violation can be let through "
+                "with `on_issue: warn`, or those of one importance with, say, "
+                "`on_issue: {best_practice_suggestion: warn}`."
+            )
 
     def _release(self) -> None:
         """Closes the file that was loaded; its data can no longer be read."""
@@ -122,6 +127,12 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath.as_posix(), "on_issue": self._on_issue}
+
+
+def _listed(messages: pd.DataFrame) -> str:
+    return "\n".join(
+        f"  - [{r.importance}] {r.object_name} at {r.location}: {r.message}" for r in messages.itertuples()
+    )
 
 
 def _make_links_relative(nwb: NWBFile, folder: Path) -> None:

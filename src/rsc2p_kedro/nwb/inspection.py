@@ -10,7 +10,7 @@ import pandas as pd
 import pynwb
 from nwbinspector import Importance, InspectorMessage, inspect_nwbfile_object
 
-from rsc2p_kedro.nwb.metadata import RecordingMetadata
+from rsc2p_kedro.nwb.metadata import OnIssue, RecordingMetadata, answer_to
 
 COLUMNS = ["check", "importance", "object_type", "object_name", "location", "message"]
 
@@ -90,8 +90,12 @@ def inspect_file(path: Path) -> pd.DataFrame:
         return pd.concat([schema_messages(io), inspector_messages(io.read())], ignore_index=True)
 
 
-def inspect_metadata(metadata: RecordingMetadata) -> list[str]:
-    """What nwbinspector will say of the metadata of a file that is still to be made."""
+FIELDS = {"check_imaging_plane_location_allen_ccf": "imaging_plane.location"}
+"""Checks of a single field, and which."""
+
+
+def inspect_metadata(metadata: RecordingMetadata, on_issue: OnIssue = "error") -> list[str]:
+    """What nwbinspector will refuse of the metadata of a file that is still to be made, as `field: what is wrong`."""
     from rsc2p_kedro.nwb.build import add_imaging_plane, make_nwb_file
 
     nwb = make_nwb_file(metadata, {})
@@ -99,4 +103,8 @@ def inspect_metadata(metadata: RecordingMetadata) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = inspector_messages(nwb)
-    return [f"{row.object_type}: {row.message}" for row in found.itertuples()]
+    return [
+        f"{FIELDS.get(str(row.check), row.object_type)}: {row.message}"
+        for row in found.itertuples()
+        if answer_to(str(row.importance), on_issue) == "error"
+    ]

@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args
 from uuid import NAMESPACE_URL, uuid5
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from rsc2p_kedro.nwb import identifiers
 from rsc2p_kedro.parameters import FrozenModel
@@ -65,6 +66,9 @@ def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+Answer = Literal["error", "warn"]
+Importance = Literal["critical", "best_practice_violation", "best_practice_suggestion"]
+OnIssue = Answer | dict[Importance, Answer]
 Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, BeforeValidator(_quoted_in_yaml), AfterValidator(_is_id)]
 Wavelength = Annotated[float, Field(gt=10, lt=10_000)]
@@ -202,10 +206,11 @@ class NwbParameters(StudyFields):
     compression: Literal["gzip", "blosc"] = Field(
         "gzip", description="gzip is read everywhere. blosc is several times faster, and its readers need hdf5plugin."
     )
-    on_issue: Literal["error", "warn"] = Field(
+    on_issue: OnIssue = Field(
         "error",
-        description="What to do when nwbinspector has something to say: refuse the file and its metadata, or warn. "
-        "Files that break the schema are always refused.",
+        description="What to do when nwbinspector has something to say: refuse the file and its metadata, or warn. One "
+        "answer, or one for each importance: {critical: error, best_practice_violation: error, "
+        "best_practice_suggestion: warn}. Files that break the schema are always refused.",
     )
 
     @model_validator(mode="after")
@@ -223,6 +228,24 @@ class NwbParameters(StudyFields):
                 "`corrected: embed` needs `raw: embed` or `external`: in NWB a corrected movie points to its original."
             )
         return self
+
+
+def answer_to(importance: str, on_issue: OnIssue) -> Answer:
+    """What to do about a message.
+
+    Args:
+        importance: as nwbinspector names it. What is not in `Importance` (a breach of the schema, a check that failed)
+            is always an error.
+        on_issue: one answer, or one for each importance; those that are left out are errors.
+    """
+    name = importance.lower()
+    if name not in get_args(Importance):
+        return "error"
+    return (
+        on_issue
+        if isinstance(on_issue, str)
+        else {str(key): value for key, value in on_issue.items()}.get(name, "error")
+    )
 
 
 class RecordingLike(Protocol):
@@ -367,7 +390,7 @@ RECOMMENDED: dict[str, tuple[str, str]] = {
     "session.experiment_description": ("what the experiment was for", "Coding of space in retrosplenial cortex."),
     "session.keywords": ("words to find it by", "[retrosplenial cortex, two-photon, calcium imaging]"),
 }
-"""Fields that nwbinspector misses; demanded too where `on_issue` is `error`."""
+"""Fields that nwbinspector misses, its suggestions; demanded too where `on_issue` answers these with `error`."""
 
 
 def _is_missing(metadata: RecordingMetadata, path: str) -> bool:
@@ -393,32 +416,75 @@ def _contradictions(metadata: RecordingMetadata) -> list[str]:
 def missing_metadata(shared: NwbParameters, recording: RecordingLike) -> list[str]:
     """Everything that is missing or contradicts itself, one line each, as `part.field: what is wrong`.
 
-    Fields that are complete go through nwbinspector's own checks too, so that what it would say about a finished file
-    is known before any computing (a location, for one, that the Allen CCF does not have).
+    What is there goes through nwbinspector's own checks too, so that what it would say about a finished file is known
+    before any computing (a location, for one, that the Allen CCF does not have).
     """
     metadata = merge_metadata(shared, recording)
-    wanted = DEMANDED | (RECOMMENDED if shared.on_issue == "error" else {})
-    problems = [f"{path}: is missing ({what})." for path, (what, _) in wanted.items() if _is_missing(metadata, path)]
-    problems += _contradictions(metadata)
-    if problems or shared.on_issue == "warn":
-        return problems
+    wanted = DEMANDED | (RECOMMENDED if answer_to("BEST_PRACTICE_SUGGESTION", shared.on_issue) == "error" else {})
+    missing = [path for path in wanted if _is_missing(metadata, path)]
+    problems = [f"{path}: is missing ({wanted[path][0]})." for path in missing]
+    contradictions = _contradictions(metadata)
+    if contradictions or shared.on_issue == "warn":
+        return problems + contradictions
     from rsc2p_kedro.nwb.inspection import inspect_metadata
 
-    return inspect_metadata(metadata)
+    return problems + inspect_metadata(_with_examples(metadata, missing), shared.on_issue)
+
+
+def _with_examples(metadata: RecordingMetadata, missing: Iterable[str]) -> RecordingMetadata:
+    """Metadata with examples in the place of what is missing, so that the rest can be judged."""
+    tree = metadata.model_dump()
+    for path in missing:
+        part, name = path.split(".")
+        tree[part][name] = _example(path)
+    return RecordingMetadata.model_validate(tree)
+
+
+def _example(path: str) -> Any:
+    return yaml.safe_load((DEMANDED | RECOMMENDED)[path][1])
+
+
+METADATA_PARTS = ("subject", "session", "device", "imaging_plane")
+
+
+def validate_leniently(model: type[Fields], values: Mapping[str, Any]) -> tuple[Fields | None, list[Any]]:
+    """A model of values of which some may be wrong, and what is wrong, so that one wrong value does not hide the rest.
+
+    Args:
+        model: a recording, or `NwbParameters`: what has `METADATA_PARTS`.
+        values: as they stand in YAML.
+
+    Returns:
+        The model with examples (or nothing) in the place of wrong metadata, or none where other values are wrong too;
+        and pydantic's account of all that is wrong.
+    """
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        wrong = error.errors()
+    mended = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for detail in wrong:
+        _put_example(mended, [str(step) for step in detail["loc"]])
+    try:
+        return model.model_validate(mended), wrong
+    except ValidationError:
+        return None, wrong
 
 
 def yaml_to_add(problems: Sequence[str]) -> str:
     """The lines that fill in what is missing, with examples, as they would stand in a recording's entry."""
-    known, lines, part = DEMANDED | RECOMMENDED, [], ""
+    known, parts = DEMANDED | RECOMMENDED, dict[str, list[str]]()
     for path in (problem.split(":")[0] for problem in problems):
-        if path not in known:
-            continue
-        if path.split(".")[0] != part:
-            part = path.split(".")[0]
-            lines.append(f"{part}:")
-        what, example = known[path]
-        lines.append(f"  {path.split('.')[1]}: {example}  # {what}")
-    return "\n".join(lines)
+        if path in known:
+            part, name = path.split(".")
+            what, example = known[path]
+            parts.setdefault(part, []).append(f"  {name}: {example}  # {what}")
+    return "\n".join(line for part, lines in parts.items() for line in (f"{part}:", *lines))
+
+
+def _yaml_key(key: str) -> str:
+    """A key that YAML would take for something else than text, in quotes."""
+    return key if yaml.safe_load(key) == key else f'"{key}"'
 
 
 class MetadataError(ValueError):
@@ -438,7 +504,8 @@ class MetadataError(ValueError):
         for (animal, session), lines in problems.items():
             wrong = "\n".join(f"  - {line}" for line in lines)
             example = "\n".join(f"      {line}" for line in yaml_to_add(lines).splitlines())
-            entry = f"\n  Add, with your own values:\n\nrecordings:\n  {animal}:\n    {session}:\n{example}"
+            where = f"recordings:\n  {_yaml_key(animal)}:\n    {_yaml_key(session)}"
+            entry = f"\n  Add, with your own values:\n\n{where}:\n{example}"
             parts.append(f"{animal}.{session}:\n{wrong}" + (entry if example else ""))
         return parts
 
@@ -456,13 +523,37 @@ def dandi_path(metadata: RecordingMetadata) -> PurePosixPath:
     return PurePosixPath(identifiers.dandi_path(metadata.subject_id, metadata.session_id))
 
 
+def _put_example(values: dict[str, Any], loc: Sequence[str]) -> None:
+    """Takes a wrong value out of metadata and, where there is an example for it, puts that in its place."""
+    if len(loc) > 1 and loc[0] in METADATA_PARTS and isinstance(values.get(loc[0]), dict):
+        part, name, path = values[loc[0]], loc[1], f"{loc[0]}.{loc[1]}"
+    elif loc and loc[0] in StudyFields.model_fields:
+        part, name, path = values, loc[0], f"session.{loc[0]}"
+    else:
+        return
+    part.pop(name, None)
+    if path in DEMANDED | RECOMMENDED:
+        part[name] = _example(path)
+
+
+def shared_problems(shared: NwbParameters | Mapping[str, Any]) -> tuple[NwbParameters | None, list[str]]:
+    """The metadata that all recordings share, and what is wrong with them (see :func:`validate_leniently`)."""
+    if isinstance(shared, NwbParameters):
+        return shared, []
+    known, wrong = validate_leniently(NwbParameters, shared)
+    return known, [f"{'.'.join(map(str, ('nwb', *d['loc'])))}: {d['msg']}, given {d['input']!r}." for d in wrong]
+
+
 def check_metadata(shared: NwbParameters | Mapping[str, Any], recordings: Iterable[RecordingLike]) -> None:
     """Stops with the full list when any recording's metadata are not complete, or two recordings would share a file.
+
+    Wrong values among the shared metadata are not told here, but by :func:`shared_problems`.
 
     Raises:
         MetadataError: with everything that is wrong, for all recordings, and the YAML to add.
     """
-    shared = NwbParameters.model_validate(shared)
+    known, _ = shared_problems(shared)
+    shared = known or NwbParameters.model_validate({})
     problems: dict[tuple[str, str], list[str]] = {}
     taken: dict[str, str] = {}
     for recording in recordings:

@@ -1,5 +1,6 @@
 """Adapters of the export: what the stages found on one side, an NWB file on the other."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from rsc2p_kedro.parameters import (
 )
 from rsc2p_kedro.provenance import collect_provenance, content_identity, parameters_of
 from rsc2p_kedro.recordings import Recording
+
+logger = logging.getLogger(__name__)
 
 
 def build_nwb(
@@ -150,4 +153,7 @@ def _pages(path: Path) -> int:
 def inspect_nwb(nwb: NWBFile) -> pd.DataFrame:
     """What pynwb, nwbinspector and, where its client is installed, DANDI say of a file. No row: it is in order."""
     path = Path(nwb.container_source)
-    return pd.concat([inspect_file(path), dandi_messages(path)], ignore_index=True)
+    of_dandi = dandi_messages(path)  # of the finished file: its name is checked, too
+    for row in of_dandi.itertuples():
+        logger.warning("%s: DANDI's validator says [%s]: %s", path.name, row.importance, row.message)
+    return pd.concat([inspect_file(path), of_dandi], ignore_index=True)
