@@ -4,12 +4,13 @@ Each engine works in a process of its own, one after the other, with the same pa
 those of that engine alone. Nobody is right here: agreement is not truth, for which there is simulation.
 """
 
+import os
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -67,6 +68,8 @@ class EngineRun:
         correlation_image: (H, W) float32, of the corrected movie.
         seconds: of each step, by its name.
         peak_memory_gb: most memory of all its processes together; NaN where it could not be measured.
+        cpu_seconds: of all its processes, start and compilation included, which other work on the machine does not
+            lengthen; 0 where the system does not tell.
     """
 
     engine: str
@@ -77,6 +80,7 @@ class EngineRun:
     correlation_image: NDArray[np.float32]
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_gb: float = float("nan")
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ def run_measured(engine: EngineName, movie_path: Path, workflow: Workflow, folde
         RuntimeError: the process has failed; what it said stands above.
     """
     folder.mkdir(parents=True)
+    before = os.times()
     process = get_context("spawn").Process(target=_run_alone, args=(engine, str(movie_path), workflow, str(folder)))
     process.start()
     watch = MemoryWatch(process.pid or 0)
@@ -162,7 +167,9 @@ def run_measured(engine: EngineName, movie_path: Path, workflow: Workflow, folde
     if process.exitcode:
         raise RuntimeError(f"Engine {engine} failed (exit code {process.exitcode}); see above for what it said.")
     done = read_record(folder / "run.npz", EngineRun)
-    return EngineRun(**{**vars(done), "peak_memory_gb": peak})
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return replace(done, peak_memory_gb=peak, cpu_seconds=cpu)
 
 
 class MemoryWatch(threading.Thread):
@@ -321,6 +328,7 @@ def agreement_table(first: EngineRun, second: EngineRun, found: Agreement) -> pd
         *((name, unit, nan, nan, value, text) for name, unit, value, text in between),
         *((f"{step}_time", "s", *(run.seconds[step] for run in runs), nan, "Wall time.") for step in STEPS),
         ("total_time", "s", *(sum(run.seconds.values()) for run in runs), nan, "Wall time of all steps."),
+        ("cpu_time", "s", *(run.cpu_seconds for run in runs), nan, "Of all its processes, their start included."),
         ("peak_memory", "GB", *(run.peak_memory_gb for run in runs), nan, "Of all its processes, without file cache."),
     ]
     columns = ["measure", "unit", first.engine, second.engine, "both", "description"]

@@ -40,7 +40,8 @@ def matched_outlines(
     labels = (f"both: {len(matched)}", *(f"{name} only: {n}" for name, n in zip(names, counts, strict=True)))
     for color, label in zip(_BOTH, labels, strict=True):
         ax.plot([], [], color=color, label=label)
-    ax.legend(loc="upper right", fontsize=8, facecolor=style.DARK, labelcolor="white", framealpha=0.8)
+    place = {"loc": "upper right", "bbox_to_anchor": (1.0, -0.01), "ncols": 3}
+    ax.legend(fontsize=9, facecolor=style.DARK, labelcolor="white", borderaxespad=0.2, **place)
     ax.set_title("Accepted components", fontsize=style.TITLE, loc="left")
 
 
@@ -54,7 +55,7 @@ def match_quality(ax: Axes, iou: NDArray, trace_correlation: NDArray, dff_correl
         ax.scatter(iou, values, s=14, color=color, label=f"{label}: median {np.median(values):.2f}")
     ax.set_xlim(0.48, 1.01)
     ax.set_ylim(min(0.0, float(dff_correlation.min()), float(trace_correlation.min())) - 0.02, 1.02)
-    style.add_legend(ax, loc="lower right")
+    ax.legend(fontsize=8, loc="lower right", frameon=False)
 
 
 def shift_difference(ax: Axes, first: NDArray, second: NDArray, *, frame_rate_hz: float, axis: int) -> None:

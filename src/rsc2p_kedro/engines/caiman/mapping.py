@@ -85,6 +85,7 @@ ELSEWHERE: dict[type[FrozenModel], dict[str, str]] = {
     MotionCorrectionParameters: {
         "engine": "brought us here",
         "corrected_dtype": "corrected frames are rounded here, after CaImAn",
+        "smoothing": "`none` is what CaImAn does",
     },
     ExtractionParameters: {
         "engine": "brought us here",
@@ -115,6 +116,8 @@ UNHEARD: dict[type[FrozenModel], dict[str, Unheard]] = {
         "initialization": Unheard("CaImAn looks for a fixed number a patch (greedy_roi)", ("adaptive",)),
         "min_peak_to_noise": Unheard("CaImAn has no such rule: components are judged in evaluation"),
         "background_spacing": Unheard("CaImAn's background is of low rank, over the whole frame"),
+    },
+    EvaluationParameters: {
         "spike_delay_s": Unheard("CaImAn's spikes are those of its own deconvolution"),
         "spike_supralinearity": Unheard("CaImAn's spikes are those of its own deconvolution"),
     },

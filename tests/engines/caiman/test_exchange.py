@@ -1,0 +1,165 @@
+"""The way to CaImAn and back: files in its format, errors that say what to do, nothing left behind."""
+
+import os
+import sys
+import tempfile
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from rsc2p_kedro.engines.caiman import CaimanError, caiman_problem, exchange, worker
+from rsc2p_kedro.parameters import CaimanSettings, Compute
+
+COMPUTE = Compute(block_frames=3, memory_gb=1e-9, threads=1, show_progress=False)
+
+
+@pytest.fixture
+def movie() -> da.Array:
+    return da.from_array(np.random.default_rng(0).integers(5, 99, (10, 4, 6)).astype(np.int16), chunks=(4, 2, 6))
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Installs a package named `caiman` for the time of a test: files by their paths within it."""
+
+    def install(files: dict[str, str], *, version: str = "1.12.1", summary: str = "Calcium imaging") -> None:
+        site = tmp_path / "site"
+        for name, text in {"caiman/__init__.py": "", **files}.items():
+            (site / name).parent.mkdir(parents=True, exist_ok=True)
+            (site / name).write_text(text)
+        about = site / f"caiman-{version}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: caiman\nVersion: {version}\nSummary: {summary}\n"
+        )
+        monkeypatch.syspath_prepend(str(site))
+
+    yield install
+    for name in [name for name in sys.modules if name.split(".")[0] == "caiman"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def scratch(tmp_path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+def real(version: str = "1.12.1", body: str = "") -> dict[str, str]:
+    return {"caiman/__init__.py": f"__version__ = {version!r}\n{body}", "caiman/source_extraction/__init__.py": ""}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_movie_is_written_as_caiman_reads_it(tmp_path, movie, order):
+    path = exchange.write_map(tmp_path, movie, COMPUTE, order=order)
+    assert Path(path).name == f"movie_d1_4_d2_6_d3_1_order_{order}_frames_10.mmap"
+    pixels = np.memmap(path, mode="r", dtype=np.float32, shape=(24, 10), order=order)
+    read_back = np.reshape(pixels.T, [10, 4, 6], order="F")  # as CaImAn does
+    np.testing.assert_array_equal(read_back, movie.compute())
+
+
+def test_offset_and_mask_of_a_written_movie(tmp_path, movie):
+    mask = np.ones((4, 6), bool)
+    mask[0] = False
+    path = exchange.write_map(tmp_path, movie, COMPUTE, order="C", offset=5, valid_mask=mask)
+    pixels = np.memmap(path, mode="r", dtype=np.float32, shape=(24, 10), order="C")
+    written = np.reshape(pixels.T, [10, 4, 6], order="F")
+    np.testing.assert_array_equal(written[:, 1:], movie.compute()[:, 1:] - 5)
+    assert not written[:, 0].any()
+    assert exchange.lowest_value(movie, COMPUTE) == movie.compute().min()
+
+
+def test_a_movie_with_missing_values_is_refused(tmp_path):
+    movie = np.ones((5, 3, 3), np.float32)
+    movie[4, 1, 1] = np.nan
+    with pytest.raises(CaimanError, match=r"Frames 3 to 4 .* NaN"):
+        exchange.write_map(tmp_path, movie, COMPUTE, order="C")
+
+
+def test_without_caiman_the_error_says_how_to_get_it():
+    with pytest.raises(CaimanError) as raised:
+        exchange.ask(worker.check, CaimanSettings(python=sys.executable))
+    told = str(raised.value)
+    for word in (sys.executable, "conda-forge", "environment-caiman.yml", "pixi", "PyPI", "MicroPython", "embedded"):
+        assert word in told
+
+
+def test_the_unrelated_tool_of_that_name_is_recognised_and_named(installed):
+    installed({"caiman/tool.py": ""}, version="0.6.0", summary="Tools for MicroPython")
+    told = caiman_problem(CaimanSettings())
+    assert told is not None
+    assert "another tool of that name: caiman 0.6.0 (Tools for MicroPython)" in told
+    assert "pip uninstall caiman" in told
+
+
+def test_an_old_caiman_is_refused(installed):
+    installed(real("1.9.12"))
+    assert "1.9.12" in (caiman_problem(CaimanSettings()) or "")
+
+
+def test_a_caiman_that_cannot_be_imported_says_why(installed):
+    installed(real(body="import tensorflow_that_is_not_there"))
+    assert "No module named 'tensorflow_that_is_not_there'" in (caiman_problem(CaimanSettings()) or "")
+
+
+def test_a_caiman_in_this_environment_is_used_in_this_process(installed, scratch):
+    installed(real())
+    assert exchange.ask(worker.check, CaimanSettings(scratch_folder=str(scratch))).version == "1.12.1"
+
+
+def test_nothing_is_left_of_a_failure(installed, scratch, movie):
+    installed(real(body="import numpy; numpy.random.seed(1); numpy.random.rand()"))
+    state, surroundings, temporary = np.random.get_state(), dict(os.environ), tempfile.gettempdir()  # noqa: NPY002
+    with pytest.raises(CaimanError, match=r"CaImAn failed[\s\S]*caiman.motion_correction"):
+        exchange.ask(
+            worker.estimate_motion,
+            CaimanSettings(scratch_folder=str(scratch)),
+            write_movie=lambda folder: exchange.write_map(folder, movie, COMPUTE, order="F"),
+            compute=COMPUTE,
+        )
+    assert list(scratch.iterdir()) == []
+    for before, after in zip(state, np.random.get_state(), strict=True):  # noqa: NPY002
+        np.testing.assert_array_equal(before, after)
+    assert (dict(os.environ), tempfile.gettempdir()) == (surroundings, temporary)
+
+
+@pytest.mark.parametrize("python", ["/nowhere/bin/python", str(Path(__file__).parent)])
+def test_an_interpreter_that_is_none_is_named(python):
+    with pytest.raises(CaimanError, match=r"caiman.python should be the interpreter"):
+        exchange.ask(worker.check, CaimanSettings(python=python))
+
+
+def test_a_scratch_folder_that_is_not_there_is_named(installed):
+    installed(real())
+    with pytest.raises(CaimanError, match=r"scratch_folder .* /nowhere"):
+        exchange.ask(worker.check, CaimanSettings(scratch_folder="/nowhere"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the interpreter of this test is a shell script")
+def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path, scratch):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nif [ "$2" = --locate ]; then echo null; else echo last words; exit 3; fi\n')
+    python.chmod(0o755)
+    with pytest.raises(CaimanError, match=r"code 3[\s\S]*last words"):
+        exchange.ask(worker.check, CaimanSettings(python=str(python), scratch_folder=str(scratch)))
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_process_of_caiman_that_dies_is_an_error_and_no_endless_wait():
+    view = worker.View(1, "spawn")
+    try:
+        assert "multiprocessing" in str(type(view))  # how CaImAn knows what to call
+        assert view.map_async(abs, [-1, 2]).get(4294967) == [1, 2]
+        with pytest.raises(BrokenProcessPool):
+            view.map(os._exit, [1])
+    finally:
+        view.terminate()
+
+
+def test_one_process_needs_no_view():
+    with worker.processes_of(1, "spawn") as view:
+        assert view is None

@@ -1,0 +1,132 @@
+"""Two runs compared: what is the same agrees, what is moved is found, what differs is counted."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from rsc2p_kedro import engine_agreement as ea
+from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
+from rsc2p_kedro.parameters import EvaluationParameters
+from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.schemas import EngineAgreementTable
+
+H, W, T = 40, 60, 80
+CENTRES = ((8, 10), (20, 30), (30, 50), (12, 44))
+
+
+def make_run(engine: str = "embedded", *, dy: int = 0, dx: int = 0, piecewise: bool = True) -> ea.EngineRun:
+    """Four cells; `dy` and `dx` move the template, and all with it."""
+    rng = np.random.default_rng(0)
+    n = len(CENTRES)
+    images = np.zeros((n, H, W), np.float32)
+    for image, (y, x) in zip(images, CENTRES, strict=True):
+        image[y + dy : y + dy + 6, x + dx : x + dx + 5] = 30**-0.5
+    traces, per = rng.random((n, T)).astype(np.float32), np.ones(n, np.float32)
+    shifts = (rng.normal(size=(T, 2)) + np.array([dy, dx])).astype(np.float32)
+    centres = np.array([[y, x] for y in (10, 30) for x in (10, 30, 50)], np.float32)
+    patches = shifts[:, None] + centres[None] * np.float32(0.01) * np.sin(np.arange(T, dtype=np.float32))[:, None, None]
+    found = Components(
+        shape=(H, W), ids=np.arange(n), footprints=sp.csc_array(images.reshape(n, -1).T), traces=traces, spikes=traces,
+        residual_traces=0 * traces, background_footprints=sp.csc_array((H * W, 1), dtype=np.float32),
+        background_traces=np.ones((1, T), np.float32), baseline=per, noise=per,
+        ar_coefficients=np.ones((n, 1), np.float32), lam=per, pixel_noise=np.ones((H, W), np.float32),
+    )  # fmt: skip
+    return ea.EngineRun(
+        engine=engine,
+        motion=MotionCorrection(
+            template=np.zeros((H, W), np.float32),
+            shifts=shifts,
+            patch_shifts=patches.astype(np.float32) if piecewise else np.zeros((T, 0, 2), np.float32),
+            patch_centres=centres if piecewise else np.zeros((0, 2), np.float32),
+            valid_mask=np.ones((H, W), bool),
+            peak_quality=np.ones(T, np.float32),
+            registered=np.ones(T, bool),
+            provenance={"version": "1"},
+        ),
+        components=found,
+        quality=ComponentQuality(per, per, np.ones(n, bool), ("accepted: snr",) * n, np.ones(n, np.int64)),
+        dff=DeltaFOverF(traces, np.ones_like(traces), np.zeros(n, bool)),
+        correlation_image=np.random.default_rng(1).random((H, W)).astype(np.float32),
+        seconds=dict.fromkeys(ea.STEPS, 1.5),
+        peak_memory_gb=0.5,
+    )
+
+
+def recording() -> Recording:
+    return Recording(animal="a", session_key="s", path="raw", frame_rate_hz=10.0, pixel_size_um=(1, 1))
+
+
+@pytest.mark.parametrize("piecewise", [True, False])
+def test_a_run_agrees_with_itself_wherever_the_template_lies(piecewise):
+    first, second = make_run(piecewise=piecewise), make_run("caiman", dy=-2, dx=3, piecewise=piecewise)
+    found = ea.agreement(first, second)
+    np.testing.assert_allclose(found.offset_px, [2, -3], atol=1e-5)
+    assert found.matched.tolist() == [[i, i] for i in range(4)]
+    np.testing.assert_allclose(found.iou, 1)
+    for values in (found.trace_correlation, found.spike_correlation, found.dff_correlation):
+        np.testing.assert_allclose(values, 1, rtol=1e-6)
+    assert found.rigid_difference_px < 1e-5
+    assert found.local_difference_px < 1e-5
+
+
+def test_what_only_one_accepts_is_found_but_not_matched():
+    first, second = make_run(), make_run("caiman")
+    second = replace(second, quality=replace(second.quality, accepted=np.array([True, False, True, False])))
+    found = ea.agreement(first, second)
+    assert found.matched.tolist() == [[0, 0], [2, 2]]
+    table = ea.agreement_table(first, second, found)
+    EngineAgreementTable.validate(table)
+    rows = table.set_index("measure")
+    assert rows.loc["accepted", ["embedded", "caiman", "both"]].tolist() == [4, 2, 2]
+    assert rows.loc["share_matched", ["embedded", "caiman"]].tolist() == [0.5, 1]
+    assert rows.loc["share_found", ["embedded", "caiman"]].tolist() == [1, 1]
+    assert rows.loc["total_time", "caiman"] == pytest.approx(1.5 * len(ea.STEPS))
+
+
+def test_shifts_that_differ_are_measured():
+    first, second = make_run(piecewise=False), make_run("caiman", piecewise=False)
+    moved = second.motion.shifts.copy()
+    moved[::2, 0] += 0.4
+    found = ea.agreement(first, replace(second, motion=replace(second.motion, shifts=moved)))
+    assert found.rigid_difference_px == pytest.approx(0.2 / np.sqrt(2), rel=1e-5)
+
+
+def test_local_shifts_are_linear_between_patch_centres():
+    motion = make_run().motion
+    values = ea.local_shifts(motion) - motion.shifts[:, None]
+    at_10 = 0.01 * 14.5 * np.sin(np.arange(T))  # the second row of tiles lies at y = 14.5
+    np.testing.assert_allclose(values.reshape(T, 4, 4, 2)[:, 1, 0, 0], at_10, atol=1e-6)
+
+
+def test_nothing_found_is_no_failure():
+    first, second = make_run(), make_run("caiman")
+    nobody = replace(second, quality=replace(second.quality, accepted=np.zeros(4, bool)))
+    found = ea.agreement(first, nobody)
+    EngineAgreementTable.validate(ea.agreement_table(first, nobody, found))
+    assert len(ea.draw_agreement(first, nobody, found, recording()).axes) == 5
+
+
+def test_both_engines_get_the_same_parameters_but_for_the_classifier():
+    workflow = ea.workflow_of(
+        recording().model_copy(update={"parameters": {"source_extraction": {"neuron_half_width_px": 6}}}),
+        {"evaluation": {"engine": "caiman", "use_cnn": True}},
+    )
+    own = workflow.of("embedded", workflow.evaluation)
+    other = workflow.of("caiman", workflow.evaluation)
+    assert isinstance(own, EvaluationParameters)
+    assert (own.engine, own.use_cnn, other.engine, other.use_cnn) == ("embedded", False, "caiman", True)
+    assert workflow.of("caiman", workflow.source_extraction).neuron_half_width_px == 6
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read where Linux tells it")
+def test_memory_that_is_taken_is_seen():
+    watch = ea.MemoryWatch(ea.os.getpid())
+    before = ea.memory_of_tree(ea.os.getpid())
+    block = np.ones(30_000_000)
+    after = ea.memory_of_tree(ea.os.getpid())
+    assert after - before > 0.8 * block.nbytes
+    watch.join(0.5)
+    assert watch.stop() * 1e9 > 0.8 * block.nbytes
