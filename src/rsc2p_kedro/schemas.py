@@ -75,7 +75,7 @@ class ComponentTable(_Table):
         nullable=True, description="From the AR coefficients; empty where they do not decay."
     )
     n_transients: Series[int] = pa.Field(ge=0)
-    event_rate_hz: Series[float] = pa.Field(ge=0, description="Deconvolved events per second.")
+    event_rate_hz: Series[float] = pa.Field(ge=0, description="Likely rises of calcium per second.")
     accepted: Series[bool]
     reason: Series[str]
     curated: Series[bool] = pa.Field(description="Whether the user decided.")

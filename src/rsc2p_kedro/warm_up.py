@@ -8,6 +8,7 @@ import warnings
 
 import dask.array as da
 
+from rsc2p_kedro.algorithms.deconvolution import infer_spikes
 from rsc2p_kedro.algorithms.dff import component_dff
 from rsc2p_kedro.algorithms.registration import motion_quality
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
@@ -38,6 +39,7 @@ def warm_up() -> int:
     found = engine.extract_sources(movie, acquisition, extraction, compute=compute, earlier=fit)
     engine.evaluate(movie, found, acquisition, evaluation, compute=compute)
     component_dff(found, acquisition, evaluation)
+    infer_spikes(found.traces + found.residual_traces, acquisition)
     motion_parameters = MotionCorrectionParameters.model_validate({})
     motion = engine.correct_motion(movie, motion_parameters, compute=compute)
     corrected = engine.apply_motion(movie, motion, motion_parameters).persist(scheduler="synchronous")

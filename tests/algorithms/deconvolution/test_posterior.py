@@ -7,9 +7,9 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 from tests.reference import deconvolution as reference
 
-from rsc2p_kedro.algorithms.deconvolution import deconvolve, infer_spikes, posterior
+from rsc2p_kedro.algorithms.deconvolution import deconvolve, infer_spikes, infer_spikes_of_all, posterior
 from rsc2p_kedro.engines.results import SpikeInference
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.parameters import Acquisition, Compute
 
 FINE = 20
 """Steps of the simulation in a frame."""
@@ -138,13 +138,27 @@ def test_traces_without_noise_have_no_spikes(make: Callable[[tuple[int, int]], n
 
 
 def test_no_traces_give_no_rows() -> None:
-    assert infer_spikes(np.zeros((0, 50)), Acquisition(frame_rate_hz=15)).rates.shape == (0, 50)
+    acquisition, compute = Acquisition(frame_rate_hz=15), Compute(show_progress=False)
+    found = infer_spikes_of_all(np.zeros((0, 50)), acquisition, delay_s=0, supralinearity=1, compute=compute)
+    assert found.rates.shape == (0, 50)
 
 
 def test_rows_are_independent(known) -> None:
     traces, _, found = known
     alone = infer_spikes(traces[3:4], Acquisition(frame_rate_hz=15, decay_time_s=0.5))
     np.testing.assert_array_equal(alone.rates[0], found.rates[3])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_neither_threads_nor_groups_change_a_bit(known, threads: int) -> None:
+    traces = np.tile(known[0], (5, 1))[:, :200]
+    acquisition = Acquisition(frame_rate_hz=15, decay_time_s=0.5)
+    options = {"delay_s": 0.02, "supralinearity": 1.5}
+    compute = Compute(threads=threads, show_progress=False)
+    whole = infer_spikes(traces, acquisition, **options)
+    parts = infer_spikes_of_all(traces, acquisition, compute=compute, **options)
+    for name in ("rates", "rise_probability", "decay_time_s", "typical_rise", "noise"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(50), np.zeros((2, 3)), np.full((1, 50), np.nan)])

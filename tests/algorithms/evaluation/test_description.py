@@ -20,9 +20,11 @@ def test_areas_count_pixels_above_a_fifth_of_the_maximum() -> None:
     assert areas(sp.csc_array(footprints)).tolist() == [2, 2, 0]
 
 
-def test_events_are_spikes_above_the_noise() -> None:
-    spikes = np.array([[0, 5.0, 0, 0.5], [0, 0, 0, 0]])
-    assert event_rates(spikes, np.array([1.0, 0.0]), 8.0).tolist() == [2.0, 0.0]
+def test_events_are_stretches_of_likely_rises() -> None:
+    """One sure rise, one shared between two frames, a long one; and doubt, which is none."""
+    sure = np.array([0, 1.0, 0, 0, 0, 0, 0.3, 0.3, 0, 0, 0, 0.9, 0.8, 0.9, 0, 0])
+    doubt = np.full(16, 0.1)
+    assert event_rates(np.stack([sure, doubt]), 8.0).tolist() == [1.5, 0.0]
 
 
 def test_decay_times_come_back_from_coefficients() -> None:

@@ -29,14 +29,17 @@ spike, and a frame shows the mean of its exposure: half a frame and the indicato
 linear interpolation between frames.
 """
 
+from dataclasses import fields
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import estimate_noise
 from rsc2p_kedro.algorithms.dff import remove_baseline
 from rsc2p_kedro.engines.results import SpikeInference
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.parameters import Acquisition, Compute
 
 DECAY_FACTORS = (1.0, 2 ** (1 / 3), 2 ** (2 / 3), 2.0)
 """Decays that a trace may choose from, in units of the indicator's known one."""
@@ -45,8 +48,10 @@ RESTART = 1e-8
 _LEVELS_PER_NOISE, _REACH = 2.0, 5.0
 _LEVELS = int(2 * _REACH * _LEVELS_PER_NOISE) + 1
 _LEAST_NOISE = 0.5
-_LEAST_RISE, _LEAST_RATE_HZ, _MOST_RISES = 5.0, 0.005, 0.5
+_LEAST_RISE, _LEAST_RATE_HZ, _MOST_RISES = 2.0, 0.005, 0.5
 _FIRST_RATE_HZ = 0.5
+_TRACES_AT_ONCE = 16
+_PERCENTILE_BELOW_MEAN = 0.5
 _ROUNDS = 2
 
 
@@ -223,7 +228,7 @@ def _infer(y, decays, noise, rate_hz, jumps, sizes):
     T, n = y.size, _LEVELS
     work = (np.empty(T, np.int64), np.empty(T, np.int64), np.empty((T, n)), np.empty((T, n + 1)), np.empty((T, n)))
     calcium, least_noise = np.empty(T), _LEAST_NOISE * noise
-    model = (0.0, noise, min(_FIRST_RATE_HZ / rate_hz, _MOST_RISES), _LEAST_RISE * noise)
+    model = (_PERCENTILE_BELOW_MEAN * noise, noise, min(_FIRST_RATE_HZ / rate_hz, _MOST_RISES), _LEAST_RISE * noise)
     decay = np.sqrt(decays[0] * decays[-1])
     for _ in range(_ROUNDS):
         model = _learn(y, decay, model, least_noise, rate_hz, work, jumps, sizes, calcium)
@@ -288,3 +293,21 @@ def infer_spikes(
         typical_rise=mean_jump.astype(np.float32),
         noise=noise.astype(np.float32),
     )
+
+
+def infer_spikes_of_all(
+    traces: NDArray, acquisition: Acquisition, *, delay_s: float, supralinearity: float, compute: Compute
+) -> SpikeInference:
+    """:func:`infer_spikes` of traces (N, T), some at a time; `compute` does not change the result by a bit."""
+    groups = blocks.frame_blocks(len(traces), _TRACES_AT_ONCE)
+    parts = blocks.run(
+        lambda s: infer_spikes(traces[s], acquisition, delay_s=delay_s, supralinearity=supralinearity),
+        groups,
+        compute=compute,
+        description="Spikes",
+        unit="component",
+        sizes=[s.stop - s.start for s in groups],
+    )
+    if not parts:
+        return infer_spikes(traces, acquisition, delay_s=delay_s, supralinearity=supralinearity)
+    return SpikeInference(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SpikeInference)))

@@ -8,6 +8,7 @@ from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay
 
 MASK_LEVEL = 0.2
 """Share of a footprint's maximum above which a pixel counts as part of the cell."""
+_LIKELY = 0.5
 
 
 def centres(footprints: sp.csc_array, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -32,9 +33,18 @@ def radii(footprints: sp.csc_array) -> NDArray[np.float64]:
     return np.sqrt(areas(footprints) / np.pi)
 
 
-def event_rates(spikes: NDArray, noise: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
-    """Deconvolved events per second (N,): frames whose spikes (N, T) are above the noise (N,) of the trace."""
-    return (spikes > noise[:, None]).sum(axis=1) / (spikes.shape[1] / frame_rate_hz)
+def event_rates(rise_probability: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
+    """Events per second (N,): stretches of frames in each of which, with its two neighbours, a rise was likely.
+
+    Args:
+        rise_probability: (N, T), that calcium rose in a frame; where it is not sure in which of two frames it did,
+            the probability is shared between them.
+        frame_rate_hz: frames per second.
+    """
+    T = rise_probability.shape[1]
+    padded = np.pad(rise_probability, ((0, 0), (1, 1)))
+    likely = padded[:, :T] + padded[:, 1 : T + 1] + padded[:, 2:] > _LIKELY
+    return (np.diff(likely.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=1) / (T / frame_rate_hz)
 
 
 def decay_times(ar_coefficients: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:

@@ -4,10 +4,11 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
+from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
 from rsc2p_kedro.algorithms.evaluation import description
 from rsc2p_kedro.curation import curate, read_curation
 from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF
+from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, SpikeInference
 from rsc2p_kedro.parameters import CaimanSettings, Compute, EvaluationParameters
 from rsc2p_kedro.recordings import Recording
 
@@ -27,8 +28,25 @@ def evaluate_components(
     )
 
 
+def infer_component_spikes(
+    components: Components, recording: Recording, parameters: EvaluationParameters, compute: Compute
+) -> SpikeInference:
+    """Spike rates of all components, from their noisy traces; some components at a time."""
+    parameters = recording.override(parameters)
+    return infer_spikes_of_all(
+        components.traces + components.residual_traces,
+        recording.acquisition,
+        delay_s=parameters.spike_delay_s,
+        supralinearity=parameters.spike_supralinearity,
+        compute=compute,
+    )
+
+
 def tabulate_components(
-    components: Components, component_quality: ComponentQuality, recording: Recording
+    components: Components,
+    component_quality: ComponentQuality,
+    spike_inference: SpikeInference,
+    recording: Recording,
 ) -> pd.DataFrame:
     """One row a component: where it is, how good it is, and the decision, the user's own before all others."""
     rate, quality = recording.frame_rate_hz, component_quality
@@ -46,7 +64,7 @@ def tabulate_components(
             "noise": components.noise,
             "decay_time_s": description.decay_times(components.ar_coefficients, rate),
             "n_transients": quality.n_transients,
-            "event_rate_hz": description.event_rates(components.spikes, components.noise, rate),
+            "event_rate_hz": description.event_rates(spike_inference.rise_probability, rate),
             "accepted": quality.accepted,
             "reason": np.array(quality.reasons, dtype=object),
             "curated": False,

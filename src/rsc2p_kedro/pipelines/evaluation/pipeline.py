@@ -1,8 +1,13 @@
-"""evaluation: components -> their quality and acceptance, a table of both, dF/F."""
+"""evaluation: components -> their quality and acceptance, spikes, a table of all of that, dF/F."""
 
 from kedro.pipeline import Node, Pipeline
 
-from rsc2p_kedro.pipelines.evaluation.nodes import compute_dff, evaluate_components, tabulate_components
+from rsc2p_kedro.pipelines.evaluation.nodes import (
+    compute_dff,
+    evaluate_components,
+    infer_component_spikes,
+    tabulate_components,
+)
 from rsc2p_kedro.recordings import Recording
 
 
@@ -23,8 +28,14 @@ def create_pipeline(recording: Recording) -> Pipeline:
                 name="evaluate_components",
             ),
             Node(
+                infer_component_spikes,
+                inputs=["components", "params:recording", "params:evaluation", "params:compute"],
+                outputs="spike_inference",
+                name="infer_component_spikes",
+            ),
+            Node(
                 tabulate_components,
-                inputs=["components", "component_quality", "params:recording"],
+                inputs=["components", "component_quality", "spike_inference", "params:recording"],
                 outputs="component_table",
                 name="tabulate_components",
             ),
