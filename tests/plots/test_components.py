@@ -100,11 +100,19 @@ def test_montage_shows_the_clearest_first_and_frames_them_by_acceptance(look: Lo
         )
     )
     ax = figure.axes[0]
-    assert [text.get_text() for text in ax.texts] == ["5 (9.0)", "6 (3.0)"]
+    assert [text.get_text() for text in ax.texts] == ["5 (9.0)", "4 (1.0)"], "the clearest, and the faintest"
     frames = [c for c in ax.collections if isinstance(c, PatchCollection)]
     assert [len(c.get_paths()) for c in frames] == [1, 1]
     assert "2 components" in ax.get_title(loc="left")
-    assert "1 more not shown" in ax.get_title(loc="left")
+    assert "1 in the middle not shown" in ax.get_title(loc="left")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_montage_shows_each_once(n: int) -> None:
+    figure = components.footprint_montage(
+        _footprints(n), SHAPE, ids=range(n), snr=np.arange(n)[::-1], accepted=np.ones(n, dtype=bool), at_most=3
+    )
+    assert [text.get_text().split()[0] for text in figure.axes[0].texts] == [str(i) for i in range(n)]
 
 
 @pytest.mark.parametrize("n", [0, 1])

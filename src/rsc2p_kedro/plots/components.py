@@ -234,16 +234,20 @@ def footprint_montage(
         snr: (N,), written beside the id.
         accepted: (N,), orange frames; the rest have blue dashed ones.
         half_width_px: of the part shown around each centre.
-        at_most: components shown; the best ones, and the title says how many there are.
+        at_most: components shown; of more, the clearest and the faintest ones, half of each, as those in between are
+            the least worth a look. The title says how many are left out.
         title: what stands above.
         ax: where to draw; none: on a new figure.
     """
-    order = np.argsort(-np.asarray(snr, dtype=np.float64), kind="stable")[:at_most]
+    falling = np.argsort(-np.asarray(snr, dtype=np.float64), kind="stable")
+    faint = max(len(falling) - at_most // 2, at_most - at_most // 2)
+    order = np.concatenate([falling[: at_most - at_most // 2], falling[faint:]])
     n, columns = len(order), min(max(len(order), 8), 12)
     rows = max(math.ceil(n / columns), 1)
     figure, ax = style.get_axes(ax, 0.98 * columns + 0.2, 1.15 * rows + 0.65)
     more = footprints.shape[1] - n
-    heading = f"{n} components by falling SNR" + (f", {more} more not shown" if more else "") + ": id (SNR)"
+    middle = f", {more} in the middle not shown" if more else ""
+    heading = f"{n} components by falling SNR{middle}: id (SNR)"
     if n == 0:
         style.say(ax, "There are no components to show.", title=title)
         return figure
