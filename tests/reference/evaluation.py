@@ -47,13 +47,25 @@ def r_value(
     f: NDArray,
     i: int,
     frames: NDArray[np.bool_],
+    near: NDArray,
     region: NDArray[np.bool_],
     sigma: float,
 ) -> float:
-    """Correlation over a region (H*W,) of footprint i of A (H*W, N) with the mean frame the others do not explain."""
+    """Correlation over a region (H*W,) of footprint i of A (H*W, N) with what its transients bring to each pixel.
+
+    Pixel by pixel: the light that background and others do not explain is regressed on the trace of i within its
+    transients' frames (T,), the rest of that trace, the traces of the components `near`, and a constant.
+    """
+    if not (C[i] * frames).any():
+        return 0.0
     others = np.arange(A.shape[1]) != i
-    explained = b @ f + A[:, others] @ C[others]
-    rest = (movie.reshape(len(movie), -1).T - explained)[:, frames].mean(axis=1)
+    rest = movie.reshape(len(movie), -1).astype(float) - (b @ f + A[:, others] @ C[others]).T
+    regressors = np.column_stack([C[i] * frames, C[i] * ~frames, *C[near], np.ones(len(movie))]).astype(float)
+    sizes = np.linalg.norm(regressors, axis=0)
+    regressors = regressors[:, sizes > 0] / sizes[sizes > 0]
+    ridge = np.sqrt(1e-3) * np.eye(regressors.shape[1])
+    padded = np.concatenate([rest, np.zeros((len(ridge), rest.shape[1]))])
+    image = np.linalg.lstsq(np.concatenate([regressors, ridge]), padded, rcond=None)[0][0]
     shape, inside = movie.shape[1:], region.reshape(movie.shape[1:])
-    both = [blur(image.reshape(shape), inside, sigma) for image in (A[:, i], rest)]
+    both = [blur(each.reshape(shape), inside, sigma) for each in (A[:, i], image)]
     return float(np.corrcoef(*both)[0, 1])

@@ -17,8 +17,7 @@ def test_cells_are_accepted_and_noise_is_not(scene, acquisition: Acquisition) ->
     assert (quality.snr[:3] > 2).all()
     assert quality.snr[3] < 1
     assert (quality.r_value[:3] > 0.9).all()
-    assert quality.n_transients[2] == 3
-    assert 1 <= quality.n_transients[0] <= 3
+    assert quality.n_transients[:3].tolist() == [3, 3, 3]
     assert quality.reasons[0] == "accepted: r_value, snr"
     assert quality.reasons[3].startswith("rejected: snr 0.")
 

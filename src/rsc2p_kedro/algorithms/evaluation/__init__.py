@@ -5,7 +5,7 @@ import numpy as np
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.evaluation.acceptance import decide
 from rsc2p_kedro.algorithms.evaluation.snr import Transients, find_transients
-from rsc2p_kedro.algorithms.evaluation.spatial_consistency import lone_frames, neighbours, r_values
+from rsc2p_kedro.algorithms.evaluation.spatial_consistency import neighbours, r_values, transient_weights
 from rsc2p_kedro.engines.results import ComponentQuality, Components
 from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters
 
@@ -68,8 +68,8 @@ def evaluate_components(
         nothing = np.zeros(0, np.float32)
         return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64))
     transients = _transients(components, acquisition, compute)
-    chosen = lone_frames(transients, neighbours(components.footprints))
-    r_value = r_values(movie, components, chosen, compute=compute).astype(np.float32)
+    weights = transient_weights(components.traces, transients.frames, neighbours(components.footprints))
+    r_value = r_values(movie, components, weights, compute=compute).astype(np.float32)
     snr = transients.snr.astype(np.float32)
     accepted, reasons = decide(snr, r_value, parameters)
     return ComponentQuality(
@@ -77,5 +77,5 @@ def evaluate_components(
         r_value=r_value,
         accepted=accepted,
         reasons=reasons,
-        n_transients=_count_runs(chosen).astype(np.int64),
+        n_transients=_count_runs(transients.frames).astype(np.int64),
     )

@@ -1,20 +1,25 @@
 """Spatial consistency: does the movie look like the footprint when the component is active?
 
-For component i with transient frames t in E(i), on the pixels p of its footprint and a margin around it as wide as the
-cell (5/4 of the radius of a disc of its area),
+For component i, on the pixels p of its footprint and a margin around it as wide as the cell (5/4 of the radius of a
+disc of its area),
 
-    m(p) = mean over E(i) of [ Y(t, p) - b(p) f(t) - sum over j != i of a_j(p) c_j(t) ]
+    m(p) = sum over frames t of k_i(t) [ Y(t, p) - b(p) f(t) - sum over j != i of a_j(p) c_j(t) ]
     r_value = Pearson correlation over p of a_i(p) and m(p), both blurred by a Gaussian of a sixth of that radius
 
-Frames in which a neighbour (a component whose footprint has a cosine of 0.1 or more with that of i) is active are left
-out of E(i), as what is subtracted of it is never exact. The margin, on which the footprint is 0, makes components that
-rise together with all of their surroundings come out low; the blur lets faint cells be judged by their shape and not by
-the noise of single pixels. Pixels without noise have not been seen in every frame, and are left out. (The evaluation of
-Giovannucci et al. 2019, doi 10.7554/eLife.38173, correlates in the same sense; here background and neighbours are
-subtracted indeed.)
+k_i are the weights by which least squares of any pixel's light on the component's trace at its transients gives the
+coefficient of that trace. Beside it stand the rest of the trace, the traces of all neighbours (components whose
+footprint has a cosine of 0.1 or more with that of i) and a constant. So k_i does not see the neighbours' activity even
+where their footprints are not exact, and no transient has to be left out because a neighbour was active, too: what
+tells them apart is that they are not active in the same way. (A small ridge keeps traces that are all but the same from
+having large weights against each other.)
 
-The mean of the movie is taken in one pass, on the pixels that are needed. Sums are float64, frame by frame within fixed
-stretches of the movie that are added in their order.
+The margin, on which the footprint is 0, makes components that rise together with all of their surroundings come out
+low; the blur lets faint cells be judged by their shape and not by the noise of single pixels. Pixels without noise have
+not been seen in every frame, and are left out. (The evaluation of Giovannucci et al. 2019, doi 10.7554/eLife.38173,
+correlates with the mean of the transients' frames; here background and neighbours are taken out indeed.)
+
+The weighted sum of the movie is taken in one pass, on the pixels that are needed. Sums are float64, frame by frame
+within fixed stretches of the movie that are added in their order.
 """
 
 import numba
@@ -25,7 +30,6 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.evaluation.description import radii
-from rsc2p_kedro.algorithms.evaluation.snr import Transients
 from rsc2p_kedro.engines.results import Components
 from rsc2p_kedro.parameters import Compute
 
@@ -34,6 +38,7 @@ MARGIN_RADII = 1.25
 BLUR_RADII = 1 / 6
 """Standard deviation of the blur, in radii of the cell."""
 _NEIGHBOUR_COSINE = 0.1
+_RIDGE = 1e-3
 
 
 def _near(pixels: NDArray, shape: tuple[int, int], margin_px: float) -> NDArray[np.int64]:
@@ -83,60 +88,86 @@ def neighbours(footprints: sp.csc_array) -> list[NDArray[np.intp]]:
     return [np.sort(cosine.indices[row][cosine.data[row] >= _NEIGHBOUR_COSINE]) for row in rows]
 
 
-def lone_frames(transients: Transients, near: list[NDArray[np.intp]]) -> NDArray[np.bool_]:
-    """Frames (N, T) of the transients of each component in which no neighbour is active."""
-    frames = transients.frames.copy()
-    for i, others in enumerate(near):
-        frames[i] &= ~transients.active[others].any(axis=0)
-    return frames
+def _weights_of_first(regressors: NDArray) -> NDArray[np.float64]:
+    """Weights (T,) that give the coefficient of the first of some regressors (n, T) from a trace, by ridge regression.
+
+    0 where the first regressor is 0 everywhere.
+    """
+    sizes = np.sqrt((regressors**2).sum(axis=1))
+    if sizes[0] == 0:
+        return np.zeros(regressors.shape[1])
+    unit = regressors[sizes > 0] / sizes[sizes > 0, None]
+    gram = unit @ unit.T + _RIDGE * np.eye(len(unit))
+    return np.linalg.solve(gram, np.eye(len(unit))[0]) @ unit / sizes[0]
+
+
+def transient_weights(traces: NDArray, frames: NDArray[np.bool_], near: list[NDArray[np.intp]]) -> NDArray[np.float64]:
+    """Weights k (N, T) of frames, by which a pixel's light gives its share in each component's transients.
+
+    Args:
+        traces: (N, T), denoised.
+        frames: (N, T), frames of each component's transients.
+        near: neighbours of each component, whose traces shall count for nothing.
+
+    Returns:
+        (N, T); 0 for components that are silent in the frames of their transients.
+    """
+    C, constant = traces.astype(np.float64), np.ones((1, traces.shape[1]))
+    own = ((c * f, c * ~f) for c, f in zip(C, frames, strict=True))
+    rows = [
+        _weights_of_first(np.concatenate([pair, C[others], constant])) for pair, others in zip(own, near, strict=True)
+    ]
+    return np.array(rows).reshape(traces.shape)
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_pixels(frame: NDArray, pixels: NDArray, sums: NDArray) -> None:
-    """Adds the pixels (n,) of one frame (H*W,) to sums (n,)."""
+def _add_pixels(frame: NDArray, weight: float, pixels: NDArray, sums: NDArray) -> None:
+    """Adds the weighted pixels (n,) of one frame (H*W,) to sums (n,)."""
     for k in range(len(pixels)):
-        sums[k] += frame[pixels[k]]
+        sums[k] += weight * frame[pixels[k]]
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_frames(frames: NDArray, chosen: NDArray, indptr: NDArray, pixels: NDArray, sums: NDArray) -> None:
-    """Adds the chosen frames of each component, in their order, to the sums over its pixels."""
+def _add_frames(frames: NDArray, weights: NDArray, indptr: NDArray, pixels: NDArray, sums: NDArray) -> None:
+    """Adds the weighted frames of each component, in their order, to the sums over its pixels."""
     for i in range(len(indptr) - 1):
         for t in range(len(frames)):
-            if chosen[i, t]:
-                _add_pixels(frames[t], pixels[indptr[i] : indptr[i + 1]], sums[indptr[i] : indptr[i + 1]])
+            if weights[i, t] != 0.0:
+                _add_pixels(
+                    frames[t], weights[i, t], pixels[indptr[i] : indptr[i + 1]], sums[indptr[i] : indptr[i + 1]]
+                )
 
 
 def _sum_stretch(
-    movie: blocks.Movie, stretch: slice, chosen: NDArray[np.bool_], region: sp.csc_array, block_frames: int
+    movie: blocks.Movie, stretch: slice, weights: NDArray, region: sp.csc_array, block_frames: int
 ) -> NDArray[np.float64]:
-    """Sums (region.nnz,) over the chosen frames of one stretch of a movie; blocks without any are not read."""
+    """Weighted sums (region.nnz,) over the frames of one stretch of a movie; blocks without weight are not read."""
     sums = np.zeros(region.nnz)
     for part in blocks.frame_blocks(stretch.stop - stretch.start, block_frames):
         frames = slice(stretch.start + part.start, stretch.start + part.stop)
-        if chosen[:, frames].any():
+        if weights[:, frames].any():
             block = np.ascontiguousarray(blocks.read(movie, frames), np.float32)
-            _add_frames(block.reshape(len(block), -1), chosen[:, frames], region.indptr, region.indices, sums)
+            _add_frames(block.reshape(len(block), -1), weights[:, frames], region.indptr, region.indices, sums)
     return sums
 
 
-def mean_of_frames(
-    movie: blocks.Movie, chosen: NDArray[np.bool_], region: sp.csc_array, *, compute: Compute
+def weighted_sums(
+    movie: blocks.Movie, weights: NDArray, region: sp.csc_array, *, compute: Compute
 ) -> NDArray[np.float64]:
-    """Mean of the movie over chosen frames of each component, on its pixels.
+    """Weighted sum of the frames of a movie for each component, on its pixels.
 
     Args:
         movie: (T, H, W).
-        chosen: (N, T), frames of each component.
+        weights: (N, T), weights of the frames for each component.
         region: CSC (H*W, N), pixels of each component.
-        compute: what the machine may use; it does not change the means by a bit.
+        compute: what the machine may use; it does not change the sums by a bit.
 
     Returns:
-        (region.nnz,), in the order of the region's indices; 0 for components without frames.
+        (region.nnz,), in the order of the region's indices.
     """
-    stretches = blocks.stretches(chosen.shape[1])
+    stretches = blocks.stretches(weights.shape[1])
     parts = blocks.run(
-        lambda stretch: _sum_stretch(movie, stretch, chosen, region, compute.block_frames),
+        lambda stretch: _sum_stretch(movie, stretch, weights, region, compute.block_frames),
         stretches,
         compute=compute,
         description="Evaluation",
@@ -146,7 +177,7 @@ def mean_of_frames(
     total = np.zeros(region.nnz)
     for part in parts:
         total += part
-    return total / np.repeat(np.maximum(chosen.sum(axis=1), 1), np.diff(region.indptr))
+    return total
 
 
 def pearson(first: NDArray, second: NDArray) -> float:
@@ -174,28 +205,18 @@ def on_region(sources: sp.csc_array, weights: NDArray, region: sp.csc_array) -> 
     return np.bincount(entry, weights=values, minlength=region.nnz).astype(np.float64)
 
 
-def _mean_traces(traces: NDArray, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean (n, N) of each trace (n, T) over the chosen frames (N, T) of each component; 0 where it has none."""
-    means = [
-        traces[:, frames].mean(axis=1, dtype=np.float64) if frames.any() else np.zeros(len(traces)) for frames in chosen
-    ]
-    return np.stack(means, axis=1)
-
-
-def r_values(
-    movie: blocks.Movie, components: Components, chosen: NDArray[np.bool_], *, compute: Compute
-) -> NDArray[np.float64]:
-    """r_value (N,) of components over chosen frames (N, T) of each; 0 where it has none."""
+def r_values(movie: blocks.Movie, components: Components, weights: NDArray, *, compute: Compute) -> NDArray[np.float64]:
+    """r_value (N,) of components, given the weights (N, T) of :func:`transient_weights`; 0 where they are 0."""
     region, radius = surroundings(components), radii(components.footprints)
-    others = _mean_traces(components.traces, chosen)
+    others = components.traces.astype(np.float64) @ weights.T
     np.fill_diagonal(others, 0)
-    means = mean_of_frames(movie, chosen, region, compute=compute)
-    means -= on_region(components.footprints, others, region)
-    means -= on_region(components.background_footprints, _mean_traces(components.background_traces, chosen), region)
+    seen = weighted_sums(movie, weights, region, compute=compute)
+    seen -= on_region(components.footprints, others, region)
+    seen -= on_region(components.background_footprints, components.background_traces @ weights.T, region)
     own = on_region(components.footprints, np.eye(components.n_components), region)
     result = np.zeros(components.n_components)
-    for i in np.flatnonzero(chosen.any(axis=1) & (np.diff(region.indptr) > 0)):
+    for i in np.flatnonzero(weights.any(axis=1) & (np.diff(region.indptr) > 0)):
         part = slice(region.indptr[i], region.indptr[i + 1])
-        images = np.stack([own[part], means[part]])
+        images = np.stack([own[part], seen[part]])
         result[i] = pearson(*blur(images, region.indices[part], components.shape[1], BLUR_RADII * radius[i]))
     return result
