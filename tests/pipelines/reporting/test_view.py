@@ -251,6 +251,20 @@ def _wait_for(path: Path) -> Path:
 
 
 @browser
+def test_the_next_view_starts_from_what_was_decided(tmp_path: Path) -> None:
+    decided = tmp_path / "curation.csv"
+    decided.write_text("component_id,decision,note\n3,accept,seen before\n")
+    file = tmp_path / "view.html"
+    file.write_text(_page(recording=make_recording(curation=decided)), encoding="utf-8")
+    with chromium(tmp_path) as page:
+        page.open(file.as_uri())
+        assert _accepted(page) == {11, 8, 5, 3}
+        assert page.text("#export-count") == "1 decision"
+        page.write("#min_snr", "2.75")
+        assert page.text("#export-count") == "2 decisions, not saved yet"
+
+
+@browser
 def test_what_comes_from_outside_is_shown_as_text(page: Page) -> None:
     _click_cell(page, 5)
     assert EVIL in page.text("#quality"), "the reason"

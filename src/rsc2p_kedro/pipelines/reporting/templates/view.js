@@ -378,22 +378,25 @@ function buildLimits() {
     const number = make(find("limits"), "input", { type: "number", step: limit.step, id: limit.key });
     for (const input of [slider, number])
       input.addEventListener("input", () => {
-        if (input.value !== "" && Number.isFinite(input.valueAsNumber)) setLimits({ [limit.key]: input.valueAsNumber }, input);
+        if (Number.isFinite(input.valueAsNumber)) changeLimits({ [limit.key]: input.valueAsNumber }, input);
       });
     inputs.set(limit.key, { name, slider, number });
   }
-  find("reset").addEventListener("click", () => setLimits(atStart));
+  find("reset").addEventListener("click", () => changeLimits(atStart));
+}
+
+function changeLimits(limits, typedInto = null) {
+  state.saved = false;
+  setLimits(limits, typedInto);
 }
 
 // Takes thresholds over and shows them, except in the input that is being typed into.
 function setLimits(limits, typedInto = null) {
-  const before = curation().length;
   Object.assign(state.limits, limits);
   for (const [key, { name, slider, number }] of inputs) {
     for (const input of [slider, number]) if (input !== typedInto) input.value = state.limits[key];
     name.classList.toggle("changed", state.limits[key] !== atStart[key]);
   }
-  if (before || Object.keys(state.limits).some((key) => state.limits[key] !== atStart[key])) state.saved = false;
   show();
 }
 
