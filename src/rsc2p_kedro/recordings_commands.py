@@ -93,7 +93,11 @@ def check(project: ProjectMetadata, env: str | None) -> None:
     known, wrong = examine_manifest(parameters.get("recordings"))
     if not known and not wrong:
         raise click.ClickException(_NONE)
-    problems = {"manifest": wrong, **_parameter_problems(parameters)}
+    problems = {
+        "manifest": wrong,
+        **_parameter_problems(parameters),
+        "caiman engine": _caiman_problems(parameters, known),
+    }
     metadata = _metadata_error(parameters, known)
     for recording in known:
         problems[recording.name] = stage_problems(recording, parameters)
@@ -211,6 +215,21 @@ def _parameter_problems(parameters: dict[str, Any]) -> dict[str, list[str]]:
                 for detail in error.errors()
             ]
     return problems
+
+
+def _caiman_problems(parameters: dict[str, Any], known: list[Recording]) -> list[str]:
+    """What keeps CaImAn from working, if any stage of any recording asks for it."""
+    stages = [parameters.get(stage) or {} for stage in STAGE_PARAMETERS]
+    stages += [stage for recording in known for stage in recording.parameters.values()]
+    if not any(stage.get("engine") == "caiman" for stage in stages):
+        return []
+    from rsc2p_kedro.engines.caiman import caiman_problem
+
+    try:
+        problem = caiman_problem(CaimanSettings.model_validate(parameters.get("caiman") or {}))
+    except ValidationError:
+        return []  # that is said of the settings
+    return [problem] if problem else []
 
 
 def _metadata_error(parameters: dict[str, Any], known: list[Recording]) -> MetadataError | None:

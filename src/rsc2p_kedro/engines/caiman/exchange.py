@@ -34,8 +34,8 @@ _in_process = threading.Lock()
 log = logging.getLogger(__name__)
 
 HOW_TO_GET_IT = """CaImAn is on conda-forge; `caiman` on PyPI is another tool, for MicroPython. Get it with one of
-  conda env create -f environment-caiman.yml         (mamba and micromamba take the same)
-  pixi install --manifest-path pixi.toml -e caiman
+  conda env create --file environment-caiman.yml     (mamba and micromamba take the same)
+  pixi init --import environment-caiman.yml caiman_env && pixi install --manifest-path caiman_env
 and name the interpreter of that environment in conf/local/parameters_caiman.yml, or on the command line:
   caiman: {python: /path/to/environment/bin/python}
 docs/engines.md tells more. `engine: embedded` needs none of this."""

@@ -95,6 +95,8 @@ ELSEWHERE: dict[type[FrozenModel], dict[str, str]] = {
         "engine": "brought us here",
         "dff_percentile": "`quantileMin` of CaImAn's detrend_df_f, which is given as an argument",
         "dff_window_s": "`frames_window` of CaImAn's detrend_df_f, in frames",
+        "spike_delay_s": "spikes are inferred from traces after any engine",
+        "spike_supralinearity": "spikes are inferred from traces after any engine",
     },
     Compute: {
         "threads": "`patch.n_processes`: processes of CaImAn",
@@ -116,10 +118,6 @@ UNHEARD: dict[type[FrozenModel], dict[str, Unheard]] = {
         "initialization": Unheard("CaImAn looks for a fixed number a patch (greedy_roi)", ("adaptive",)),
         "min_peak_to_noise": Unheard("CaImAn has no such rule: components are judged in evaluation"),
         "background_spacing": Unheard("CaImAn's background is of low rank, over the whole frame"),
-    },
-    EvaluationParameters: {
-        "spike_delay_s": Unheard("CaImAn's spikes are those of its own deconvolution"),
-        "spike_supralinearity": Unheard("CaImAn's spikes are those of its own deconvolution"),
     },
 }
 """What CaImAn cannot honour, and why."""

@@ -1,0 +1,188 @@
+"""The whole workflow by a real CaImAn, in an environment of its own, on a small movie whose truth is known."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+from tests.engines.caiman.test_mapping import CAIMANS_KEYS
+
+from rsc2p_kedro.engines import get_engine
+from rsc2p_kedro.engines.caiman import caiman_problem
+from rsc2p_kedro.parameters import (
+    Acquisition,
+    CaimanSettings,
+    Compute,
+    EvaluationParameters,
+    ExtractionParameters,
+    MotionCorrectionParameters,
+)
+from rsc2p_kedro.simulation.movie import simulate
+from rsc2p_kedro.simulation.settings import SimulationSettings
+from rsc2p_kedro.simulation.truth import score_components, score_motion
+
+PYTHON = os.environ.get("RSC2P_CAIMAN_PYTHON")
+pytestmark = [
+    pytest.mark.caiman,
+    pytest.mark.skipif(
+        PYTHON is None, reason="needs a real CaImAn: RSC2P_CAIMAN_PYTHON names the interpreter of its environment"
+    ),
+]
+ACQUISITION, COMPUTE = Acquisition(frame_rate_hz=14.7), Compute(threads=2, show_progress=False)
+MOVING = MotionCorrectionParameters(engine="caiman", patch_stride_px=32, patch_overlap_px=16)
+FINDING = ExtractionParameters(engine="caiman", initialization="greedy_roi", components_per_patch=2)
+JUDGING = EvaluationParameters(engine="caiman")
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def caiman(scratch):
+    return get_engine("caiman", CaimanSettings(python=PYTHON, scratch_folder=str(scratch)))
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    settings = {"n_frames": 300, "height_px": 64, "width_px": 96, "n_neurons": 8, "photons": 60, "seed": 3}
+    made = simulate(SimulationSettings.model_validate(settings), ACQUISITION)
+    return da.from_array(made.movie.compute(), chunks=(100, 64, 96)), made.truth
+
+
+@pytest.fixture(scope="module")
+def done(caiman, simulated):
+    """All results of the notebook's workflow."""
+    movie, _ = simulated
+    motion = caiman.correct_motion(movie, MOVING, compute=COMPUTE)
+    corrected = da.from_array(caiman.apply_motion(movie, motion, MOVING).compute(), chunks=(100, 64, 96))
+    extract = {"compute": COMPUTE, "valid_mask": motion.valid_mask}
+    fit = caiman.extract_sources(corrected, ACQUISITION, FINDING, **extract)
+    refit = caiman.extract_sources(corrected, ACQUISITION, FINDING, earlier=fit, **extract)
+    quality = caiman.evaluate(corrected, refit, ACQUISITION, JUDGING, compute=COMPUTE)
+    return {
+        "motion": motion, "corrected": corrected, "fit": fit, "refit": refit, "quality": quality,
+        "dff": caiman.compute_dff(refit, ACQUISITION, JUDGING),
+    }  # fmt: skip
+
+
+def test_it_is_there():
+    assert caiman_problem(CaimanSettings(python=PYTHON)) is None
+
+
+def test_caiman_has_the_keys_that_were_recorded():
+    code = (
+        "import json; from caiman.source_extraction.cnmf.params import CNMFParams as P; "
+        "print(); print(json.dumps({group: list(keys) for group, keys in P().to_dict().items()}))"
+    )
+    told = subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True, check=True).stdout
+    keys = json.loads(told.splitlines()[-1])
+    for group, names in CAIMANS_KEYS.items():
+        assert names <= set(keys[group]), group
+
+
+def test_known_motion_comes_back_with_its_sign(done, simulated):
+    scores = {one.measure: one.value for one in score_motion(simulated[1], done["motion"])}
+    assert scores["rigid_motion_error"] < 0.3 * scores["uncorrected_rigid_motion"]
+    assert scores["local_motion_error"] < 0.4 * scores["uncorrected_local_motion"]
+
+
+def test_corrected_frames_are_like_the_template(done, simulated):
+    movie, valid = simulated[0].compute().astype(float), done["motion"].valid_mask
+    template = done["motion"].template[valid]
+    before, after = (
+        np.mean([np.corrcoef(frame[valid], template)[0, 1] for frame in frames])
+        for frames in (movie, done["corrected"].compute().astype(float))
+    )
+    assert after > before
+    assert done["corrected"].dtype == simulated[0].dtype
+
+
+def test_cells_are_found_where_they_are(done, simulated):
+    scores = {one.measure: one.value for one in score_components(simulated[1], done["refit"])}
+    assert scores["recall_all"] >= 0.5
+    assert scores["iou"] > 0.6
+    assert scores["trace_correlation"] > 0.9
+    accepted = {
+        one.measure: one.value
+        for one in score_components(simulated[1], done["refit"], done["quality"].accepted)
+    }  # fmt: skip
+    assert accepted["precision"] >= 0.5
+
+
+def test_the_model_is_that_of_the_movie_offset_and_baselines_included(done):
+    found, valid = done["refit"], done["motion"].valid_mask
+    model = found.footprints @ found.traces + found.background_footprints @ found.background_traces
+    movie = done["corrected"].compute().astype(float)
+    error = (model.T.reshape(movie.shape) - movie)[:, valid]
+    assert abs(error.mean()) < 0.01 * movie[:, valid].mean()
+    assert error.std() < movie[:, valid].std()
+
+
+def test_the_refit_accounts_for_every_component(done):
+    fit, refit = done["fit"], done["refit"]
+    survivors = {entry.component_id for entry in refit.lineage if entry.event != "removed"}
+    assert survivors == set(refit.ids.tolist())
+    assert set(fit.ids.tolist()) <= {parent for entry in refit.lineage for parent in entry.parents}
+
+
+def test_dff_is_that_of_the_embedded_engine_but_for_its_percentiles(done):
+    own = get_engine("embedded", CaimanSettings()).compute_dff(done["refit"], ACQUISITION, EvaluationParameters())
+    accepted = done["quality"].accepted & ~done["dff"].guarded
+    for theirs, ours in zip(done["dff"].dff[accepted], own.dff[accepted], strict=True):
+        assert np.corrcoef(theirs, ours)[0, 1] > 0.95
+    np.testing.assert_allclose(np.median(done["dff"].f0[accepted] / own.f0[accepted]), 1, atol=0.1)
+
+
+def test_seeds_are_where_cells_are_looked_for(caiman, done, simulated):
+    best = np.argsort(done["quality"].snr)[-2:]
+    footprints = done["refit"].footprints[:, best].toarray().T.reshape(2, 64, 96)
+    seeded = FINDING.model_copy(update={"initialization": "seeded"})
+    found = caiman.extract_sources(
+        done["corrected"], ACQUISITION, seeded, compute=COMPUTE, seeds=footprints > 0.2 * footprints.max()
+    )
+    assert found.n_components == 2
+    likeness = (found.footprints.T @ done["refit"].footprints[:, best]).toarray()
+    assert likeness.max(axis=0).min() > 0.7
+
+
+def test_nothing_is_left_behind(done, scratch):
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes where Linux lists them")
+def test_a_run_that_is_killed_takes_caiman_and_its_files_with_it(scratch, simulated, tmp_path):
+    np.save(tmp_path / "movie.npy", simulated[0].compute())
+    program = textwrap.dedent(f"""
+        import numpy as np, dask.array as da
+        from rsc2p_kedro.engines import get_engine
+        from rsc2p_kedro.parameters import *
+        movie = da.from_array(np.load({str(tmp_path / "movie.npy")!r}))
+        caiman = get_engine("caiman", CaimanSettings(python={PYTHON!r}, scratch_folder={str(scratch)!r}))
+        caiman.extract_sources(movie, Acquisition(frame_rate_hz=10), ExtractionParameters(), compute=Compute(threads=2))
+    """)
+    process = subprocess.Popen([sys.executable, "-c", program])
+    assert _until(lambda: len(list(scratch.glob("*/log.txt"))) == 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert _until(lambda: not list(scratch.iterdir()) and not _workers(scratch))
+
+
+def _workers(scratch: Path) -> list[str]:
+    lines = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+    return [line.decode(errors="replace") for line in lines if str(scratch).encode() in line]
+
+
+def _until(condition, seconds: float = 90) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.2)
+    return condition()
