@@ -145,3 +145,16 @@ def test_quality_draws_every_component_and_every_threshold(look: Look) -> None:
 @pytest.mark.parametrize("n", [0, 1])
 def test_quality_of_few(n: int, look: Look) -> None:
     look(components.snr_against_r_value(np.ones(n), np.ones(n), np.ones(n, dtype=bool), **THRESHOLDS))
+
+
+def test_recordings_have_a_row_each_with_what_was_found_in_them(look: Look) -> None:
+    rows = [components.Found(_image(), _footprints(2), _footprints(n), np.arange(n) == 0) for n in (3, 0)]
+    figure = look(components.recordings_contours(["a.1", "b.1"], rows, pixel_sizes_um=[(2.0, 2.0), None]))
+    assert [len(_lines(figure, index)) for index in range(6)] == [2, 3, 3, 2, 0, 0]
+    found, judged = ({_color(line) for line in figure.axes[index].collections if line.get_paths()} for index in (0, 2))
+    assert len(found) == 1
+    assert not found & judged, "what nobody has judged has a colour of its own"
+
+
+def _color(lines: LineCollection) -> tuple[float, ...]:
+    return tuple(lines.get_edgecolor()[0])

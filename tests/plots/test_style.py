@@ -41,3 +41,16 @@ def test_pixels_that_are_not_square_keep_their_shape() -> None:
     ax = Figure().add_subplot()
     style.show_image(ax, np.zeros((40, 100)), pixel_size_um=(3.0, 1.5))
     assert ax.get_aspect() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(2620.4, "2620"), (0.01624, "0.0162"), (123456.0, "123000"), (0.0, "0"), (1.0, "1")]
+)
+def test_numbers_come_in_few_digits_and_without_an_exponent(value: float, text: str) -> None:
+    assert style.digits(value) == text
+
+
+def test_a_grid_without_recordings_says_so() -> None:
+    figure, axes = style.grid_of_recordings([], [], 3, [])
+    assert axes == []
+    assert figure.axes[0].texts[0].get_text() == "No recordings to show."

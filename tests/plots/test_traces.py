@@ -82,3 +82,15 @@ def test_silent_and_flat_rows_draw_without_a_warning(look: Look) -> None:
             flat, flat, frame_rate_hz=10, ids=[0], snr=np.zeros(1), accepted=np.ones(1, bool), min_snr=2.0
         )
     )
+
+
+def test_recordings_have_a_panel_each(look) -> None:
+    rng = np.random.default_rng(0)
+    spikes = (rng.random((2, 300)) > 0.95).astype(float)
+    some = traces.Clearest(rng.random((2, 300)), spikes, ["7\nSNR 9.0", "8\nSNR 2.0"], 10.0)
+    none = traces.Clearest(np.zeros((0, 300)), np.zeros((0, 300)), [], 10.0)
+    figure = look(traces.recordings_traces(["a.1", "b.1"], [some, none], longest_s=10.0))
+    first, second = figure.axes
+    assert first.get_title(loc="left") == "a.1"
+    assert len(first.lines[0].get_xdata()) == 100
+    assert second.texts[0].get_text() == "none"

@@ -152,6 +152,14 @@ def test_what_comes_from_outside_cannot_become_markup() -> None:
     assert elements.text.count("alert('x')") == 5, "subject, session, two components, one message"
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("frame_rate_hz", "frame rate (Hz)"), ("r_value", "r_value"), ("n_transients", "n transients"), ("s", "s")],
+)
+def test_names_become_words_with_their_units(name: str, label: str) -> None:
+    assert render.label_of(name) == label
+
+
 def test_a_report_without_components_says_so() -> None:
     text = _Elements(_report(0)).text
     assert "No components were found." in text
