@@ -254,8 +254,8 @@ class EvaluationParameters(FrozenModel):
         0.03,
         ge=0,
         le=1,
-        description="Time in s from a spike to the middle of the rise of fluorescence: 0.035 for GCaMP6, 0.01 for GCaMP8 "
-        "and synthetic dyes; the default lies between. Larger puts spikes earlier.",
+        description="Time in s from a spike to the middle of the rise of fluorescence: 0.035 for GCaMP6, 0.01 for "
+        "GCaMP8 and synthetic dyes; the default lies between. Larger puts spikes earlier.",
     )
     spike_supralinearity: float = Field(
         1.33,
@@ -272,6 +272,12 @@ class EvaluationParameters(FrozenModel):
         gt=0,
         description="Width in s of the running window of F0. Shorter follows drift, and eats long transients "
         "[frames_window].",
+    )
+
+    dff_dark_level: float | None = Field(
+        None,
+        description="Counts of a pixel in the dark, which are no light and stay out of F0; none: estimated from how "
+        "the noise of pixels grows with their light. Too low: dF/F too small.",
     )
 
     @model_validator(mode="after")

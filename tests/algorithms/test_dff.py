@@ -8,12 +8,18 @@ from tests.reference import evaluation as reference
 from rsc2p_kedro.algorithms.dff import (
     background_under_footprints,
     component_dff,
+    dark_level,
     delta_f_over_f,
+    estimate_dark_level,
     noise_of_differences,
     running_percentile,
 )
+from rsc2p_kedro.algorithms.extraction import fit
 from rsc2p_kedro.engines.results import Components
-from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
+from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
+from rsc2p_kedro.simulation.movie import draw_scene, simulate
+from rsc2p_kedro.simulation.settings import SimulationSettings
+from rsc2p_kedro.simulation.truth import intersection_over_union, match
 
 RATE, T = 10.0, 1200
 WINDOW = {"frame_rate_hz": RATE, "window_s": 30.0}
@@ -115,3 +121,49 @@ def test_all_the_light_under_a_footprint_is_counted_once() -> None:
     parameters = EvaluationParameters(dff_percentile=0)
     result = component_dff(components, Acquisition(frame_rate_hz=RATE), parameters)
     np.testing.assert_allclose(result.f0, 130, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("offset", "read"), [(0.0, 0.0), (100.0, 0.0), (100.0, 12.0), (-30.0, 0.0)])
+def test_the_dark_level_is_where_photon_noise_would_vanish(offset: float, read: float) -> None:
+    """Pixels of 2 to 12 photons, 20 counts each: variance 20 x (mean - offset) + read^2."""
+    rng = np.random.default_rng(3)
+    mean = offset + 20 * rng.uniform(2, 12, 8000)
+    variance = 20 * (mean - offset) + read**2
+    noise = np.sqrt(variance) * rng.normal(1, 0.02, 8000)
+    assert dark_level(mean, noise) == pytest.approx(max(offset - read**2 / 20, 0), abs=3)
+
+
+@pytest.mark.parametrize("case", ["few pixels", "one brightness", "noise that does not grow"])
+def test_a_dark_level_that_cannot_be_told_is_0(case: str) -> None:
+    rng = np.random.default_rng(4)
+    mean, noise = 100 + rng.uniform(0, 300, 8000), rng.normal(10, 0.1, 8000)
+    if case == "few pixels":
+        mean, noise = mean[:500], np.sqrt(mean[:500])
+    elif case == "one brightness":
+        mean = rng.uniform(100, 120, 8000)
+        noise = np.sqrt(mean)
+    assert dark_level(mean, noise) == 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"seed": 2, "neuropil_strength": 2.0, "bleaching": 0.3}, {"seed": 3, "photons": 5}]
+)
+def test_cells_under_neuropil_come_back_with_their_true_amplitude(settings: dict[str, float]) -> None:
+    """Extraction and dF/F with defaults; F0 is all the light under the footprint, detector offset not included."""
+    acquisition, compute = Acquisition(frame_rate_hz=14.7), Compute(threads=2, show_progress=False)
+    size = {"n_frames": 600, "height_px": 80, "width_px": 80, "n_neurons": 11, "motion": "none", "warp_amplitude_px": 0}
+    made = SimulationSettings.model_validate(size | settings)
+    recording = simulate(made, acquisition)
+    found = fit(recording.movie.compute(scheduler="threads"), acquisition, ExtractionParameters(), compute=compute)
+    result = component_dff(found, acquisition, EvaluationParameters())
+    assert result.dark_level == estimate_dark_level(found)
+    assert result.dark_level == pytest.approx(made.offset, abs=25)
+    truth, rest = recording.truth, draw_scene(made, acquisition)[0].rest
+    true, own = match(intersection_over_union(truth.footprints, found.footprints))
+    A = truth.footprints.toarray()[:, true]
+    light = (A * (truth.background.ravel()[:, None] + A * rest[true])).sum(axis=0)
+    expected = truth.traces[true] * ((A * A).sum(axis=0) / light)[:, None]
+    centred = [x - x.mean(axis=1, keepdims=True) for x in (result.dff[own].astype(float), expected)]
+    amplitude = (centred[0] * centred[1]).sum(axis=1) / (centred[1] ** 2).sum(axis=1)
+    assert len(amplitude) >= 6
+    assert np.median(amplitude) == pytest.approx(1, abs=0.1)

@@ -1,24 +1,33 @@
 """Relative change of fluorescence, dF/F.
 
-With C the denoised trace of a component, R its residual trace, c its baseline and B the background under its footprint:
+With C the denoised trace of a component, R its residual trace, c its baseline, B the background under its footprint,
+and D what the detector counts there in the dark:
 
     F  = C + R + c
-    F0 = P(F) + M(B)
+    F0 = P(F) + M(B) - D
     dF/F = (F - P(F)) / F0
 
 P is a running low percentile: over a window around each frame that is cut off at the ends of the recording, with linear
-interpolation between values. M is the running median over the same window: the denominator is the light at rest, and
-should follow bleaching and drift, not the neuropil's every flicker. Where the light falls steadily, a low percentile is
-that of the end of the window: half a window's fall too low.
+interpolation between values, of F smoothed by a Gaussian of 0.25 s, for noise alone would draw a low percentile below
+the light at rest. M is the running median over the same window: the denominator is the light at rest, and should follow
+bleaching and drift, not the neuropil's every flicker. Where the light falls steadily, a low percentile is that of the
+end of the window: half a window's fall too low.
+
+A detector's offset is no light, and left in the denominator it makes every dF/F too small. It is known from the
+photons: the variance of a pixel's noise grows in a straight line with its light, and is, but for the read noise, 0 in
+the dark.
 
 Where F0 is below the noise of F, noise alone would come out at more than 100 %: there F0 is raised to that noise, and
 the component is reported as guarded.
 """
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from rsc2p_kedro.engines.results import Components, DeltaFOverF
 from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
@@ -26,6 +35,9 @@ from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
 _MAD_TO_SD = 1.4826
 _BASELINE_PERCENTILE = 20.0
 _BASELINE_S, _BASELINE_DECAYS = 30.0, 20.0
+_SMOOTHING_S = 0.25
+_GROUPS, _LEAST_PIXELS = 30, 3000
+_LEAST_CORRELATION, _LEAST_RANGE, _MOST_DARK = 0.9, 0.3, 0.9
 
 
 @numba.njit(nogil=True, cache=True)
@@ -147,6 +159,49 @@ def background_under_footprints(components: Components) -> NDArray[np.float64]:
     return (shares @ components.background_traces) / norms[:, None] - components.baseline[:, None]
 
 
+def dark_level(mean: NDArray, noise: NDArray) -> float:
+    """What a detector counts in the dark, from where the variance of the noise of its pixels would come to 0.
+
+    A straight line (Theil-Sen) through the medians of 30 groups of pixels that are alike in brightness. 0 where that is
+    no straight line, where pixels are too few or too much alike in brightness to tell, and where it would be negative.
+
+    Args:
+        mean: mean light of pixels (P,).
+        noise: standard deviation of their noise (P,).
+    """
+    order = np.argsort(mean, kind="stable")
+    if len(order) < _LEAST_PIXELS:
+        return 0.0
+    groups = np.array_split(order, _GROUPS)
+    light = np.array([np.median(mean[group]) for group in groups], np.float64)
+    variance = np.array([np.median(np.square(noise[group], dtype=np.float64)) for group in groups])
+    if light[-1] - light[0] <= _LEAST_RANGE * light[-1] or np.ptp(variance) == 0:
+        return 0.0
+    first, second = np.triu_indices(_GROUPS, 1)
+    apart = light[second] > light[first]
+    slope = np.median(((variance[second] - variance[first])[apart]) / (light[second] - light[first])[apart])
+    if slope <= 0 or np.corrcoef(light, variance)[0, 1] < _LEAST_CORRELATION:
+        return 0.0
+    return float(np.clip(np.median(light - variance / slope), 0, _MOST_DARK * light[0]))
+
+
+def estimate_dark_level(components: Components) -> float:
+    """:func:`dark_level` of the pixels that components and background were found in."""
+    A, b = components.footprints, sp.csc_array(components.background_footprints)
+    mean = b @ components.background_traces.mean(axis=1, dtype=np.float64)
+    mean = mean + A @ components.traces.mean(axis=1, dtype=np.float64)
+    noise = components.pixel_noise.ravel()
+    seen = (noise > 0) & (mean > 0)
+    return dark_level(mean[seen], noise[seen])
+
+
+def dark_under_footprints(components: Components, level: float) -> NDArray[np.float64]:
+    """Dark counts (N,) under each footprint, in the units of its trace: those of every pixel, weighted by it."""
+    A = components.footprints
+    norms = np.maximum(np.asarray((A * A).sum(axis=0)).ravel(), np.finfo(np.float32).tiny)
+    return level * np.asarray(A.sum(axis=0), np.float64).ravel() / norms
+
+
 def delta_f_over_f(
     traces: NDArray,
     residual_traces: NDArray,
@@ -163,7 +218,7 @@ def delta_f_over_f(
         traces: C, (N, T).
         residual_traces: R, (N, T).
         baseline: c, (N,).
-        background_under_footprint: B, (N, T), in the units of the traces.
+        background_under_footprint: B - D, (N, T), in the units of the traces.
         frame_rate_hz: frames per second.
         percentile: low percentile, 0..100, that counts as rest.
         window_s: width of the running window in s. Shorter follows drift more closely, and eats long transients.
@@ -185,7 +240,8 @@ def delta_f_over_f(
     if half < 1:
         raise ValueError(f"A window of {window_s} s is below 3 frames at {frame_rate_hz} Hz; take a longer one.")
     F = traces.astype(np.float64) + residual_traces + baseline[:, None]
-    rest = running_percentile(F, percentile=percentile, half_width=half)
+    smooth = gaussian_filter1d(F, _SMOOTHING_S * frame_rate_hz, axis=1, mode="nearest")
+    rest = running_percentile(smooth, percentile=percentile, half_width=half)
     f0 = rest + running_percentile(background_under_footprint, percentile=50, half_width=half)
     least = np.maximum(noise_of_differences(F), 1e-6 * np.abs(F).max(axis=1, initial=0))
     least = np.where(least > 0, least, 1.0)[:, None]
@@ -198,12 +254,16 @@ def delta_f_over_f(
 
 def component_dff(components: Components, acquisition: Acquisition, parameters: EvaluationParameters) -> DeltaFOverF:
     """dF/F of the components of a recording."""
-    return delta_f_over_f(
+    level = parameters.dff_dark_level
+    level = estimate_dark_level(components) if level is None else level
+    background = background_under_footprints(components) - dark_under_footprints(components, level)[:, None]
+    result = delta_f_over_f(
         components.traces,
         components.residual_traces,
         components.baseline,
-        background_under_footprints(components),
+        background,
         frame_rate_hz=acquisition.frame_rate_hz,
         percentile=parameters.dff_percentile,
         window_s=parameters.dff_window_s,
     )
+    return replace(result, dark_level=level)

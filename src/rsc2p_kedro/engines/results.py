@@ -287,7 +287,7 @@ class FrameStatistics:
         minimum: lowest value.
         mean: mean value.
         maximum: highest value.
-        saturated_share: share of pixels (0..1) at the highest value of the whole movie; 0 where all its pixels are equal.
+        saturated_share: share of pixels (0..1) at the highest value of the whole movie; 0 in a movie of one value.
     """
 
     minimum: NDArray[np.float64]
@@ -310,11 +310,13 @@ class DeltaFOverF:
         dff: (N, T) float32, (F - its running percentile) / F0; 1 is 100 %.
         f0: (N, T) float32 > 0, the denominator, in the units of the movie.
         guarded: (N,) bool, components whose F0 was too low somewhere and was raised to its guard there.
+        dark_level: counts of a pixel in the dark that were taken out of F0.
     """
 
     dff: Float
     f0: Float
     guarded: NDArray[np.bool_]
+    dark_level: float = 0.0
 
     def __post_init__(self) -> None:
         problems: list[str] = []
