@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,21 @@ def test_results_show_files_and_the_comparison_with_the_truth(project, monkeypat
     assert "truth_score_table data/08_reporting/animal_1/day_7/score.csv/2026-01-01T00.00.00.000Z/score.csv" in output
     assert "recall 0.93" in output
     assert "animal_1.day_7 12" in output
+
+
+def test_engines_are_compared_only_where_caiman_is_and_on_a_recording_that_is_known(project, raw):
+    write_recording(project, raw / "Animal_1")
+    assert "There is no recording mouse.day_1" in run(project, "compare-engines", "mouse.day_1", code=1)
+    output = run(project, "compare-engines", "animal_1.day_7", "--caiman-python", sys.executable, code=1)
+    assert "needs CaImAn" in output
+    assert "conda-forge" in output
+
+
+def test_check_looks_for_caiman_where_a_stage_asks_for_it(project, raw):
+    caiman = {"evaluation": {"engine": "caiman"}}
+    write_recording(project, raw / "Animal_1", parameters=caiman)
+    (project.project_path / "conf" / "local" / "parameters_caiman.yml").write_text(
+        yaml.safe_dump({"caiman": {"python": sys.executable}})
+    )
+    output = run(project, "check", code=1)
+    assert "caiman engine: - `engine: caiman` needs CaImAn" in output

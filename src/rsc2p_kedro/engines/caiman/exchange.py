@@ -22,7 +22,7 @@ import dask.system
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, read
+from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, one_blas_thread, read
 from rsc2p_kedro.engines.caiman import worker
 from rsc2p_kedro.engines.caiman.conversions import to_f_order
 from rsc2p_kedro.parameters import CaimanSettings, Compute
@@ -166,7 +166,7 @@ def ask(
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         log.info("CaImAn: %s ...", task.__name__.replace("_", " "))
         if settings.python is None:
-            with _in_process:
+            with _in_process, one_blas_thread():
                 worker.perform(folder, "spawn")
         else:
             _run_worker(settings.python, folder)
