@@ -40,8 +40,10 @@ def matched_outlines(
     labels = (f"both: {len(matched)}", *(f"{name} only: {n}" for name, n in zip(names, counts, strict=True)))
     for color, label in zip(_BOTH, labels, strict=True):
         ax.plot([], [], color=color, label=label)
-    place = {"loc": "upper right", "bbox_to_anchor": (1.0, -0.01), "ncols": 3}
-    ax.legend(fontsize=9, facecolor=style.DARK, labelcolor="white", borderaxespad=0.2, **place)
+    ax.legend(
+        fontsize=9, facecolor=style.DARK, labelcolor="white", borderaxespad=0.2,
+        loc="upper right", bbox_to_anchor=(1.0, -0.01), ncols=3,
+    )  # fmt: skip
     ax.set_title("Accepted components", fontsize=style.TITLE, loc="left")
 
 
