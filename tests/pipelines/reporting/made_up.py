@@ -5,7 +5,13 @@ import pandas as pd
 import scipy.sparse as sp
 
 from rsc2p_kedro import schemas
-from rsc2p_kedro.engines.results import ComponentQuality, Components, MotionCorrection, SummaryImages
+from rsc2p_kedro.engines.results import (
+    ComponentQuality,
+    Components,
+    MotionCorrection,
+    SpikeInference,
+    SummaryImages,
+)
 from rsc2p_kedro.parameters import EvaluationParameters
 from rsc2p_kedro.recordings import Recording
 
@@ -96,6 +102,12 @@ INSPECTION = pd.DataFrame(
     [("check_x", "CRITICAL", "Subject", "subject", "/", EVIL)],
     columns=["check", "importance", "object_type", "object_name", "location", "message"],
 )
+
+
+def make_spikes(n: int) -> SpikeInference:
+    spikes = make_components(n).spikes
+    one = np.ones(n, np.float32)
+    return SpikeInference(0.7 * spikes, np.clip(spikes, 0, 1), 0.4 * one, one, one)
 
 
 def make_quality(n: int, **parameters: float) -> ComponentQuality:

@@ -25,11 +25,12 @@ from tests.pipelines.reporting.made_up import (
     make_images,
     make_quality,
     make_recording,
+    make_spikes,
 )
 
 from rsc2p_kedro.algorithms.evaluation import decide
 from rsc2p_kedro.curation import curate, read_curation
-from rsc2p_kedro.engines.results import Components, DeltaFOverF, SummaryImages
+from rsc2p_kedro.engines.results import Components, DeltaFOverF, SpikeInference, SummaryImages
 from rsc2p_kedro.parameters import EvaluationParameters
 from rsc2p_kedro.pipelines.reporting import nodes, view
 from rsc2p_kedro.recordings import Recording
@@ -55,7 +56,7 @@ def _page(n: int = 4, *, recording: Recording | None = None) -> str:
     components = make_components(n)
     return nodes.write_view(
         recording or make_recording(), EvaluationParameters(), make_images(), components, _table(n),
-        make_quality(n, **THRESHOLDS), _dff(components),
+        make_quality(n, **THRESHOLDS), _dff(components), make_spikes(n),
     )  # fmt: skip
 
 
@@ -153,7 +154,10 @@ def test_many_cells_and_frames_still_make_a_page_of_less_than_10_mb() -> None:
     images = SummaryImages(*(rng.random((size, size), dtype=np.float32) for _ in range(4)))
     table = pd.concat([make_component_table(1)] * n).assign(component_id=range(n), reason="accepted: snr")
     dff = DeltaFOverF(traces, traces + 1, np.zeros(n, bool))
-    page = nodes.write_view(make_recording(), EvaluationParameters(), images, components, table, make_quality(n), dff)
+    inferred = SpikeInference(traces, traces, per_component, per_component, per_component)
+    page = nodes.write_view(
+        make_recording(), EvaluationParameters(), images, components, table, make_quality(n), dff, inferred
+    )
     assert 5e6 < len(page) < 1e7
 
 
@@ -195,12 +199,13 @@ def test_clicking_a_cell_shows_its_trace(page: Page) -> None:
             left, right, width = 52, 10, page.tell("document.querySelector('#traces').getBoundingClientRect().width")
             x = (left + (width - left - right) * (frame + 0.5) / T) / width
             page.mouse("mouseMoved", page.place("#traces", x=x))
-            read = re.search(r"frame (\d+), .* dF/F (\S+) %, spikes (\S+)", page.text("#reading"))
+            read = re.search(r"frame (\d+), .* dF/F (\S+) %, spikes (\S+), inferred (\S+)", page.text("#reading"))
             assert read is not None
             index = IDS.index(component)
             assert int(read[1]) == frame
             assert float(read[2]) == pytest.approx(100 * _dff(components).dff[index, frame], rel=1e-3, abs=1e-3)
             assert float(read[3]) == pytest.approx(components.spikes[index, frame], abs=1e-3)
+            assert float(read[4]) == pytest.approx(0.7 * components.spikes[index, frame], abs=1e-3)
     drawn = page.tell("document.querySelector('#traces [data-series=dff]').getAttribute('d')")
     heights = np.array([float(point.split(" ")[1]) for point in drawn.lstrip("M").split("L")])
     assert len(heights) == T

@@ -8,7 +8,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rsc2p_kedro.curation import read_curation
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection, SummaryImages
+from rsc2p_kedro.engines.results import (
+    ComponentQuality,
+    Components,
+    DeltaFOverF,
+    MotionCorrection,
+    SpikeInference,
+    SummaryImages,
+)
 from rsc2p_kedro.nwb.inspection import EXPLAINED
 from rsc2p_kedro.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
 from rsc2p_kedro.pipelines.reporting import render, verdicts
@@ -290,6 +297,7 @@ def write_view(
     component_table: pd.DataFrame,
     component_quality: ComponentQuality,
     dff: DeltaFOverF,
+    spike_inference: SpikeInference,
 ) -> str:
     """The interactive view of one recording as a page of HTML: cells to click through, thresholds, decisions."""
     return render_view(
@@ -299,6 +307,7 @@ def write_view(
         components=components,
         table=_in_order(component_table, components),
         dff=dff,
+        inferred=spike_inference,
         parameters=_thresholds(component_quality, recording, evaluation),
         decisions=None if recording.curation is None else read_curation(recording.curation),
         frame_rate_hz=recording.frame_rate_hz,

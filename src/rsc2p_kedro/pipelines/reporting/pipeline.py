@@ -90,7 +90,14 @@ def _report(has_truth: bool) -> Node:
 
 
 def _view() -> Node:
-    shown = ["corrected_summary_images", "components", "component_table", "component_quality", "dff"]
+    shown = [
+        "corrected_summary_images",
+        "components",
+        "component_table",
+        "component_quality",
+        "dff",
+        "spike_inference",
+    ]
     return Node(
         nodes.write_view,
         inputs=["params:recording", "params:evaluation", *shown],

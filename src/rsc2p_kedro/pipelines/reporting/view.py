@@ -18,14 +18,14 @@ from markupsafe import Markup
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from rsc2p_kedro.engines.results import Components, DeltaFOverF, SummaryImages
+from rsc2p_kedro.engines.results import Components, DeltaFOverF, SpikeInference, SummaryImages
 from rsc2p_kedro.parameters import EvaluationParameters
 from rsc2p_kedro.pipelines.reporting import render
 from rsc2p_kedro.plots.components import outlines
 from rsc2p_kedro.plots.style import percentile_limits
 
-MOST_POINTS = 500_000
-"""Points of time, summed over components, of one kind of trace; four kinds at this size take 5.3 MB of the page."""
+MOST_POINTS = 400_000
+"""Points of time, summed over components, of one kind of trace; five kinds at this size take 5.3 MB of the page."""
 
 MEASURES = {"snr": "snr", "r_value": "r_value", "cnn": "cnn_score"}
 """Measure, as in the names of its thresholds -> its column in the table of components."""
@@ -41,6 +41,7 @@ def render_view(
     components: Components,
     table: pd.DataFrame,
     dff: DeltaFOverF,
+    inferred: SpikeInference,
     parameters: EvaluationParameters,
     decisions: pd.DataFrame | None,
     frame_rate_hz: float,
@@ -55,6 +56,7 @@ def render_view(
         components: what was found.
         table: one row a component, in the order of `components`.
         dff: of the components.
+        inferred: spikes of the components.
         parameters: of the evaluation that made the table.
         decisions: the user's own up to now (component_id, decision, note); none: there are none.
         frame_rate_hz: frames per second.
@@ -73,7 +75,7 @@ def render_view(
         "measures": _measures(table),
         "limits": _limits(table, parameters),
         "decisions": _decisions(decisions, components.ids),
-        "series": _series(components, dff, stride),
+        "series": _series(components, dff, inferred, stride),
     }
     script = files("rsc2p_kedro.pipelines.reporting").joinpath("templates/view.js").read_text(encoding="utf-8")
     page = render.environment().get_template("view.html")
@@ -161,14 +163,17 @@ def _decisions(decisions: pd.DataFrame | None, ids: NDArray) -> list[dict[str, A
     ]
 
 
-def _series(components: Components, dff: DeltaFOverF, stride: int) -> dict[str, dict[str, Any]]:
-    """Four traces of each component: noisy and denoised fluorescence, dF/F, spikes."""
+def _series(
+    components: Components, dff: DeltaFOverF, inferred: SpikeInference, stride: int
+) -> dict[str, dict[str, Any]]:
+    """Five traces of each component: noisy and denoised fluorescence, dF/F, deconvolved and inferred spikes."""
     noisy = components.traces + components.residual_traces
     return {
         "noisy": encode(_per_point(noisy, stride)),
         "denoised": encode(_per_point(components.traces, stride)),
         "dff": encode(_per_point(dff.dff, stride)),
         "spikes": encode(_per_point(components.spikes, stride, total=True)),
+        "inferred": encode(_per_point(inferred.rates, stride, total=True)),
     }
 
 

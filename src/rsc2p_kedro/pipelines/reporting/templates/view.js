@@ -209,9 +209,10 @@ function whenDragged(element, moved, clicked) {
 // ---- traces ------------------------------------------------------------------------------------------------------
 
 const KINDS = [
-  { title: "fluorescence: measured (grey), denoised (blue)", lines: [["noisy", "#8A8F98"], ["denoised", "#0072B2"]], share: 0.38, scale: 1 },
-  { title: "dF/F (%)", lines: [["dff", "#0072B2"]], share: 0.38, scale: 100 },
-  { title: "deconvolved spikes", lines: [["spikes", "#D55E00"]], share: 0.24, scale: 1 },
+  { title: "fluorescence: measured (grey), denoised (blue)", lines: [["noisy", "#8A8F98"], ["denoised", "#0072B2"]], share: 0.32, scale: 1 },
+  { title: "dF/F (%)", lines: [["dff", "#0072B2"]], share: 0.3, scale: 100 },
+  { title: "deconvolved spikes", lines: [["spikes", "#D55E00"]], share: 0.19, scale: 1, stems: true },
+  { title: "inferred spikes: how many to expect, up to a factor", lines: [["inferred", "#009E73"]], share: 0.19, scale: 1, stems: true },
 ];
 const MARGIN = { left: 52, right: 10, top: 4, bottom: 30 };
 const traces = find("traces");
@@ -266,7 +267,7 @@ function drawPanel(kind, index, box) {
     make(traces, "text", { x: box.x - 6, y: y(value) + 4, "text-anchor": "end" }, short(Number(value.toPrecision(6))));
   }
   kind.lines.forEach(([name, color], place) => {
-    const d = name === "spikes" ? stems(all[place], box, y) : polyline(all[place], box, y);
+    const d = kind.stems ? stems(all[place], box, y) : polyline(all[place], box, y);
     make(traces, "path", { d, fill: "none", stroke: color, "stroke-width": name === "noisy" ? 0.8 : 1.2, "data-series": name });
   });
 }
@@ -332,7 +333,7 @@ function readTraces(event) {
   };
   const when = view.frames_per_point === 1 ? `frame ${point}, ${short(secondsAt(point))} s` : `${short(secondsAt(point))} s`;
   find("reading").textContent =
-    `${when}: fluorescence ${read("noisy")}, denoised ${read("denoised")}, dF/F ${read("dff", 100)} %, spikes ${read("spikes")}`;
+    `${when}: fluorescence ${read("noisy")}, denoised ${read("denoised")}, dF/F ${read("dff", 100)} %, spikes ${read("spikes")}, inferred ${read("inferred")}`;
 }
 
 function lookAtTime(from, width) {
