@@ -121,7 +121,7 @@ def ways(threads: list[int]) -> Iterator[tuple[str, Callable[..., None], str, in
         yield f"h5py {compression}", write_h5py, compression, 1
         if compression == "gzip":
             yield "pynwb gzip", write_pynwb, compression, 1
-        for number in threads if compression == "gzip" else [1]:
+        for number in threads:
             yield f"ours {compression} {number}", write_ours, compression, number
 
 

@@ -12,7 +12,16 @@ from tests.nwb.made_up import made_up
 
 from rsc2p_kedro.nwb import streaming
 from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
-from rsc2p_kedro.nwb.streaming import MaskIterator, MovieIterator, chunk_frames, gzip_chunk, write_nwb
+from rsc2p_kedro.nwb.streaming import (
+    MaskIterator,
+    MovieIterator,
+    blosc_chunk,
+    chunk_frames,
+    compressed,
+    gzip_chunk,
+    read_frames,
+    write_nwb,
+)
 
 MOVIE = "acquisition/TwoPhotonSeries/data"
 
@@ -80,6 +89,48 @@ def test_stored_movie_is_the_same_for_any_number_of_threads(
             np.testing.assert_array_equal(data[:].swapaxes(1, 2), movie.compute())
             stored.append([data.id.read_direct_chunk(data.id.get_chunk_info(i).chunk_offset)[1] for i in range(2)])
     assert stored[0] == stored[1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are measured as Linux does")
+def test_memory_does_not_grow_with_the_movie(tmp_path: Path) -> None:
+    nwb = made_up(n=0, n_background=0).build()
+    movie = da.full((700, 512, 512), 7, dtype=np.uint16, chunks=(64, 128, 128))  # 367 MB
+    nwb.acquisition["TwoPhotonSeries"].fields["data"] = compressed(MovieIterator(movie))
+
+    def memory_mb(what: str) -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = memory_mb("VmRSS")
+    write_nwb(nwb, tmp_path / "file.nwb", threads=4, show_progress=False)
+    assert memory_mb("VmHWM") - before < 300
+    with h5py.File(tmp_path / "file.nwb") as file:
+        assert file[MOVIE].shape == (700, 512, 512)
+        assert file[MOVIE][699, 5, 5] == 7
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_blosc_chunk_is_the_one_that_hdf5_makes(tmp_path: Path, dtype: str) -> None:
+    plugin = pytest.importorskip("hdf5plugin", reason="hdf5plugin is an optional dependency")
+    frames = np.random.default_rng(0).poisson(30, (3, 40, 50)).astype(dtype)
+    whole = np.concatenate([frames, np.zeros((2, 40, 50), dtype)]).swapaxes(1, 2)
+    filters = plugin.Blosc(cname="lz4", clevel=5, shuffle=plugin.Blosc.BITSHUFFLE)
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        data = file.create_dataset("data", data=whole, chunks=whole.shape, **filters)
+        file.flush()
+        assert data.id.read_direct_chunk((0, 0, 0))[1] == blosc_chunk(frames, 5)
+
+
+def test_large_frames_are_read_in_whole_chunks_of_their_source_as_far_as_memory_allows() -> None:
+    def frames(side: int) -> tuple[int, int]:
+        movie = da.zeros((1500, side, side), chunks=(64, 128, 128), dtype=np.uint16)
+        return chunk_frames(movie), read_frames(movie)
+
+    assert frames(256) == (64, 256)
+    assert frames(512) == (16, 64)
+    assert frames(1024) == (4, 16)
+    assert frames(4096) == (1, 1)
 
 
 def test_error_while_a_movie_is_read_comes_through(tmp_path: Path) -> None:

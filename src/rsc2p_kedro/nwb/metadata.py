@@ -204,7 +204,7 @@ class NwbParameters(StudyFields):
     corrected: Literal["embed", "none"] = Field("none", description="The motion-corrected movie. It doubles the file.")
     rois: Literal["all", "accepted"] = Field("all", description="Which components become ROIs.")
     compression: Literal["gzip", "blosc"] = Field(
-        "gzip", description="gzip is read everywhere. blosc is several times faster, and its readers need hdf5plugin."
+        "gzip", description="gzip is read everywhere. blosc is faster, and its readers need hdf5plugin."
     )
     on_issue: OnIssue = Field(
         "error",
