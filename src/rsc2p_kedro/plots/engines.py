@@ -42,7 +42,7 @@ def matched_outlines(
         ax.plot([], [], color=color, label=label)
     ax.legend(
         fontsize=9, facecolor=style.DARK, labelcolor="white", borderaxespad=0.2,
-        loc="upper right", bbox_to_anchor=(1.0, -0.01), ncols=3,
+        loc="upper right", bbox_to_anchor=(1.0, -0.045), ncols=3,
     )  # fmt: skip
     ax.set_title("Accepted components", fontsize=style.TITLE, loc="left")
 

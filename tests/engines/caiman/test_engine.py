@@ -163,11 +163,14 @@ def test_dff_comes_with_its_f0_and_says_where_it_means_nothing(caiman):
         "rest": ones * [[3.0], [1.0]],
         "background_rest": ones * [[7.0], [-2.0]],
     }
-    parameters = EvaluationParameters(engine="caiman", dff_percentile=20, dff_window_s=3)
+    parameters = EvaluationParameters(engine="caiman", dff_percentile=20, dff_window_s=3, dff_dark_level=25)
     done = does().compute_dff(components(), ACQUISITION, parameters)
     request = caiman.asked[0][1]
     assert (request["percentile"], request["window_frames"]) == (20, 30)
     assert done.guarded.tolist() == [False, True]
+    assert done.dark_level == 25.0
+    assert np.unique(request["arrays"]["f"][-1]).tolist() == [-25.0]
+    assert np.unique(request["arrays"]["b"][:, -1]).tolist() == [1.0]
     assert np.unique(done.f0[0]).tolist() == [10]
     assert not done.dff[1].any()
 

@@ -18,6 +18,7 @@ from dask.utils import SerializableLock
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import frame_blocks, read
+from rsc2p_kedro.algorithms.dff import estimate_dark_level
 from rsc2p_kedro.algorithms.evaluation import decide
 from rsc2p_kedro.engines.caiman import conversions, worker
 from rsc2p_kedro.engines.caiman.exchange import Answer, CaimanError, ask, lowest_value, processes_of, write_map
@@ -201,17 +202,25 @@ class CaimanEngine:
         if components.n_components == 0:
             nothing = np.zeros((0, T), np.float32)
             return DeltaFOverF(nothing, nothing, np.zeros(0, bool))
-        background = conversions.to_f_order(components.background_footprints.toarray(), shape)
+        given = parameters.dff_dark_level
+        dark = estimate_dark_level(components) if given is None else given
+        own = conversions.to_f_order(components.background_footprints.toarray(), shape)
+        background = np.hstack([own, np.ones((len(own), 1))])
         arrays = conversions.components_to_caiman(components)
+        arrays |= {
+            "C": components.traces,
+            "b": background,
+            "f": np.vstack([components.background_traces, np.full((1, T), -dark)]),
+        }
         answer = ask(
             worker.delta_f_over_f,
             self._settings,
-            arrays=arrays | {"C": components.traces, "b": background, "f": components.background_traces},
+            arrays=arrays,
             n_pixels=shape[0] * shape[1],
             percentile=parameters.dff_percentile,
             window_frames=max(3, round(parameters.dff_window_s * acquisition.frame_rate_hz)),
         )
-        return _dff(answer)
+        return _dff(answer, dark)
 
 
 def _cnmf_map(
@@ -263,7 +272,7 @@ def _quality(answer: Answer, parameters: EvaluationParameters) -> ComponentQuali
     )
 
 
-def _dff(answer: Answer) -> DeltaFOverF:
+def _dff(answer: Answer, dark_level: float) -> DeltaFOverF:
     """dF/F with its F0; where CaImAn's F0 is not above 0, dF/F means nothing: it becomes 0, and that is said."""
     dff, f0 = answer.arrays["dff"], answer.arrays["rest"] + answer.arrays["background_rest"]
     bad = ~(np.isfinite(dff) & (f0 > 0))
@@ -271,4 +280,5 @@ def _dff(answer: Answer) -> DeltaFOverF:
         dff=np.where(bad, 0, dff).astype(np.float32),
         f0=np.where(f0 > 0, f0, np.finfo(np.float32).tiny).astype(np.float32),
         guarded=bad.any(axis=1),
+        dark_level=dark_level,
     )
