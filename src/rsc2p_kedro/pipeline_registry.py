@@ -41,6 +41,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     pipelines = {
         name: sum((_of_recording(name, recording) for recording in recordings), start=Pipeline([])) for name in STAGES
     }
+    pipelines["evaluation"] += evaluation.create_table_of_all(recordings)
     pipelines["reporting"] += reporting.create_index_pipeline(recordings)
     pipelines["__default__"] = sum(pipelines.values(), start=Pipeline([]))
     return pipelines

@@ -81,6 +81,13 @@ class ComponentTable(_Table):
     curated: Series[bool] = pa.Field(description="Whether the user decided.")
 
 
+class AllComponentsTable(ComponentTable):
+    """One row a component of any recording."""
+
+    recording: Series[str] = pa.Field(description="animal.session.")
+    component_id: Series[int] = pa.Field(ge=0, description="Unique within its recording.")
+
+
 class InspectionTable(_Table):
     """One row a message of a check of the NWB file; none where it is in order."""
 

@@ -79,3 +79,8 @@ def compute_dff(
     """Relative change of fluorescence of all components."""
     parameters = recording.override(parameters)
     return get_engine(parameters.engine, caiman).compute_dff(components, recording.acquisition, parameters)
+
+
+def tabulate_all_components(names: list[str], *component_tables: pd.DataFrame) -> pd.DataFrame:
+    """The components of all recordings in one table, each under the name of its recording."""
+    return pd.concat(dict(zip(names, component_tables, strict=True)), names=["recording"]).reset_index(level=0)

@@ -1,11 +1,16 @@
 """evaluation: components -> their quality and acceptance, spikes, a table of all of that, dF/F."""
 
+import warnings
+from collections.abc import Iterable
+from functools import partial, update_wrapper
+
 from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.pipelines.evaluation.nodes import (
     compute_dff,
     evaluate_components,
     infer_component_spikes,
+    tabulate_all_components,
     tabulate_components,
 )
 from rsc2p_kedro.recordings import Recording
@@ -47,3 +52,22 @@ def create_pipeline(recording: Recording) -> Pipeline:
             ),
         ]
     )
+
+
+def create_table_of_all(recordings: Iterable[Recording]) -> Pipeline:
+    """A table of the components of all recordings. Its node belongs to no recording, so it bears no namespace."""
+    names = [recording.name for recording in recordings]
+    with warnings.catch_warnings():
+        # Kedro keeps dots for namespaces, and it is datasets of namespaces that this node brings together.
+        warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
+        return Pipeline(
+            [
+                Node(
+                    update_wrapper(partial(tabulate_all_components, names), tabulate_all_components),
+                    inputs=[f"{name}.component_table" for name in names],
+                    outputs="components_table",
+                    name="tabulate_all_components",
+                )
+            ],
+            tags="evaluation",
+        )
