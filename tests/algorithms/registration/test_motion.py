@@ -105,6 +105,19 @@ def test_flashing_cells_and_empty_borders_do_not_move_frames():
     assert rms(error - error.mean(0)) < 0.05
 
 
+def test_cells_that_outshine_the_tissue_do_not_move_their_neighbours():
+    rng, shifts = np.random.default_rng(0), walk(100, seed=5, step=0.2, largest=3)
+    movie = reference.moving_movie(100, (112, 112), reference.rigid(shifts), photons=30).astype(float)
+    y, x = np.mgrid[:112, :112]
+    for place in rng.uniform(15, 97, (6, 2)):
+        for t in np.flatnonzero(rng.random(100) < 0.3):
+            cy, cx = place + shifts[t]
+            movie[t] += 6000 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 32)
+    motion = estimate_motion(movie.clip(0, 65535).astype(np.uint16), SMALL_PATCHES, compute=COMPUTE)
+    local = motion.patch_shifts + shifts[:, None]
+    assert rms(local - local.mean((0, 1))) < 0.05
+
+
 def test_bright_spots_that_wander_do_not_take_frames_with_them():
     rng, shifts = np.random.default_rng(0), walk(80, seed=5, step=0.2, largest=3)
     movie = reference.moving_movie(80, (112, 112), reference.rigid(shifts), photons=40).astype(float)

@@ -55,9 +55,7 @@ def test_weighted_products_agree_with_the_plain_version():
 
 
 def test_a_brighter_frame_with_an_offset_leaves_no_residual(model):
-    b = piecewise.residual_sums(
-        (2.5 * model.template + 30)[None].astype(np.float32), random_fields(model, 1, 0), model
-    )
+    b = piecewise.residual_sums((2.5 * model.template + 30)[None].astype(np.float32), random_fields(model, 1, 0), model)
     b_of_noise = piecewise.residual_sums(
         np.random.default_rng(0).normal(0, 50, (1, *SHAPE)).astype(np.float32), random_fields(model, 1, 0), model
     )
@@ -99,3 +97,8 @@ def test_fields_are_held_within_their_limits():
     np.testing.assert_allclose(limited[0, 0], [[7, 6], [6, 5]], atol=1e-5)
     unchanged = np.full((1, 2, 2, 2), 6, np.float32)
     np.testing.assert_allclose(piecewise.limit_deviation(unchanged, grid, max_shift=6, max_deviation=1), 6, atol=1e-5)
+
+
+def test_half_of_the_weight_lies_below_the_weighted_median():
+    assert piecewise.weighted_median(np.array([[5.0, 1.0], [9.0, 3.0]]), np.array([[1.0, 1.0], [1.0, 4.0]])) == 3
+    assert piecewise.weighted_median(np.arange(5.0), np.zeros(5)) == 2

@@ -1,6 +1,6 @@
 """The motion of a handful of frames against a finished template: rigid start, then steps of the whole field.
 
-The start and the first steps work on frames binned 2 x 2, at a quarter of the cost, with residuals blurred by 1 px (2
+The start and the first step work on frames binned 2 x 2, at a quarter of the cost, with residuals blurred by 1 px (2
 px of the frame): so they find their way from the rigid start to deviations of up to `max_deviation_px`. The last ones
 use all detail.
 """
@@ -28,8 +28,8 @@ from rsc2p_kedro.algorithms.registration.spectra import Correlator, correlator, 
 Float = NDArray[np.float32]
 
 COARSE_BLUR_PX = 1.0
-COARSE_STEPS = 2
-FINE_STEPS = 1
+COARSE_STEPS = 1
+FINE_STEPS = 2
 NOISE_MARGIN_PX = 4
 """Lags, in binned px, beyond the largest shift that the noise of the correlation is measured at."""
 

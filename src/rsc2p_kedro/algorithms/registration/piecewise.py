@@ -34,6 +34,10 @@ Double = NDArray[np.float64]
 CLIP_SD = 4.0
 """Residuals beyond this many standard deviations are clipped: 0.006 % of Gaussian noise."""
 
+LARGEST_CLIP = 1.5
+"""Residuals are never believed beyond this many times the limit of a typical pixel, however much their own one varies:
+the high-pass would carry the light of a flashing cell, whose pixels hardly count, to neighbours that do."""
+
 WEAKEST_PRIOR = 1e-2
 """Share of the prior that even estimates without prior keep, so that patches without any texture stay finite."""
 
@@ -87,6 +91,13 @@ def weighted_products(q: NDArray, g: NDArray, grid: FieldGrid) -> Double:
     return sums.reshape(Py, Py, Px, Px).transpose(0, 2, 1, 3).reshape(grid.n_nodes, grid.n_nodes)
 
 
+def weighted_median(values: NDArray, weights: NDArray) -> float:
+    """The value that as much weight lies below as above; the plain median where nothing has weight."""
+    order = np.argsort(values, axis=None)
+    below = np.cumsum(weights.ravel()[order], dtype=np.float64)
+    return float(values.ravel()[order][np.searchsorted(below, below[-1] / 2)] if below[-1] > 0 else np.median(values))
+
+
 def deviation_prior(grid: FieldGrid, *, rigid_sd: float, deviation_sd: float) -> Double:
     """Inverse covariance (2 P, 2 P) of values at the nodes: a common shift plus independent deviations from it."""
     P = grid.n_nodes
@@ -129,7 +140,8 @@ def field_model(
     scatter = symmetric([[weighted_products(q * variance, p, grid) for p in projection] for q in projection])
     inverse = np.linalg.inv(information + WEAKEST_PRIOR * prior)
     noise = inverse @ scatter @ inverse
-    limit = (CLIP_SD * np.sqrt(variance)).astype(np.float32)
+    typical = weighted_median(variance, (gradient**2).sum(0) * weight)
+    limit = (CLIP_SD * np.sqrt(np.minimum(variance, LARGEST_CLIP**2 * typical))).astype(np.float32)
     solver = np.linalg.inv(information + prior)
     trust = usable * np.minimum(np.median(variance) / variance, 1)
     return FieldModel(

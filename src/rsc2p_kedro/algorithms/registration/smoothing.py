@@ -11,7 +11,7 @@ is the best linear estimate (Wiener 1949). Fast motion, such as heartbeat or the
 wherever it stands above the noise: no time constant is assumed. With much light little is smoothed, with little light
 much. Where the power is no higher than chance makes it, nothing is kept: of all modes and frequencies, those count that
 the procedure of Benjamini & Hochberg (1995, doi 10.1111/j.2517-6161.1995.tb02031.x) finds at a false discovery rate of
-0.1 %. So tissue that stands still comes back without shifts, and motion that is the same everywhere as just that.
+0.03 %. So tissue that stands still comes back without shifts, and motion that is the same everywhere as just that.
 
 The noise of real frames is somewhat larger than photons alone make it (cells change their brightness). Motion fills
 few of all modes and frequencies, so the median power of all of them is the noise: c, held within 1..3 in case motion
@@ -33,7 +33,7 @@ Double = NDArray[np.float64]
 
 AGREEMENT_PX = 120.0
 LARGEST_EXCESS = 3.0
-FALSE_DISCOVERIES = 1e-3
+FALSE_DISCOVERIES = 3e-4
 
 
 def smooth_covariance(centres: NDArray, length: float) -> Double:
