@@ -114,6 +114,10 @@ def run(
         unit: what `sizes` counts, `frame` or `patch`.
         sizes: how many units each item is; none: 1 each.
     """
+    items = list(items)
+    if len(items) == 1:  # neither threads nor a graph are worth it
+        with one_blas_thread():
+            return [function(items[0])]
     tasks = [dask.delayed(function, pure=False, traverse=False)(item) for item in items]
     weights = dict(zip([task.key for task in tasks], sizes or [1] * len(tasks), strict=True))
     bar = {"desc": description, "unit": unit, "leave": False}

@@ -183,8 +183,8 @@ def test_the_matched_filter_agrees_with_its_twin_and_keeps_the_variance_of_noise
     mask[:5, :7] = False
     frames = rng.normal(0, 1, (400, 20, 22)).astype(np.float32) * mask
     blur = np.exp(-0.5 * np.arange(-3, 4) ** 2 / 2.0).astype(np.float32)
-    filtered, norm = initialization.matched_filter(frames, mask, blur)
-    np.testing.assert_allclose(filtered[0] * (norm > 0), reference.matched_filter(frames[0], mask, blur), atol=1e-4)
+    filtered, norm = initialization.matched_filter(np.moveaxis(frames, 0, -1), mask, blur)
+    np.testing.assert_allclose(filtered[..., 0], reference.matched_filter(frames[0], mask, blur), atol=1e-4)
     assert initialization.filtered_noise(filtered, norm) == pytest.approx(1, abs=0.08)
 
 
@@ -237,3 +237,10 @@ def test_binned_pixels_and_running_sums_keep_the_variance_of_noise():
 def test_seeds_that_do_not_fit_are_refused(seeds, message):
     with pytest.raises(ValueError, match=message):
         initialization.seed_footprints(np.asarray(seeds), (8, 9), 2)
+
+
+def test_column_products_agree_with_numpy():
+    U, D = np.random.default_rng(13).normal(0, 1, (2, 40, 7)).astype(np.float32)
+    UU, UD = spatial.column_products(U, D)
+    np.testing.assert_allclose(UU, (U.astype(float) ** 2).sum(0), rtol=1e-6)
+    np.testing.assert_allclose(UD, (U.astype(float) * D).sum(0), rtol=1e-5, atol=1e-6)

@@ -22,6 +22,8 @@ The weighted sum of the movie is taken in one pass, on the pixels that are neede
 within fixed stretches of the movie that are added in their order.
 """
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 import scipy.ndimage as ndi
@@ -205,18 +207,48 @@ def on_region(sources: sp.csc_array, weights: NDArray, region: sp.csc_array) -> 
     return np.bincount(entry, weights=values, minlength=region.nnz).astype(np.float64)
 
 
-def r_values(movie: blocks.Movie, components: Components, weights: NDArray, *, compute: Compute) -> NDArray[np.float64]:
-    """r_value (N,) of components, given the weights (N, T) of :func:`transient_weights`; 0 where they are 0."""
-    region, radius = surroundings(components), radii(components.footprints)
+@dataclass(frozen=True, eq=False)
+class Portraits:
+    """Footprints, and what the movie shows of them, on the pixels of each component and its margin.
+
+    Attributes:
+        region: CSC (H*W, N), those pixels (see :func:`surroundings`).
+        footprint: (region.nnz,) float64, a_i(p), in the order of the region's indices.
+        seen: (region.nnz,) float64, m(p), in the same order and units.
+    """
+
+    region: sp.csc_array
+    footprint: NDArray[np.float64]
+    seen: NDArray[np.float64]
+
+    def of(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Pixels (P,) of component i, and its footprint and what is seen of it (2, P) there."""
+        part = slice(self.region.indptr[i], self.region.indptr[i + 1])
+        return self.region.indices[part], np.stack([self.footprint[part], self.seen[part]])
+
+
+def portraits(movie: blocks.Movie, components: Components, weights: NDArray, *, compute: Compute) -> Portraits:
+    """Portraits of components, given the weights (N, T) of :func:`transient_weights`; nothing seen where they are 0."""
+    region = surroundings(components)
     others = components.traces.astype(np.float64) @ weights.T
     np.fill_diagonal(others, 0)
     seen = weighted_sums(movie, weights, region, compute=compute)
     seen -= on_region(components.footprints, others, region)
     seen -= on_region(components.background_footprints, components.background_traces @ weights.T, region)
     own = on_region(components.footprints, np.eye(components.n_components), region)
-    result = np.zeros(components.n_components)
-    for i in np.flatnonzero(weights.any(axis=1) & (np.diff(region.indptr) > 0)):
-        part = slice(region.indptr[i], region.indptr[i + 1])
-        images = np.stack([own[part], seen[part]])
-        result[i] = pearson(*blur(images, region.indices[part], components.shape[1], BLUR_RADII * radius[i]))
+    return Portraits(region, own, seen)
+
+
+def agreement(images: Portraits, components: Components) -> NDArray[np.float64]:
+    """r_value (N,): correlation of both images of each component, blurred; 0 where nothing was seen."""
+    radius, result = radii(components.footprints), np.zeros(components.n_components)
+    for i in range(components.n_components):
+        pixels, pair = images.of(i)
+        if len(pixels) and pair[1].any():
+            result[i] = pearson(*blur(pair, pixels, components.shape[1], BLUR_RADII * radius[i]))
     return result
+
+
+def r_values(movie: blocks.Movie, components: Components, weights: NDArray, *, compute: Compute) -> NDArray[np.float64]:
+    """r_value (N,) of components, given the weights (N, T) of :func:`transient_weights`; 0 where they are 0."""
+    return agreement(portraits(movie, components, weights, compute=compute), components)

@@ -255,10 +255,11 @@ def _is_cut(work: Work, A: sp.csc_array) -> NDArray[np.bool_]:
 def _residual(work: Work, model: Model, rows: slice, columns: slice) -> Float:
     """What the model leaves of the short movie (n, h, w) within part of the frame."""
     W = work.short.shape[1]
-    part = np.array(work.short.movie[:, rows, columns])
+    part = work.short.movie[:, rows, columns]
     pixels = (np.arange(rows.start, rows.stop)[:, None] * W + np.arange(columns.start, columns.stop)).ravel()
-    if work.tiles.n:
-        part -= work.tiles.evaluate(model.F, rows, columns) * model.gain[rows, columns]
+    neuropil = work.tiles.evaluate(model.F, rows, columns) if work.tiles.n else np.zeros_like(part)
+    neuropil *= model.gain[rows, columns]
+    part = np.subtract(part, neuropil, out=neuropil)
     own = sp.csc_array(sp.csr_array(model.A)[pixels])
     near = np.flatnonzero(np.diff(own.indptr))
     if len(near):
@@ -398,9 +399,8 @@ def refit(
         components.footprints.multiply((work.short.mask / work.short.scale).reshape(-1, 1)), dtype=np.float32
     )
     A.eliminate_zeros()
-    start = replace(
-        _empty(work), A=A, C=np.zeros((A.shape[1], work.n_bins)), parents=tuple((j,) for j in range(A.shape[1]))
-    )
+    C, F = np.zeros((A.shape[1], work.n_bins)), np.zeros((work.tiles.n, work.n_bins))
+    start = Model(A, C, F, _earlier_gain(work, components), tuple((j,) for j in range(A.shape[1])))
     reasons: dict[int, str] = {}
     start = _drop(start, ["" if n else "no pixel inside the valid mask" for n in np.diff(A.indptr)], reasons)
     model, _ = _update_traces(work, start)
@@ -415,6 +415,15 @@ def refit(
     ids = np.array([components.ids[parents[0]] for parents in model.parents], np.int64)
     lineage = _lineage(components.ids, model, reasons)
     return replace(_finish(work, movie, model, ids), lineage=lineage)
+
+
+def _earlier_gain(work: Work, components: Components) -> Float:
+    """Brightness (H, W) of the neuropil in an earlier result: the sum of its tiles, for the splines sum to 1."""
+    tiles, short = components.background_footprints[:, 1:], work.short
+    if work.tiles.n == 0 or tiles.shape[1] != work.tiles.n:  # found with other parameters
+        return _empty(work).gain
+    brightness = np.asarray(tiles.sum(axis=1), np.float32).reshape(short.shape)
+    return np.where(short.mask, brightness / short.scale, 0).astype(np.float32)
 
 
 def _vanished(model: Model) -> list[str]:

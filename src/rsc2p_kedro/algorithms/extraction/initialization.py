@@ -95,13 +95,11 @@ def thresholded_energy(z: NDArray, theta: float = _THETA) -> NDArray:
     return np.square(np.where(z > theta, z, 0)).sum(axis=-1)
 
 
-@njit(nogil=True, cache=True)
-def _energy(Z, y, x, theta):
-    total = 0.0
-    for t in range(Z.shape[2]):
-        z = Z[y, x, t]
-        if z > theta:
-            total += z * z
+@njit(nogil=True, cache=True, fastmath=True)
+def _energy(z, theta):
+    total = np.float32(0)
+    for t in range(len(z)):
+        total += z[t] * z[t] if z[t] > theta else np.float32(0)
     return total
 
 
@@ -110,7 +108,7 @@ def _energies(Z, theta, blocked, score, top, bottom, left, right):
     """Fills score within a rectangle; blocked pixels get -1."""
     for y in range(max(top, 0), min(bottom, Z.shape[0])):
         for x in range(max(left, 0), min(right, Z.shape[1])):
-            score[y, x] = -1.0 if blocked[y, x] else _energy(Z, y, x, theta)
+            score[y, x] = -1.0 if blocked[y, x] else _energy(Z[y, x], np.float32(theta))
 
 
 @njit(nogil=True, cache=True)
@@ -142,21 +140,39 @@ def _connected(a, start_y, start_x):
 
 
 @njit(nogil=True, cache=True)
+def _used(c, use):
+    """A trace as float32, 0 at the moments that are not to be used."""
+    out = np.empty(c.size, np.float32)
+    for t in range(c.size):
+        out[t] = c[t] if use[t] else 0.0
+    return out
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _dot(a, b):
+    total = np.float32(0)
+    for t in range(len(a)):
+        total += a[t] * b[t]
+    return total
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _add(scale, a, b):
+    """b += scale a."""
+    for t in range(len(a)):
+        b[t] += scale * a[t]
+
+
+@njit(nogil=True, cache=True)
 def _footprint(R, c, use, top, left, a):
     """Footprint a (h, w) in a window: regression of each pixel on c at the moments to use, lightly smoothed."""
     h, w = a.shape
-    total = 1e-12
-    for t in range(c.size):
-        if use[t]:
-            total += c[t] * c[t]
+    used = _used(c, use)
+    total = 1e-12 + _dot(used, used)
     raw = np.zeros((h, w))
     for y in range(h):
         for x in range(w):
-            s = 0.0
-            for t in range(c.size):
-                if use[t]:
-                    s += c[t] * R[top + y, left + x, t]
-            raw[y, x] = s / total
+            raw[y, x] = _dot(used, R[top + y, left + x]) / total
     for y in range(h):
         for x in range(w):
             s, n = 0.0, 0.0
@@ -197,8 +213,7 @@ def _trace(R, a, top, left, c):
             v = a[y, x]
             if v > 0.0:
                 norm += v * v
-                for t in range(c.size):
-                    c[t] += v * R[top + y, left + x, t]
+                _add(v, R[top + y, left + x], c)
     for t in range(c.size):
         c[t] /= norm
     return norm
@@ -208,14 +223,12 @@ def _trace(R, a, top, left, c):
 def _subtract(R, Z, a, c, use, blur, norm, top, left):
     """Takes a c off R at the moments to use, and what it adds to the filtered Z."""
     h, w = a.shape
-    H, W, n = R.shape
-    reach = blur.size // 2
+    H, W = R.shape[0], R.shape[1]
+    reach, used = blur.size // 2, _used(c, use)
     for y in range(h):
         for x in range(w):
             if a[y, x] > 0.0:
-                for t in range(n):
-                    if use[t]:
-                        R[top + y, left + x, t] -= a[y, x] * c[t]
+                _add(np.float32(-a[y, x]), used, R[top + y, left + x])
     for y in range(max(0, top - reach), min(H, top + h + reach)):
         for x in range(max(0, left - reach), min(W, left + w + reach)):
             s = 0.0
@@ -223,10 +236,7 @@ def _subtract(R, Z, a, c, use, blur, norm, top, left):
                 for xx in range(max(0, x - reach - left), min(w, x + reach + 1 - left)):
                     s += a[yy, xx] * blur[top + yy - y + reach] * blur[left + xx - x + reach]
             if s > 0.0 and norm[y, x] > 0.0:
-                s /= norm[y, x]
-                for t in range(n):
-                    if use[t]:
-                        Z[y, x, t] -= s * c[t]
+                _add(np.float32(-s / norm[y, x]), used, Z[y, x])
 
 
 @njit(nogil=True, cache=True)
@@ -411,7 +421,7 @@ def rises(traces: NDArray, decay: float, noise: NDArray) -> NDArray[np.float64]:
 
 
 def matched_filter(residual: NDArray, mask: NDArray[np.bool_], blur: Float) -> tuple[Float, Float]:
-    """Residual (n, h, w) blurred by a kernel and divided by the kernel's norm within the mask (h, w); and that norm.
+    """Residual (h, w, n) blurred by a kernel and divided by the kernel's norm within the mask (h, w); and that norm.
 
     White noise of variance 1 keeps its variance.
     """
@@ -419,31 +429,34 @@ def matched_filter(residual: NDArray, mask: NDArray[np.bool_], blur: Float) -> t
         ndi.correlate1d(mask.astype(np.float32), blur**2, 0, mode="constant"), blur**2, 1, mode="constant"
     )
     norm = np.where(mask, np.sqrt(squared), 0).astype(np.float32)
-    filtered = _blur(np.ascontiguousarray(residual, np.float32), blur)
-    filtered /= np.where(norm > 0, norm, np.inf).astype(np.float32)
+    filtered = np.zeros(residual.shape, np.float32)
+    scale = np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0)
+    _blur(np.ascontiguousarray(residual, np.float32), np.asarray(blur, np.float32), scale, filtered)
     return filtered, norm
 
 
-def _band(length: int, blur: Float) -> Float:
-    """Banded matrix (length, length) that correlates an axis with a kernel, zeros beyond the ends."""
-    reach = len(blur) // 2
-    return sum(
-        (np.eye(length, k=k, dtype=np.float32) * blur[k + reach] for k in range(-reach, reach + 1)),
-        start=np.zeros((length, length), np.float32),
-    )
-
-
-def _blur(frames: Float, blur: Float) -> Float:
-    """Separable correlation of frames (n, h, w), as two matrix products."""
-    return np.matmul(np.matmul(_band(frames.shape[1], blur), frames), _band(frames.shape[2], blur).T)
+@njit(nogil=True, cache=True)
+def _blur(R, blur, scale, out):
+    """Separable correlation of R (h, w, n) with a kernel along y and x, zeros beyond the ends, times scale (h, w)."""
+    h, w, n = R.shape
+    reach = blur.size // 2
+    row = np.empty((w, n), np.float32)
+    for y in range(h):
+        row[:] = 0
+        for yy in range(max(0, y - reach), min(h, y + reach + 1)):
+            for x in range(w):
+                _add(blur[yy - y + reach], R[yy, x], row[x])
+        for x in range(w):
+            for xx in range(max(0, x - reach), min(w, x + reach + 1)):
+                _add(blur[xx - x + reach] * scale[y, x], row[xx], out[y, x])
 
 
 def filtered_noise(filtered: NDArray, norm: NDArray, step: int = 6) -> float:
-    """Noise sd of a filtered patch (n, h, w): median over a grid of pixels of the typical change from bin to bin."""
-    some = filtered[:, ::step, ::step][:, norm[::step, ::step] > 0]
-    if some.size == 0 or len(some) < 2:
+    """Noise sd of a filtered patch (h, w, n): median over a grid of pixels of the typical change from bin to bin."""
+    some = filtered[::step, ::step][norm[::step, ::step] > 0]
+    if some.size == 0 or some.shape[1] < 2:
         return 1.0
-    changes = np.median(np.abs(np.diff(some, axis=0)), axis=0) / (0.6745 * sqrt(2))
+    changes = np.median(np.abs(np.diff(some, axis=1)), axis=1) / (0.6745 * sqrt(2))
     return max(float(np.median(changes)), 1e-6)
 
 
@@ -461,13 +474,13 @@ def search_tile(
     Returns:
         footprints (k, h, w) and traces (k, n), float32.
     """
-    filtered, norm = matched_filter(residual, mask, search.blur)
-    noise = filtered_noise(filtered, norm)
+    R = np.ascontiguousarray(np.moveaxis(residual, 0, -1), np.float32)
+    Z, norm = matched_filter(R, mask, search.blur)
+    noise = filtered_noise(Z, norm)
     rows, columns = core
     patches_here = -(-(rows.stop - rows.start) // search.cell[0]) * -(-(columns.stop - columns.start) // search.cell[1])
     found = np.zeros((search.most * patches_here, *mask.shape), np.float32)
     traces = np.zeros((len(found), len(residual)), np.float32)
-    R, Z = (np.ascontiguousarray(np.moveaxis(x, 0, -1)) for x in (residual, filtered))
     count = _greedy(
         R, Z, norm, noise, search.blur, (rows.start, rows.stop, columns.start, columns.stop), search.cell,
         search.window, max(1, round(search.half_width)), search.least_area, search.decay, search.least_energy,

@@ -77,6 +77,21 @@ def _regress(CC, CD, CU, UU, UD, prior, kappa, indptr, members, start, gain, val
         gain[p] = x[n]
 
 
+@njit(nogil=True, cache=True)
+def _column_products(U, D, UU, UD):
+    for t in range(U.shape[0]):
+        for p in range(U.shape[1]):
+            UU[p] += np.float64(U[t, p]) * U[t, p]
+            UD[p] += np.float64(U[t, p]) * D[t, p]
+
+
+def column_products(U: Float, D: Float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums over t of U U and of U D (p,), for U and D (t, p)."""
+    UU, UD = np.zeros(U.shape[1]), np.zeros(U.shape[1])
+    _column_products(U, D, UU, UD)
+    return UU, UD
+
+
 def support(footprints: sp.csc_array, shape: tuple[int, int], grow_px: int) -> sp.csc_array:
     """Where each footprint may grow to: its pixels and those within `grow_px`, as CSC (H*W, N) of its values.
 
@@ -139,7 +154,7 @@ def regress(
     """New footprints (H*W, N), untidied, and gain (H, W).
 
     Args:
-        movie: D (n, H, W).
+        movie: D (n, H, W), 0 outside the mask.
         mask: (H, W); pixels outside get neither footprint nor gain.
         A: footprints in units of the noise; they may grow by `grow_px`.
         C: (N, n) traces, means taken out.
@@ -157,37 +172,30 @@ def regress(
 
     def work(tile: patches.Patch) -> tuple[NDArray, NDArray, NDArray]:
         rows, columns = tile.core_rows, tile.core_columns
-        inside = mask[rows, columns]
-        pixels = (np.arange(rows.start, rows.stop)[:, None] * shape[1] + np.arange(columns.start, columns.stop))[inside]
+        pixels = (np.arange(rows.start, rows.stop)[:, None] * shape[1] + np.arange(columns.start, columns.stop)).ravel()
         own = allowed[pixels]
         near = np.unique(own.indices)
         members = np.searchsorted(near, own.indices)
-        D = _pixels(movie[:, rows, columns], inside)
-        U = _pixels(tiles.evaluate(F, rows, columns), inside) if tiles.n else np.zeros_like(D)
-        UU, UD = np.einsum("tp,tp->p", U, U, dtype=np.float64), np.einsum("tp,tp->p", U, D, dtype=np.float64)
-        h0 = expected_gain[rows, columns][inside].astype(np.float64)
+        D = np.ascontiguousarray(movie[:, rows, columns]).reshape(len(movie), -1)
+        U = tiles.evaluate(F, rows, columns).reshape(D.shape) if tiles.n else np.zeros_like(D)
+        UU, UD = column_products(U, D)
+        h0 = expected_gain[rows, columns].ravel().astype(np.float64)
         kappa = 1 / np.maximum(GAIN_PRIOR_SD * h0, 1e-3) ** 2
-        h, values = gain[rows, columns][inside].astype(np.float64), np.zeros(own.nnz)
+        h, values = gain[rows, columns].ravel().astype(np.float64), np.zeros(own.nnz)
         c = C32[near]
         _regress(
             CC[np.ix_(near, near)], (c @ D).astype(np.float64), (c @ U).astype(np.float64), UU, UD, h0, kappa,
             own.indptr, members, own.data.astype(np.float64), h, values,
         )  # fmt: skip
-        image = np.zeros(inside.shape, np.float32)
-        image[inside] = h
-        new_gain[rows, columns] = image
+        new_gain[rows, columns] = np.where(mask[rows, columns], h.reshape(mask[rows, columns].shape), 0)
         return np.repeat(pixels, np.diff(own.indptr)), own.indices, values
 
     parts = blocks.run(work, patches.grid(shape, TILE_PX, 0), compute=compute, description="footprints", unit="tile")
     row, column, value = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    new = sp.csc_array(sp.coo_array((value.astype(np.float32), (row, column)), shape=A.shape))
+    inside = mask.ravel()[row]
+    new = sp.csc_array(sp.coo_array((value[inside].astype(np.float32), (row[inside], column[inside])), shape=A.shape))
     new.sort_indices()
     return new, new_gain
-
-
-def _pixels(frames: NDArray, inside: NDArray[np.bool_]) -> Float:
-    """Frames (n, h, w) as (n, pixels inside)."""
-    return np.ascontiguousarray(frames).reshape(len(frames), -1) if inside.all() else frames[:, inside]
 
 
 def tidy(

@@ -29,6 +29,7 @@ from rsc2p_kedro.algorithms.extraction.background import PRIOR_SD, Tiles
 from rsc2p_kedro.parameters import Compute
 
 _FRAMES_AT_ONCE = 64
+_FRAMES_IN_CACHE = 8
 _TRACES_AT_ONCE = 16
 _LARGEST_DENSE = 2500
 
@@ -86,7 +87,9 @@ def project(
 
     def work(span: slice) -> tuple[NDArray, NDArray]:
         frames = read(span)
-        return gather(frames.reshape(len(frames), -1), A), tiles.project(frames * gain)
+        few = [frames[k : k + _FRAMES_IN_CACHE] for k in range(0, len(frames), _FRAMES_IN_CACHE)]
+        local = [(gather(part.reshape(len(part), -1), A), tiles.project(part * gain)) for part in few]
+        return np.concatenate([u for u, _ in local], axis=1), np.concatenate([v for _, v in local], axis=1)
 
     spans = blocks.frame_blocks(n_frames, _FRAMES_AT_ONCE)
     parts = blocks.run(work, spans, compute=compute, description="projecting", unit="frame", sizes=_lengths(spans))
