@@ -221,3 +221,15 @@ def test_nan_in_valid_pixels_and_frames_too_few_are_refused(scene):
         extraction.fit(np.full((20, 8, 8), np.nan, np.float32), ACQUISITION, ExtractionParameters(), compute=COMPUTE)
     with pytest.raises(ValueError, match="8 frames"):
         extraction.fit(scene[0][:5], ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+
+
+def test_a_neuron_half_outside_the_valid_mask_is_found_by_the_half_that_was_seen(scene):
+    mask = np.zeros(SHAPE, bool)
+    mask[:, 15:] = True  # the first neuron's centre is at column 14
+    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
+    assert not found.footprints.toarray()[~mask.ravel()].any()
+    half = soma(*CENTRES[0])[mask]
+    overlap = [np.corrcoef(half, a.toarray().reshape(SHAPE)[mask])[0, 1] for a in found.footprints.T.tocsr()]
+    best = int(np.argmax(overlap))
+    assert overlap[best] > 0.7
+    assert np.corrcoef(found.traces[best], scene[1][0])[0, 1] > 0.9
