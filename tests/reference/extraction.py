@@ -85,13 +85,13 @@ def candidate(R: NDArray, Z: NDArray, peak: tuple[int, int], level: float, half:
 
 
 def greedy(residual: NDArray, blur: NDArray, noise: float, *, search) -> tuple[NDArray, NDArray]:
-    """Footprints (k, h, w) and traces (k, n) of an adaptive search in a residual (n, h, w), the whole of it one patch."""
+    """Footprints (k, h, w) and traces (k, n) of an adaptive search in a residual (n, h, w), all of it one patch."""
     R = np.moveaxis(residual, 0, -1).astype(float)
     mask, spread = np.ones(R.shape[:2], bool), max(1, round(search.half_width) // 2)
     blocked, found = np.zeros(mask.shape, bool), []
     while len(found) < search.most:
         Z = np.moveaxis([matched_filter(frame, mask, blur) for frame in np.moveaxis(R, -1, 0)], 0, -1)
-        score = np.where(blocked, -1, (np.where(Z > 3 * noise, Z, 0) ** 2).sum(-1))
+        score = np.where(blocked, -1, (np.where(3 * noise < Z, Z, 0) ** 2).sum(-1))
         peak = tuple(int(p) for p in np.unravel_index(score.argmax(), score.shape))
         if score[peak] <= search.least_energy * noise**2:
             break
