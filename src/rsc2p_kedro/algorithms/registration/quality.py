@@ -117,24 +117,23 @@ def motion_quality(movie: Movie, corrected: Movie, motion: MotionCorrection, *, 
     """
     check_movie(movie)
     template = (motion.template - motion.template.mean(dtype=np.float64)).astype(np.float32)
-    figures, per_frame = [], []
+    figures = []
     for one in (movie, corrected):
         means, correlations = binned_means(one, template, compute)
-        per_frame.append(correlations)
         good = correlations[motion.registered] if motion.registered.any() else correlations
         weights = np.diff(bin_edges(len(one))) / len(one)
         mean_image = np.einsum("b,byx->yx", weights, means)
-        figures.append((float(good.mean(dtype=np.float64)), crispness(mean_image), residual_motion(means)))
-    (correlation_before, crispness_before, residual_before), (correlation_after, crispness_after, residual_after) = (
-        figures
-    )
+        overall = float(good.mean(dtype=np.float64)), crispness(mean_image), residual_motion(means)
+        figures.append((correlations, *overall))
+    before, after = figures
     return MotionQuality(
-        *per_frame,
-        correlation_before=correlation_before,
-        correlation_after=correlation_after,
-        crispness_before=crispness_before,
-        crispness_after=crispness_after,
-        residual_before=residual_before,
-        residual_after=residual_after,
+        frame_correlation_before=before[0],
+        frame_correlation_after=after[0],
+        correlation_before=before[1],
+        correlation_after=after[1],
+        crispness_before=before[2],
+        crispness_after=after[2],
+        residual_before=before[3],
+        residual_after=after[3],
         registered_fraction=float(motion.registered.mean()),
     )
