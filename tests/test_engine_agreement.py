@@ -109,7 +109,7 @@ def test_nothing_found_is_no_failure():
     assert len(ea.draw_agreement(first, nobody, found, recording()).axes) == 5
 
 
-def test_both_engines_get_the_same_parameters_but_for_the_classifier():
+def test_both_engines_get_the_same_parameters():
     workflow = ea.workflow_of(
         recording().model_copy(update={"parameters": {"source_extraction": {"neuron_half_width_px": 6}}}),
         {"evaluation": {"engine": "caiman", "use_cnn": True}},
@@ -117,7 +117,7 @@ def test_both_engines_get_the_same_parameters_but_for_the_classifier():
     own = workflow.of("embedded", workflow.evaluation)
     other = workflow.of("caiman", workflow.evaluation)
     assert isinstance(own, EvaluationParameters)
-    assert (own.engine, own.use_cnn, other.engine, other.use_cnn) == ("embedded", False, "caiman", True)
+    assert (own.engine, own.use_cnn, other.engine, other.use_cnn) == ("embedded", True, "caiman", True)
     assert workflow.of("caiman", workflow.source_extraction).neuron_half_width_px == 6
 
 

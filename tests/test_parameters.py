@@ -52,7 +52,7 @@ def test_unknown_keys_and_values_out_of_bounds_are_refused():
         p.MotionCorrectionParameters.model_validate({"max_shift": 3})
     with pytest.raises(ValidationError, match="merge_threshold"):
         p.ExtractionParameters(merge_threshold=1.5)
-    with pytest.raises(ValidationError, match="no classifier"):
-        p.EvaluationParameters(use_cnn=True)
+    with pytest.raises(ValidationError, match="lowest_cnn"):
+        p.EvaluationParameters(use_cnn=True, min_cnn=0.05)
     with pytest.raises(ValidationError, match="must not exceed"):
         p.EvaluationParameters(min_snr=1, lowest_snr=2)

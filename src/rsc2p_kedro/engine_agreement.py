@@ -95,10 +95,8 @@ class Workflow:
     caiman: CaimanSettings
 
     def of(self, engine: EngineName, parameters: Model) -> Model:
-        """The parameters of a stage for this recording and that engine; only CaImAn has a classifier."""
+        """The parameters of a stage for this recording and that engine."""
         values = self.recording.override(parameters).model_dump() | {"engine": engine}
-        if engine != "caiman" and "use_cnn" in values:
-            values["use_cnn"] = False
         return type(parameters).model_validate(values)
 
 

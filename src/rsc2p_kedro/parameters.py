@@ -244,7 +244,8 @@ class EvaluationParameters(FrozenModel):
     )
     use_cnn: bool = Field(
         False,
-        description="Let a learned classifier of shape take part: CaImAn's own, with `engine: caiman` only [use_cnn].",
+        description="Let a learned classifier of shape and trace take part: our own, or CaImAn's with `engine: caiman` "
+        "(docs/methods_evaluation.md) [use_cnn].",
     )
     min_cnn: float = Field(0.99, ge=0, le=1, description="A classifier score that is enough [min_cnn_thr].")
     lowest_cnn: float = Field(
@@ -286,14 +287,6 @@ class EvaluationParameters(FrozenModel):
             low, high = getattr(self, f"lowest_{name}"), getattr(self, f"min_{name}")
             if low > high:
                 raise ValueError(f"lowest_{name} ({low}) must not exceed min_{name} ({high}).")
-        return self
-
-    @model_validator(mode="after")
-    def _classifier_is_caimans(self) -> "EvaluationParameters":
-        if self.use_cnn and self.engine != "caiman":
-            raise ValueError(
-                f"engine {self.engine} has no classifier of shape; set use_cnn to false, or engine to caiman."
-            )
         return self
 
 

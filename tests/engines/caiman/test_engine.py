@@ -7,7 +7,6 @@ import logging
 import dask.array as da
 import numpy as np
 import pytest
-from pydantic import ValidationError
 from tests.engines.caiman import recorded
 
 from rsc2p_kedro.engines import get_engine
@@ -149,11 +148,6 @@ def test_acceptance_is_caimans_and_the_classifier_sees_the_size_of_neurons(caima
         np.testing.assert_allclose(quality.cnn_score, [0.9, 0.2])
     else:
         assert quality.cnn_score is None
-
-
-def test_only_caiman_has_a_classifier():
-    with pytest.raises(ValidationError, match="engine to caiman"):
-        EvaluationParameters(use_cnn=True)
 
 
 def test_dff_comes_with_its_f0_and_says_where_it_means_nothing(caiman):

@@ -1,15 +1,27 @@
-"""Which components are cells: how exceptional their transients are, and how well the movie fits their footprints."""
+"""Which components are cells: how exceptional their transients are, how well the movie fits their footprints, and - if
+asked - how likely shape and trace are a neuron's."""
+
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.evaluation.acceptance import decide
+from rsc2p_kedro.algorithms.evaluation.classifier import half_width_of, load_classifier
+from rsc2p_kedro.algorithms.evaluation.features import describe
 from rsc2p_kedro.algorithms.evaluation.snr import Transients, find_transients
-from rsc2p_kedro.algorithms.evaluation.spatial_consistency import neighbours, r_values, transient_weights
+from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
+    Portraits,
+    agreement,
+    neighbours,
+    portraits,
+    transient_weights,
+)
 from rsc2p_kedro.engines.results import ComponentQuality, Components
 from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters
 
-__all__ = ["decide", "evaluate_components"]
+__all__ = ["decide", "describe_components", "evaluate_components"]
 
 _GROUP = 32
 
@@ -43,6 +55,42 @@ def _count_runs(frames: np.ndarray) -> np.ndarray:
     return (np.diff(frames.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=1)
 
 
+@dataclass(frozen=True, eq=False)
+class _Measures:
+    """What components are judged by."""
+
+    transients: Transients
+    images: Portraits
+    r_value: NDArray[np.float64]
+
+
+def _measure(movie: blocks.Movie, components: Components, acquisition: Acquisition, *, compute: Compute) -> _Measures:
+    """Transients, portraits and r_value of components in their movie."""
+    transients = _transients(components, acquisition, compute)
+    weights = transient_weights(components.traces, transients.frames, neighbours(components.footprints))
+    images = portraits(movie, components, weights, compute=compute)
+    return _Measures(transients, images, agreement(images, components))
+
+
+def _describe(components: Components, measures: _Measures, acquisition: Acquisition) -> dict[str, NDArray[np.float64]]:
+    return describe(
+        components,
+        measures.images,
+        measures.transients,
+        measures.r_value,
+        acquisition=acquisition,
+        half_width_px=half_width_of(components),
+    )
+
+
+def describe_components(
+    movie: blocks.Movie, components: Components, acquisition: Acquisition, *, compute: Compute
+) -> dict[str, NDArray[np.float64]]:
+    """Features (N,) by name that the classifier sees of components in the movie (T, H, W) they were found in."""
+    _check(movie, components)
+    return _describe(components, _measure(movie, components, acquisition, compute=compute), acquisition)
+
+
 def evaluate_components(
     movie: blocks.Movie,
     components: Components,
@@ -57,25 +105,28 @@ def evaluate_components(
         movie: (T, H, W), lazy or not.
         components: found in that movie.
         acquisition: frame rate and decay time, which set how long a transient is.
-        parameters: thresholds.
+        parameters: thresholds, and whether the classifier takes part.
         compute: what the machine may use; it does not change the result by a bit.
 
     Raises:
-        ValueError: the components are not of this movie.
+        ValueError: the components are not of this movie, or the classifier is asked for and they do not say how large
+            neurons are.
     """
     _check(movie, components)
+    asked = parameters.use_cnn
     if not components.n_components:
         nothing = np.zeros(0, np.float32)
-        return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64))
-    transients = _transients(components, acquisition, compute)
-    weights = transient_weights(components.traces, transients.frames, neighbours(components.footprints))
-    r_value = r_values(movie, components, weights, compute=compute).astype(np.float32)
-    snr = transients.snr.astype(np.float32)
-    accepted, reasons = decide(snr, r_value, parameters)
+        no_score = nothing if asked else None
+        return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64), no_score)
+    measures = _measure(movie, components, acquisition, compute=compute)
+    snr, r_value = measures.transients.snr.astype(np.float32), measures.r_value.astype(np.float32)
+    cnn_score = load_classifier().score(_describe(components, measures, acquisition)) if asked else None
+    accepted, reasons = decide(snr, r_value, parameters, cnn_score=cnn_score)
     return ComponentQuality(
         snr=snr,
         r_value=r_value,
         accepted=accepted,
         reasons=reasons,
-        n_transients=_count_runs(transients.frames).astype(np.int64),
+        n_transients=_count_runs(measures.transients.frames).astype(np.int64),
+        cnn_score=cnn_score,
     )
