@@ -175,8 +175,8 @@ class ExtractionParameters(FrozenModel):
         0.85,
         gt=0,
         le=1,
-        description="Overlapping components whose traces correlate above this are merged. Higher merges fewer "
-        "[merge_thr].",
+        description="Overlapping components whose traces correlate above this are merged, the more they overlap at the "
+        "less (times 1 - cosine of the footprints). Higher merges fewer [merge_thr].",
     )
     ar_order: Literal[1, 2] = Field(
         1, description="Order of the autoregressive model of calcium: 1 decays, 2 rises and decays [p]."

@@ -378,7 +378,7 @@ def refit(
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None = None,
 ) -> Components:
-    """Updates the components of an earlier result on the whole movie: spatial, temporal, merge, spatial, temporal.
+    """Updates the components of an earlier result on the whole movie: merge, spatial, temporal, merge, spatial, temporal.
 
     Args:
         movie: as in :func:`fit`.
@@ -404,7 +404,7 @@ def refit(
     reasons: dict[int, str] = {}
     start = _drop(start, ["" if n else "no pixel inside the valid mask" for n in np.diff(A.indptr)], reasons)
     model, _ = _update_traces(work, start)
-    model = _update_footprints(work, model)
+    model = _update_footprints(work, _merge(work, model))  # two in one place would compete for its pixels
     model = _drop(model, _vanished(model), reasons)
     model, raw = _update_traces(work, model)
     model = _drop(model, _verdicts(work, model, raw), reasons)

@@ -2,7 +2,9 @@
 
 Two components are joined when their footprints share pixels and their traces correlate above the threshold; chains of
 such pairs become one component, whose footprint and trace are the best rank-1 form of the sum (Pnevmatikakis et al.
-2016, doi 10.1016/j.neuron.2015.11.037).
+2016, doi 10.1016/j.neuron.2015.11.037). The more two footprints overlap, the less correlation it takes: what one of
+them is given too much the other lacks, so that the errors of overlapping components are anticorrelated, and traces that
+agree all the same belong to one neuron.
 """
 
 import numpy as np
@@ -37,11 +39,12 @@ def clusters(A: sp.csc_array, C: NDArray, threshold: float, *, same_place: float
     Args:
         A: footprints (H*W, N).
         C: traces (N, T).
-        threshold: correlation of traces above which overlapping components are joined.
+        threshold: correlation of traces above which components that hardly overlap are joined; times 1 - cosine of
+            the footprints for others.
         same_place: cosine of footprints above which they are joined whatever their traces: no data can tell them apart.
     """
     pairs, cosines = overlaps(A)
-    together = pairs[(cosines > same_place) | (correlations(C, pairs) > threshold)]
+    together = pairs[(cosines > same_place) | (correlations(C, pairs) > threshold * (1 - cosines))]
     n = A.shape[1]
     links = sp.csr_array((np.ones(len(together)), (together[:, 0], together[:, 1])), shape=(n, n))
     _, labels = connected_components(links, directed=False)

@@ -223,7 +223,8 @@ def tidy(
 
 def tidy_window(window: NDArray, noise: NDArray, energy_kept: float = ENERGY_KEPT) -> Float:
     """One footprint (h, w), given its pixels' noise: median filter, thresholds, closing, largest part."""
-    smooth = ndi.median_filter(window, 3, mode="constant")
+    # squares of what a trace of nearly nothing was regressed on do not fit into float32
+    smooth = ndi.median_filter(window, 3, mode="constant").astype(np.float64)
     peak = smooth.max()
     if peak <= 0:
         return np.zeros_like(window, np.float32)
