@@ -378,7 +378,7 @@ def refit(
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None = None,
 ) -> Components:
-    """Updates the components of an earlier result on the whole movie: merge, spatial, temporal, merge, spatial, temporal.
+    """Updates the components of an earlier result on the whole movie: merge, spatial, temporal, twice.
 
     Args:
         movie: as in :func:`fit`.
