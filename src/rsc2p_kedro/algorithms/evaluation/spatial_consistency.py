@@ -131,9 +131,9 @@ def _add_pixels(frame: NDArray, weight: float, pixels: NDArray, sums: NDArray) -
 
 @numba.njit(nogil=True, cache=True)
 def _add_frames(frames: NDArray, weights: NDArray, indptr: NDArray, pixels: NDArray, sums: NDArray) -> None:
-    """Adds the weighted frames of each component, in their order, to the sums over its pixels."""
-    for i in range(len(indptr) - 1):
-        for t in range(len(frames)):
+    """Adds the weighted frames, in order, to each component's sums over its pixels; a frame stays in the cache."""
+    for t in range(len(frames)):
+        for i in range(len(indptr) - 1):
             if weights[i, t] != 0.0:
                 _add_pixels(
                     frames[t], weights[i, t], pixels[indptr[i] : indptr[i + 1]], sums[indptr[i] : indptr[i + 1]]
