@@ -36,10 +36,10 @@ def bin_edges(n_frames: int) -> NDArray[np.int64]:
     return np.linspace(0, n_frames, min(n_frames, BINS) + 1).astype(np.int64)
 
 
-def correlation_with(frames: Float, template: Float, trust: Float) -> Float:
-    """Correlation (T,) of frames with a template, pixels weighted by (H, W); 0 for a frame without contrast."""
-    weights = (trust / max(float(trust.sum(dtype=np.float64)), 1e-12)).ravel()
+def correlation_with(frames: Float, template: Float) -> Float:
+    """Correlation (T,) of frames with a template (H, W); 0 for a frame without contrast."""
     rows, image = frames.reshape(len(frames), -1), template.ravel()
+    weights = np.full(image.size, 1 / image.size, np.float32)
     image = image - np.vdot(weights, image)
     means, squares = rows @ weights, np.einsum("tp,tp,p->t", rows, rows, weights)
     norms = np.sqrt(np.maximum(squares - means**2, 0) * np.vdot(weights, image**2))
@@ -56,7 +56,7 @@ def binned_means(movie: Movie, template: Float, compute: Compute) -> tuple[Float
         frames = centred(read(movie, group))
         bins = np.searchsorted(edges, np.arange(group.start, group.stop), side="right") - 1
         sums = np.add.reduceat(frames, np.flatnonzero(np.diff(bins, prepend=-1)), axis=0)
-        return int(bins[0]), sums, correlation_with(frames, template, np.ones_like(template))
+        return int(bins[0]), sums, correlation_with(frames, template)
 
     groups = frame_blocks(len(movie), GROUP_FRAMES)
     sizes = [group.stop - group.start for group in groups]
