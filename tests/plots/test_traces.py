@@ -1,9 +1,10 @@
-"""Traces, drawn."""
+"""Traces and spikes, drawn."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from matplotlib.collections import FillBetweenPolyCollection, LineCollection
 from matplotlib.figure import Figure
 
 from rsc2p_kedro.plots import traces
@@ -40,6 +41,7 @@ def _draw(n: int, **options: float) -> Figure:
     return traces.traces_with_spikes(
         rng.normal(size=(n, T)),
         rng.random((n, T)) > 0.9,
+        2 * rng.random((n, T)) ** 8,
         frame_rate_hz=10,
         ids=range(n),
         snr=np.arange(n) + 1.0,
@@ -62,12 +64,50 @@ def test_traces_of_any_number(n: int, look: Look) -> None:
 def test_a_row_keeps_the_shape_of_its_trace_and_its_bar_is_true() -> None:
     ax = Figure().add_subplot()
     trace = np.sin(np.linspace(0, 20, T)) * 3
-    traces.draw_rows(ax, np.arange(T) / 10, [("x", trace, np.zeros(T))])
+    traces.draw_rows(ax, np.arange(T) / 10, [traces.Row("x", trace, np.zeros(T), np.zeros(T))])
     drawn, bar = ax.lines[0].get_ydata(), ax.lines[1].get_ydata()
     scale = np.ptp(drawn) / np.ptp(trace)
     np.testing.assert_allclose((drawn - drawn[0]) / scale, trace - trace[0], atol=1e-9)
     assert (bar[1] - bar[0]) / scale == pytest.approx(2.0)
     assert ax.texts[0].get_text() == "200%"
+
+
+def _drawn_lanes(*inferred: np.ndarray) -> list[np.ndarray]:
+    """Heights above the bottom of its row of what was drawn of the inferred spikes (T,) of each."""
+    ax = Figure().add_subplot()
+    silent = np.zeros(T)
+    traces.draw_rows(ax, np.arange(T) / 10, [traces.Row("x", silent, silent, one) for one in inferred])
+    lanes = [one.get_paths()[0].vertices for one in ax.collections if isinstance(one, FillBetweenPolyCollection)]
+    return [lane[:, 1] + place for place, lane in enumerate(lanes)]
+
+
+def test_inferred_spikes_are_drawn_where_they_were_and_small_ones_stay_small() -> None:
+    rates = np.zeros((3, T))
+    rates[0, 30], rates[1, 30], rates[2, 30] = 4.0, 0.25, 1.0
+    many, few, one = _drawn_lanes(*rates)
+    np.testing.assert_allclose([many.max(), few.max(), one.max()], [0.18, 0.25 * 0.18, 0.18])
+    assert few.min() == 0
+
+
+def test_spikes_of_both_kinds_and_the_trace_do_not_touch(look: Look) -> None:
+    ax = traces.style.new_figure(8, 3).add_subplot()
+    rng = np.random.default_rng(0)
+    row = traces.Row("x", rng.random(T), rng.random(T), 3 * rng.random(T))
+    traces.draw_rows(ax, np.arange(T) / 10, [row, row])
+    look(traces.style.figure_of(ax))
+    lanes = [lane for lane in ax.collections if isinstance(lane, FillBetweenPolyCollection)]
+    stems = [lane for lane in ax.collections if isinstance(lane, LineCollection)]
+    for place in range(2):
+        inferred, spikes = lanes[place].get_paths()[0].vertices[:, 1], np.array(stems[place].get_segments())[..., 1]
+        trace = ax.lines[2 * place].get_ydata()
+        assert -place <= inferred.min() < inferred.max() < spikes.min() < spikes.max() < trace.min()
+        assert trace.max() < 1 - place
+
+
+def test_a_key_names_the_colours_once() -> None:
+    legends = [ax.get_legend() for ax in _draw(12).axes]
+    assert [text.get_text() for text in legends[0].get_texts()] == list(traces.KINDS)
+    assert legends[1] is None
 
 
 def test_only_the_longest_time_asked_for_is_drawn() -> None:
@@ -79,7 +119,7 @@ def test_silent_and_flat_rows_draw_without_a_warning(look: Look) -> None:
     flat = np.zeros((1, T))
     look(
         traces.traces_with_spikes(
-            flat, flat, frame_rate_hz=10, ids=[0], snr=np.zeros(1), accepted=np.ones(1, bool), min_snr=2.0
+            flat, flat, flat, frame_rate_hz=10, ids=[0], snr=np.zeros(1), accepted=np.ones(1, bool), min_snr=2.0
         )
     )
 
@@ -87,8 +127,8 @@ def test_silent_and_flat_rows_draw_without_a_warning(look: Look) -> None:
 def test_recordings_have_a_panel_each(look) -> None:
     rng = np.random.default_rng(0)
     spikes = (rng.random((2, 300)) > 0.95).astype(float)
-    some = traces.Clearest(rng.random((2, 300)), spikes, ["7\nSNR 9.0", "8\nSNR 2.0"], 10.0)
-    none = traces.Clearest(np.zeros((0, 300)), np.zeros((0, 300)), [], 10.0)
+    some = traces.Clearest(rng.random((2, 300)), spikes, spikes, ["7\nSNR 9.0", "8\nSNR 2.0"], 10.0)
+    none = traces.Clearest(*[np.zeros((0, 300))] * 3, [], 10.0)
     figure = look(traces.recordings_traces(["a.1", "b.1"], [some, none], longest_s=10.0))
     first, second = figure.axes
     assert first.get_title(loc="left") == "a.1"

@@ -1,4 +1,4 @@
-"""Traces of components with their deconvolved spikes."""
+"""Traces of components with their deconvolved and their inferred spikes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,9 +6,30 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from rsc2p_kedro.plots import style
+
+KINDS = {"dF/F": style.BLUE, "deconvolved spikes": style.VERMILION, "inferred spikes": style.GREEN}
+"""What a row shows, from its top to its bottom, and in which colour: those of the interactive view."""
+ROW_INCHES = 0.62
+
+
+class Row(NamedTuple):
+    """What is drawn of one component.
+
+    Attributes:
+        name: what stands beside it.
+        dff: (T,) dF/F, 1 is 100 %.
+        spikes: (T,) deconvolved, any unit.
+        inferred: (T,) expected spikes a frame, in units of the component's typical rise.
+    """
+
+    name: str
+    dff: NDArray
+    spikes: NDArray
+    inferred: NDArray
 
 
 def choose_components(
@@ -49,6 +70,7 @@ def busiest_window(traces: NDArray, n_frames: int) -> slice:
 def traces_with_spikes(
     dff: NDArray,
     spikes: NDArray,
+    inferred: NDArray,
     *,
     frame_rate_hz: float,
     ids: Sequence[int] | NDArray,
@@ -60,13 +82,14 @@ def traces_with_spikes(
     longest_s: float = 180.0,
     title: str = "",
 ) -> Figure:
-    """dF/F (blue) over deconvolved spikes (orange) of the best components and of those at the edge of acceptance.
+    """dF/F over deconvolved and inferred spikes of the best components and of those at the edge of acceptance.
 
-    Each row has its own scale and says it by a bar of dF/F. Of a long recording the busiest part is shown.
+    Each row has its own scale (see :func:`draw_rows`). Of a long recording the busiest part is shown.
 
     Args:
         dff: (N, T) dF/F, 1 is 100 %.
-        spikes: (N, T) deconvolved, any unit; drawn to each row's maximum.
+        spikes: (N, T) deconvolved, any unit.
+        inferred: (N, T) expected spikes a frame, in units of each component's typical rise.
         frame_rate_hz: frames per second.
         ids: (N,).
         snr: (N,).
@@ -79,7 +102,7 @@ def traces_with_spikes(
     """
     best, borderline = choose_components(snr, accepted, min_snr=min_snr, n_best=n_best, n_borderline=n_borderline)
     n_rows = [max(len(best), 1), max(len(borderline), 1)]
-    figure = style.new_figure(12, 0.55 * sum(n_rows) + 2.0)
+    figure = style.new_figure(12, ROW_INCHES * sum(n_rows) + 2.0)
     figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
     if len(dff) == 0:
         style.say(figure.add_subplot(), "There are no components, so there are no traces to show.")
@@ -88,13 +111,16 @@ def traces_with_spikes(
     times = np.arange(window.start, window.stop) / frame_rate_hz
     names = [f"{i}{'' if keep else ' (rejected)'}\nSNR {s:.1f}" for i, s, keep in zip(ids, snr, accepted, strict=True)]
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=n_rows)
-    part = f"{times[0]:.0f} to {times[-1]:.0f} s of {dff.shape[1] / frame_rate_hz:.0f} s" if len(times) else ""
+    part = f" ({times[0]:.0f} to {times[-1]:.0f} s of {dff.shape[1] / frame_rate_hz:.0f} s)" if len(times) else ""
     for ax, chosen, name in (
-        (upper, best, f"Accepted, highest SNR: dF/F (blue) over deconvolved spikes (orange), {part}"),
+        (upper, best, f"Accepted, highest SNR{part}"),
         (lower, borderline, f"Nearest to the threshold, SNR {min_snr:g}"),
     ):
-        rows = [(names[i], dff[i, window], spikes[i, window]) for i in chosen]
-        draw_rows(ax, times, rows, title=name)
+        draw_rows(
+            ax, times, [Row(names[i], dff[i, window], spikes[i, window], inferred[i, window]) for i in chosen],
+            title=name,
+        )  # fmt: skip
+    _add_key(upper)
     lower.set_xlabel("time (s)", fontsize=style.LABEL)
     return figure
 
@@ -105,25 +131,27 @@ class Clearest(NamedTuple):
     Attributes:
         dff: (K, T) dF/F, 1 is 100 %.
         spikes: (K, T) deconvolved, any unit.
+        inferred: (K, T) expected spikes a frame, in units of each component's typical rise.
         names: (K,), what stands beside each.
         frame_rate_hz: frames per second.
     """
 
     dff: NDArray
     spikes: NDArray
+    inferred: NDArray
     names: Sequence[str]
     frame_rate_hz: float
 
 
 def recordings_traces(names: Sequence[str], rows: Sequence[Clearest], *, longest_s: float = 180.0) -> Figure:
-    """One panel a recording: dF/F (blue) over deconvolved spikes (orange) of its clearest cells.
+    """One panel a recording: dF/F over deconvolved and inferred spikes of its clearest cells.
 
     Args:
         names: of the recordings, R of them.
         rows: R times the traces to show.
         longest_s: seconds shown at most; of a longer recording the busiest part is shown.
     """
-    heights = [0.5 * max(len(row.names), 1) + 0.55 for row in rows]
+    heights = [ROW_INCHES * max(len(row.names), 1) + 0.55 for row in rows]
     figure = style.new_figure(11.4, sum(heights) + 0.6)
     if not names:
         style.say(figure.add_subplot(), "No recordings to show.")
@@ -132,43 +160,58 @@ def recordings_traces(names: Sequence[str], rows: Sequence[Clearest], *, longest
     for ax, name, row in zip(axes, names, rows, strict=True):
         window = busiest_window(row.spikes, round(longest_s * row.frame_rate_hz))
         times = np.arange(window.start, window.stop) / row.frame_rate_hz
-        draw_rows(ax, times, list(zip(row.names, row.dff[:, window], row.spikes[:, window], strict=True)), title=name)
+        parts = (part[:, window] for part in (row.dff, row.spikes, row.inferred))
+        draw_rows(ax, times, [Row(*one) for one in zip(row.names, *parts, strict=True)], title=name)
+    _add_key(axes[0])
     axes[-1].set_xlabel("time (s)", fontsize=style.LABEL)
     return figure
 
 
-def draw_rows(ax: Axes, times: NDArray, rows: Sequence[tuple[str, NDArray, NDArray]], *, title: str = "") -> None:
-    """Rows of (name, dF/F, spikes), the first at the top, each with its own scale and a bar that says it."""
+def _add_key(ax: Axes) -> None:
+    """Says above axes which colour is what."""
+    lines = [Line2D([], [], color=color, lw=2.5, label=name) for name, color in KINDS.items()]
+    style.add_legend(ax, handles=lines, handlelength=1.2)
+
+
+def draw_rows(ax: Axes, times: NDArray, rows: Sequence[Row], *, title: str = "") -> None:
+    """Rows, the first at the top, each with its own scale and a bar that says how large dF/F is.
+
+    Deconvolved spikes reach to the row's largest. So do inferred ones, but where none of them reaches 1, a typical
+    rise, they stay as small as they are: a row without spikes looks like one.
+    """
     style.tidy(ax, title=title)
     ax.spines["left"].set_visible(False)
     if not rows:
         style.say(ax, "none", title=title)
         return
-    for place, (_, trace, spikes) in enumerate(rows):
-        _draw_row(ax, times, -float(place), trace, spikes)
-    ax.set_yticks(-np.arange(len(rows)) + 0.35, [name for name, _, _ in rows])
+    for place, row in enumerate(rows):
+        _draw_row(ax, times, -float(place), row)
+    ax.set_yticks(-np.arange(len(rows)) + 0.45, [row.name for row in rows])
     ax.tick_params(axis="y", length=0, labelsize=style.SMALL)
-    ax.set_ylim(-len(rows) + 0.85, 1.0)
+    ax.set_ylim(-len(rows) + 0.9, 1.05)
     ax.margins(x=0.005)
 
 
-def _draw_row(ax: Axes, times: NDArray, bottom: float, trace: NDArray, spikes: NDArray) -> None:
-    """One trace in 0.28..0.94 above `bottom`, its spikes in 0..0.26, and a bar of a round dF/F at the right."""
-    low, high = float(np.min(trace)), float(np.max(trace))
-    span = max(high - low, 1e-6)
-    tall = float(np.max(spikes))
+def _draw_row(ax: Axes, times: NDArray, bottom: float, row: Row) -> None:
+    """Inferred spikes in 0..0.18 above `bottom`, deconvolved ones in 0.22..0.4, dF/F in 0.44..0.96, and its bar."""
+    most = max(float(np.max(row.inferred)), 1.0)
+    lane, top = np.full(len(times), bottom), bottom + 0.18 * row.inferred / most
+    ax.fill_between(times, lane, top, step="mid", color=style.GREEN, lw=0.6)
+    tall = float(np.max(row.spikes))
     if tall > 0:
-        fired = spikes > 0
-        ax.vlines(times[fired], bottom, bottom + 0.26 * spikes[fired] / tall, color=style.VERMILION, lw=0.9)
-    ax.plot(times, bottom + 0.28 + 0.66 * (trace - low) / span, color=style.BLUE, lw=0.8)
+        fired = row.spikes > 0
+        floor = bottom + 0.22
+        ax.vlines(times[fired], floor, floor + 0.18 * row.spikes[fired] / tall, color=style.VERMILION, lw=0.9)
+    _draw_trace(ax, times, row.dff, floor=bottom + 0.44, height=0.52)
+
+
+def _draw_trace(ax: Axes, times: NDArray, trace: NDArray, *, floor: float, height: float) -> None:
+    """A trace from `floor` on, as high as asked for, and a bar of a round dF/F at its right."""
+    low, span = float(np.min(trace)), max(float(np.ptp(trace)), 1e-6)
+    ax.plot(times, floor + height * (trace - low) / span, color=style.BLUE, lw=0.8)
     bar = style.nice_length(0.6 * span)
-    x = times[-1] + 0.012 * max(times[-1] - times[0], 1e-6)
-    ax.plot([x, x], [bottom + 0.28, bottom + 0.28 + 0.66 * bar / span], color=style.DARK, lw=1.6, clip_on=False)
-    label_x = x + 0.006 * max(times[-1] - times[0], 1e-6)
-    ax.text(
-        label_x,
-        bottom + 0.28 + 0.33 * bar / span,
-        f"{bar:.0%}" if bar >= 0.01 else f"{bar:.1e}",
-        fontsize=style.SMALL,
-        va="center",
-    )
+    step = max(float(times[-1] - times[0]), 1e-6)
+    x, middle = times[-1] + 0.012 * step, floor + 0.5 * height * bar / span
+    ax.plot([x, x], [floor, floor + height * bar / span], color=style.DARK, lw=1.6, clip_on=False)
+    label = f"{bar:.0%}" if bar >= 0.01 else f"{bar:.1e}"
+    ax.text(x + 0.006 * step, middle, label, fontsize=style.SMALL, va="center")

@@ -25,6 +25,7 @@ from tests.pipelines.reporting.made_up import (
     make_motion_table,
     make_quality,
     make_recording,
+    make_spikes,
 )
 
 from rsc2p_kedro import schemas
@@ -33,6 +34,7 @@ from rsc2p_kedro.parameters import EvaluationParameters, ExtractionParameters, M
 from rsc2p_kedro.pipelines.reporting import nodes, render
 from rsc2p_kedro.recordings import Recording
 
+DARK = 12.5
 PARAMETERS = (MotionCorrectionParameters(max_shift_px=9), ExtractionParameters(), EvaluationParameters())
 
 
@@ -57,19 +59,20 @@ def _figures(n: int) -> dict[str, Figure]:
         "component_map_figure": nodes.plot_component_map(images, components, table, recording),
         "footprints_figure": nodes.plot_footprints(components, table, recording),
         "quality_figure": nodes.plot_quality(table, make_quality(n), recording, evaluation),
-        "traces_figure": nodes.plot_traces(dff, components, table, make_quality(n), recording, evaluation),
+        "traces_figure": nodes.plot_traces(
+            dff, components, make_spikes(n), table, make_quality(n), recording, evaluation
+        ),
     }
 
 
 def _dff(n: int) -> DeltaFOverF:
-    return DeltaFOverF(make_components(n).traces, np.ones((n, T), np.float32), np.zeros(n, bool))
+    return DeltaFOverF(make_components(n).traces, np.ones((n, T), np.float32), np.zeros(n, bool), DARK)
 
 
 def _verdicts(n: int) -> pd.DataFrame:
-    dff = DeltaFOverF(np.zeros((n, T), np.float32), np.ones((n, T), np.float32), np.zeros(n, bool))
     found = nodes.judge_recording(
         make_recording(), PARAMETERS[0], PARAMETERS[2], FRAMES, make_motion_table(make_motion()), MOTION_QUALITY,
-        make_component_table(n), make_quality(n), dff, INSPECTION,
+        make_component_table(n), make_quality(n), _dff(n), INSPECTION,
     )  # fmt: skip
     return schemas.VerdictTable.validate(found)
 
@@ -79,7 +82,7 @@ def _report(
 ) -> str:
     return nodes.write_report(
         recording or make_recording(), *PARAMETERS, _verdicts(n), make_motion(), MOTION_QUALITY, make_components(n),
-        make_component_table(n), make_quality(n, min_snr=4.0), LINEAGE, INSPECTION, truth, **figures,
+        make_component_table(n), make_quality(n, min_snr=4.0), _dff(n), LINEAGE, INSPECTION, truth, **figures,
     )  # fmt: skip
 
 
@@ -143,6 +146,12 @@ def test_a_report_speaks_its_verdicts_before_anything_else() -> None:
     assert "default 2" in text, "min_snr was another when the components were judged"
 
 
+def test_a_report_says_what_was_taken_for_darkness() -> None:
+    text = _Elements(_report()).text
+    assert "Of a mean brightness of 50 counts, 12.5 were taken for darkness" in text
+    assert re.search(r"dark level\s*12\.5\s*counts\s*What a pixel holds without light[^.]*estimated from", text)
+
+
 def test_what_comes_from_outside_cannot_become_markup() -> None:
     recording = make_recording(subject={"description": EVIL}, session={"notes": EVIL})
     page = _report(recording=recording)
@@ -199,7 +208,7 @@ def test_recordings_are_tabulated_in_their_order() -> None:
 def test_the_index_links_to_each_report() -> None:
     table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
     images = [make_images()] * 4
-    traces = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_component_table(n))]
+    traces = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_spikes(n), make_component_table(n))]
     page = nodes.write_index(
         table, nodes.plot_recordings(table, *images), None, nodes.plot_recordings_traces(table, *traces),
         _verdicts(2), _verdicts(0),
@@ -231,7 +240,7 @@ def test_what_was_found_is_shown_for_all_recordings() -> None:
 
 def test_traces_are_those_of_the_clearest_accepted_cells() -> None:
     table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
-    parts = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_component_table(n))]
+    parts = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_spikes(n), make_component_table(n))]
     first, second = nodes.plot_recordings_traces(table, *parts).axes
     assert [label.get_text() for label in first.get_yticklabels()] == ["11\nSNR 5.0"]
     drawn = first.lines[0].get_ydata()

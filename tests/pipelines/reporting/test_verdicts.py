@@ -136,8 +136,19 @@ def test_inspection() -> None:
 
 
 def test_guarded_f0() -> None:
-    assert verdicts.judge_dff(np.zeros(3, dtype=bool)).level is Level.GOOD
-    assert "1 of 3" in verdicts.judge_dff(np.array([True, False, False])).answer
+    fine = verdicts.judge_dff(np.zeros(3, dtype=bool), 101.26, 240.0)
+    assert fine.level is Level.GOOD
+    assert "mean brightness of 240 counts, 101 were taken for darkness" in fine.answer
+    raised = verdicts.judge_dff(np.array([True, False, False]), 0.0, 240.0)
+    assert raised.level is Level.LOOK
+    assert "1 of 3" in raised.answer
+    assert verdicts.judge_dff(np.zeros(0, dtype=bool), 0.0, 0.0).level is Level.GOOD
+
+
+def test_darkness_brighter_than_the_movie_is_not_believed() -> None:
+    found = verdicts.judge_dff(np.zeros(3, dtype=bool), 240.0, 240.0)
+    assert found.level is Level.BAD
+    assert "dff_dark_level" in found.advice
 
 
 @pytest.mark.parametrize(("f1", "level"), [(0.9, Level.GOOD), (0.7, Level.LOOK), (0.2, Level.BAD), (NAN, Level.LOOK)])

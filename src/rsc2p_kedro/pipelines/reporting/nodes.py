@@ -191,16 +191,18 @@ def plot_quality(
 def plot_traces(
     dff: DeltaFOverF,
     components: Components,
+    spike_inference: SpikeInference,
     component_table: pd.DataFrame,
     component_quality: ComponentQuality,
     recording: Recording,
     evaluation: EvaluationParameters,
 ) -> Figure:
-    """dF/F and spikes of the best components and of those nearest to the threshold."""
+    """dF/F, deconvolved and inferred spikes of the best components and of those nearest to the threshold."""
     table = _in_order(component_table, components)
     return trace_plots.traces_with_spikes(
         dff.dff,
         components.spikes,
+        spike_inference.rates,
         frame_rate_hz=recording.frame_rate_hz,
         ids=components.ids,
         snr=table["snr"].to_numpy(),
@@ -240,7 +242,7 @@ def judge_recording(
         verdicts.judge_unregistered(int((~registered).sum()), len(registered)),
         verdicts.judge_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
         verdicts.judge_light(frame_table),
-        verdicts.judge_dff(dff.guarded),
+        verdicts.judge_dff(dff.guarded, dff.dark_level, float(frame_table["mean"].mean())),
     ]
     return verdicts.to_table(found)
 
@@ -256,6 +258,7 @@ def write_report(
     components: Components,
     component_table: pd.DataFrame,
     component_quality: ComponentQuality,
+    dff: DeltaFOverF,
     lineage_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
     truth_scores: pd.DataFrame | None = None,
@@ -265,24 +268,26 @@ def write_report(
 
     `figures` are matplotlib figures or the bytes of PNGs, by the names in `render.FIGURES`.
     """
-    found = verdicts.from_table(verdict_table)
+    found, thresholds = verdicts.from_table(verdict_table), _thresholds(component_quality, recording, evaluation)
     stages = {
         "Motion correction": parameters_of(motion.provenance, recording.override(motion_correction)),
         "Source extraction": parameters_of(components.provenance, recording.override(source_extraction)),
-        "Evaluation": _thresholds(component_quality, recording, evaluation),
+        "Evaluation": thresholds,
     }
     provenance = collect_provenance(
         motion_correction=motion.provenance,
         source_extraction=components.provenance,
         evaluation=component_quality.provenance,
     )
+    tables = _tables(motion_quality, component_table, lineage_table, inspection_table, truth_scores)
+    tables["cells"].insert(1, render.table_of(_dff_facts(dff, thresholds), "dF/F"))
     return render.render_report(
         recording.name,
         summary=_summary(recording, motion),
         facts=_facts(recording),
         verdicts=found if truth_scores is None else [*found, verdicts.judge_truth(truth_scores)],
         figures=figures,
-        tables=_tables(motion_quality, component_table, lineage_table, inspection_table, truth_scores),
+        tables=tables,
         parameters=[render.parameter_table(name, model) for name, model in stages.items()],
         provenance=render.pairs_of(provenance),
         simulated=recording.simulation is not None,
@@ -313,6 +318,20 @@ def write_view(
         frame_rate_hz=recording.frame_rate_hz,
         pixel_size_um=recording.pixel_size_um,
     )
+
+
+def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFrame:
+    """What dF/F was measured from."""
+    source = "estimated from how the noise of pixels grows with their light"
+    if parameters.dff_dark_level is not None:
+        source = "given as dff_dark_level"
+    rows = [
+        ("dark level", dff.dark_level, "counts", f"What a pixel holds without light, left out of F0; {source}."),
+        ("percentile", parameters.dff_percentile, "%", "Of the running window, taken as rest."),
+        ("window", parameters.dff_window_s, "s", "Of that percentile."),
+        ("guarded", int(dff.guarded.sum()), "components", "Whose F0 was too low to divide by, and was raised."),
+    ]
+    return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"]).astype({"value": object})
 
 
 def _summary(recording: Recording, motion: MotionCorrection) -> str:
@@ -431,21 +450,23 @@ def plot_recordings_traces(recordings_table: pd.DataFrame, *found: Any) -> Figur
 
     Args:
         recordings_table: one row a recording.
-        found: dF/F, components and their table, of the first recording, then of the second, and so on, in the order of
-            the table.
+        found: dF/F, components, their inferred spikes and their table, of the first recording, then of the second, and
+            so on, in the order of the table.
     """
     rates = recordings_table["frame_rate_hz"].tolist()
-    parts = zip(found[::3], found[1::3], found[2::3], rates, strict=True)
+    parts = zip(found[::4], found[1::4], found[2::4], found[3::4], rates, strict=True)
     return trace_plots.recordings_traces(recordings_table["recording"].tolist(), [_clearest(*part) for part in parts])
 
 
-def _clearest(dff: DeltaFOverF, components: Components, table: pd.DataFrame, rate: float) -> trace_plots.Clearest:
+def _clearest(
+    dff: DeltaFOverF, components: Components, inferred: SpikeInference, table: pd.DataFrame, rate: float
+) -> trace_plots.Clearest:
     """The five accepted components of highest SNR."""
     table = _in_order(table, components)
     snr, accepted = table["snr"].to_numpy(), table["accepted"].to_numpy(dtype=bool)
     best, _ = trace_plots.choose_components(snr, accepted, min_snr=1.0, n_best=5, n_borderline=0)
     names = [f"{components.ids[i]}\nSNR {snr[i]:.1f}" for i in best]
-    return trace_plots.Clearest(dff.dff[best], components.spikes[best], names, rate)
+    return trace_plots.Clearest(dff.dff[best], components.spikes[best], inferred.rates[best], names, rate)
 
 
 def write_index(

@@ -22,7 +22,10 @@ FIGURES: dict[str, tuple[Callable, list[str]]] = {
     "component_map_figure": (nodes.plot_component_map, ["corrected_summary_images", "components", "component_table"]),
     "footprints_figure": (nodes.plot_footprints, ["components", "component_table"]),
     "quality_figure": (nodes.plot_quality, ["component_table", "component_quality"]),
-    "traces_figure": (nodes.plot_traces, ["dff", "components", "component_table", "component_quality"]),
+    "traces_figure": (
+        nodes.plot_traces,
+        ["dff", "components", "spike_inference", "component_table", "component_quality"],
+    ),
 }
 """Figure -> the node that draws it, and what it draws."""
 
@@ -78,6 +81,7 @@ def _report(has_truth: bool) -> Node:
         "components",
         "component_table",
         "component_quality",
+        "dff",
         "lineage_table",
         "inspection_table",
         *FIGURES,
@@ -155,7 +159,7 @@ def create_index_pipeline(recordings: Iterable[Recording]) -> Pipeline:
                 ),
                 Node(
                     nodes.plot_recordings_traces,
-                    inputs=["recordings_table", *of_all("dff", "components", "component_table")],
+                    inputs=["recordings_table", *of_all("dff", "components", "spike_inference", "component_table")],
                     outputs="recordings_traces_figure",
                     name="plot_recordings_traces",
                 ),

@@ -44,7 +44,13 @@ FIGURES: dict[str, tuple[str, str]] = {
     "summary_figure": ("motion", "The corrected recording in four images."),
     "contours_figure": ("cells", "Outlines that hold 90 % of each footprint's energy, over the local correlation."),
     "component_map_figure": ("cells", "The accepted components with their ids, as in the table below."),
-    "traces_figure": ("cells", "The clearest cells, and those that only just passed or failed."),
+    "traces_figure": (
+        "cells",
+        "The clearest cells, and those that only just passed or failed: dF/F, its deconvolved spikes, and the spikes "
+        "that the trace lets one expect in each frame (inferred), up to a factor. Each row has its own scale; the bar "
+        "at its right gives that of dF/F. Inferred spikes that never reach the component's typical rise are drawn as "
+        "small as they are.",
+    ),
     "quality_figure": (
         "cells",
         "SNR of the transients against the agreement of the footprint with them. To pass one full line is enough, the "
@@ -67,8 +73,8 @@ INDEX_FIGURES = {
     ),
     "traces": (
         "The clearest cells",
-        "The five accepted cells of highest SNR of each recording: dF/F (blue) over deconvolved spikes (orange). Each "
-        "row has its own scale, which the bar at its right gives.",
+        "The five accepted cells of highest SNR of each recording: dF/F over deconvolved and inferred spikes. Each row "
+        "has its own scale, which for dF/F the bar at its right gives.",
     ),
 }
 """Title and caption of each figure over all recordings."""

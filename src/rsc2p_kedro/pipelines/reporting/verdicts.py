@@ -208,13 +208,25 @@ def judge_components(component_table: pd.DataFrame, min_snr: float) -> tuple[Ver
     return verdict, Verdict("Are the cells active?", Level.LOOK, answer, "Look at the traces nearest to the threshold.")
 
 
-def judge_dff(guarded: np.ndarray) -> Verdict:
-    """Whether F0 was high enough to divide by, in all components (N,)."""
+def judge_dff(guarded: np.ndarray, dark_level: float, brightness: float) -> Verdict:
+    """Whether F0 was high enough to divide by, and what was taken for darkness.
+
+    Args:
+        guarded: (N,), components whose F0 was raised.
+        dark_level: counts of a pixel in the dark, left out of F0.
+        brightness: mean counts of a pixel of the raw frames.
+    """
     question = "Can dF/F be trusted?"
     n, n_guarded = len(guarded), int(np.sum(guarded))
+    if n == 0:
+        return Verdict(question, Level.GOOD, "There are no components, so there is no dF/F.")
+    dark = f"Of a mean brightness of {digits(brightness)} counts, {digits(dark_level)} were taken for darkness"
+    if dark_level >= brightness:
+        advice = "That leaves no light: give dff_dark_level, the counts of a frame without light."
+        return Verdict(question, Level.BAD, f"{dark}.", advice)
     if n_guarded == 0:
-        return Verdict(question, Level.GOOD, f"Yes: F0 is well above 0 in all {n} components.")
-    answer = f"F0 was too low to divide by, and was raised, in {n_guarded} of {n} components."
+        return Verdict(question, Level.GOOD, f"Yes: F0 is well above 0 in all {n} components. {dark}.")
+    answer = f"F0 was too low to divide by, and was raised, in {n_guarded} of {n} components. {dark}."
     return Verdict(
         question, Level.LOOK, answer, "Compare sizes of transients with care: their dF/F is too small there."
     )
