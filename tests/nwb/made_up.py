@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SummaryImages
+from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SpikeInference, SummaryImages
 from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.parameters import STAGE_PARAMETERS
@@ -148,6 +148,13 @@ def results(
             dff=rng.normal(size=(n, T)).astype(np.float32),
             f0=rng.random((n, T), np.float32) + 1,
             guarded=np.arange(n) % 3 == 1,
+        ),
+        spikes=SpikeInference(
+            rates=rng.exponential(size=(n, T)).astype(np.float32),
+            rise_probability=rng.random((n, T), np.float32),
+            decay_time_s=np.linspace(0.4, 0.8, n, dtype=np.float32),
+            typical_rise=rng.random(n, np.float32) + 1,
+            noise=rng.random(n, np.float32),
         ),
         summary=SummaryImages(*image),
         links=links,

@@ -11,9 +11,10 @@ from pynwb import NWBHDF5IO
 from tests.nwb.made_up import H, MadeUp, T, W, made_up, recording
 
 from rsc2p_kedro import __version__
-from rsc2p_kedro.nwb.build import Timing
+from rsc2p_kedro.nwb.build import Timing, describe_spikes
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.streaming import write_nwb
+from rsc2p_kedro.parameters import EvaluationParameters
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
@@ -47,6 +48,7 @@ def test_names_are_those_that_readers_look_for(written: Path) -> None:
             "RoiResponseSeries",
             "Denoised",
             "Deconvolved",
+            "SpikeRates",
             "Neuropil",
             "Baseline",
         }
@@ -89,9 +91,37 @@ def test_parameters_of_all_stages_and_versions_can_be_read_from_the_file(written
 
 
 def test_order_of_the_component_table_does_not_matter(result: MadeUp) -> None:
-    turned = replace(result.found, component_table=result.found.component_table[::-1])
-    _, table, _ = turned.chosen_rois("all")
-    np.testing.assert_array_equal(table.index, result.found.components.ids)
+    table = result.found.component_table
+    turned = replace(result.found, component_table=table[::-1]).chosen_rois("all").table
+    np.testing.assert_array_equal(turned.index, result.found.components.ids)
+    np.testing.assert_array_equal(turned["event_rate_hz"], table["event_rate_hz"])
+    np.testing.assert_array_equal(turned["spike_decay_time_s"], result.found.spikes.decay_time_s)
+
+
+def test_spike_rates_say_what_they_are_and_come_back_with_what_is_needed_to_read_them(
+    result: MadeUp, written: Path
+) -> None:
+    spikes = result.found.spikes
+    with NWBHDF5IO(written, "r") as io:
+        ophys = io.read().processing["ophys"]
+        series = ophys["Fluorescence"]["SpikeRates"]
+        np.testing.assert_array_equal(series.data[:], spikes.rates.T)
+        assert series.unit == "typical rises per frame"
+        for part in ("posterior mean", "typical_rise", "decay_time", "Axes: (time, ROI)"):
+            assert part in series.description
+        rois = ophys["ImageSegmentation"]["PlaneSegmentation"]
+        assert series.rois.table is rois
+        np.testing.assert_array_equal(series.rois.data[:], range(len(rois)))
+        np.testing.assert_array_equal(rois["decay_time"][:], spikes.decay_time_s)
+        np.testing.assert_array_equal(rois["typical_rise"][:], spikes.typical_rise)
+        np.testing.assert_allclose(rois["event_rate"][:], result.found.component_table["event_rate_hz"], rtol=1e-6)
+
+
+def test_description_of_spike_rates_tells_the_parameters_they_were_made_with() -> None:
+    used = {name: 1.25 for name in EvaluationParameters.model_fields if name.startswith("spike_")}
+    text = describe_spikes(EvaluationParameters.model_construct(**used))
+    assert len(used) == 2
+    assert all(f"{name} = 1.25 (" in text for name in used)
 
 
 def test_results_of_different_recordings_are_refused_together(result: MadeUp) -> None:
@@ -209,6 +239,9 @@ def test_accepted_rois_alone(tmp_path: Path) -> None:
         assert rois["is_accepted"][:].all()
         np.testing.assert_array_equal(rois.id[:], made.found.components.ids[accepted])
         np.testing.assert_array_equal(ophys["DfOverF"]["RoiResponseSeries"].data[:], made.found.dff.dff[accepted].T)
+        spikes, rates = made.found.spikes, ophys["Fluorescence"]["SpikeRates"].data[:]
+        np.testing.assert_array_equal(rates, spikes.rates[accepted].T)
+        np.testing.assert_array_equal(rois["decay_time"][:], spikes.decay_time_s[accepted])
 
 
 def test_none_accepted_is_said(result: MadeUp) -> None:

@@ -58,6 +58,7 @@ def test_pynapple_reads_all_series_and_their_times(result: MadeUp, written: Path
             "piecewise_xy_translation": found.motion.patch_shifts[..., ::-1],
             "Denoised": components.traces.T,
             "Deconvolved": components.spikes.T,
+            "SpikeRates": found.spikes.rates.T,
             "Baseline": found.dff.f0.T,
             "Neuropil": background_under_footprints(components).astype(np.float32).T,
         }

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -40,8 +40,10 @@ from rsc2p_kedro.engines import results
 from rsc2p_kedro.nwb.metadata import NwbParameters, RecordingMetadata
 from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
 from rsc2p_kedro.nwb.streaming import MaskIterator, MovieIterator, compressed
+from rsc2p_kedro.parameters import EvaluationParameters
 
 UNIT = "a.u."
+RATE_UNIT = "typical rises per frame"
 _SAME_STEP_S = 2e-9  # nwbinspector wants a rate, no timestamps, where steps are the same to nine decimals
 XY = "Axes: (time, x, y), x is the column and y the row of the frame."
 
@@ -116,6 +118,7 @@ class RecordingResults:
         components: N sources.
         component_table: one row a component (`rsc2p_kedro.schemas.ComponentTable`), in any order.
         dff: dF/F, and the F0 it was made with, (N, T) each.
+        spikes: rates inferred from the noisy traces, (N, T).
         summary: images of the corrected movie.
         links: where the raw movie is to be linked to.
         frame_times_s: times of all frames of the session, where they are irregular (see :class:`Timing`).
@@ -127,6 +130,7 @@ class RecordingResults:
     components: results.Components
     component_table: pd.DataFrame
     dff: results.DeltaFOverF
+    spikes: results.SpikeInference
     summary: results.SummaryImages
     links: Links | None = None
     frame_times_s: NDArray[np.float64] | None = None
@@ -141,6 +145,7 @@ class RecordingResults:
             "components.n_frames": (self.components.n_frames, T),
             "dff.dff": (self.dff.dff.shape, (N, T)),
             "dff.f0": (self.dff.f0.shape, (N, T)),
+            "spikes.rates": (self.spikes.rates.shape, (N, T)),
             "summary.mean": (self.summary.mean.shape, (H, W)),
         }
         problems = [f"{name} should be {want}, is {got}" for name, (got, want) in found.items() if got != want]
@@ -149,12 +154,42 @@ class RecordingResults:
         if problems:
             raise ValueError(f"The results do not belong to one recording of {T} frames: " + "; ".join(problems) + ".")
 
-    def chosen_rois(self, rois: str) -> tuple[results.Components, pd.DataFrame, results.DeltaFOverF]:
-        """All or the accepted components, their rows of the table and their dF/F, in one order."""
+    def chosen_rois(self, rois: str) -> "ChosenRois":
+        """All or the accepted components, and what is known of each."""
         table = self.component_table.set_index("component_id").loc[self.components.ids]
         keep = np.ones(len(table), bool) if rois == "all" else table["accepted"].to_numpy(bool)
-        dff = results.DeltaFOverF(self.dff.dff[keep], self.dff.f0[keep], self.dff.guarded[keep])
-        return self.components.select(keep), table[keep].assign(dff_guarded=dff.guarded), dff
+        beside = {
+            "dff_guarded": self.dff.guarded,
+            "spike_decay_time_s": self.spikes.decay_time_s,
+            "typical_rise": self.spikes.typical_rise,
+        }
+        return ChosenRois(
+            components=self.components.select(keep),
+            table=table.assign(**beside)[keep],
+            dff=self.dff.dff[keep],
+            f0=self.dff.f0[keep],
+            spike_rates=self.spikes.rates[keep],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenRois:
+    """The N components that the file tells of, all in one order.
+
+    Attributes:
+        components: themselves.
+        table: one row each, of the component table, of dF/F (`dff_guarded`) and of the spike inference
+            (`spike_decay_time_s`, `typical_rise`); its index are the ids.
+        dff: (N, T).
+        f0: (N, T), what dF/F was made with.
+        spike_rates: (N, T).
+    """
+
+    components: results.Components
+    table: pd.DataFrame
+    dff: NDArray[np.float32]
+    f0: NDArray[np.float32]
+    spike_rates: NDArray[np.float32]
 
 
 def build_nwb_file(
@@ -185,7 +220,8 @@ def build_nwb_file(
     raw, timing = add_raw_movie(nwb, found, plane, metadata, parameters, clock), clock.of(len(found.movie))
     ophys = nwb.create_processing_module(name="ophys", description=_about_module(found, parameters))
     add_motion(ophys, found, raw, parameters, timing)
-    add_rois(ophys, found, plane, parameters, timing)
+    about_spikes = describe_spikes(cast(EvaluationParameters, stages["evaluation"]))
+    add_rois(ophys, found, plane, parameters, timing, about_spikes=about_spikes)
     add_background(ophys, found.components, plane, parameters, timing)
     ophys.add(make_summary_images(found.summary))
     ophys.add(make_processing_parameters(stages, provenance, inputs))
@@ -384,14 +420,17 @@ def add_rois(
     plane: ImagingPlane,
     parameters: NwbParameters,
     timing: Mapping[str, Any],
+    *,
+    about_spikes: str,
 ) -> None:
     """ROIs and their traces; none of these objects where there is no ROI, as an empty table cannot be read back."""
-    components, table, dff = found.chosen_rois(parameters.rois)
+    chosen = found.chosen_rois(parameters.rois)
+    components = chosen.components
     if components.n_components == 0:
         return
     segmentation = ImageSegmentation(name="ImageSegmentation")
     ophys.add(segmentation)
-    rois = make_roi_table(components, table, plane, parameters)
+    rois = make_roi_table(components, chosen.table, plane, parameters)
     segmentation.add_plane_segmentation(rois)
     traces = {
         "RoiResponseSeries": (
@@ -404,15 +443,33 @@ def add_rois(
             "Background fluorescence under the ROI's footprint, without the ROI's own baseline (its column baseline).",
             background_under_footprints(components).astype(np.float32),
         ),
-        "Baseline": ("F0, the baseline that dF/F was made with.", dff.f0),
+        "Baseline": ("F0, the baseline that dF/F was made with.", chosen.f0),
     }
     fluorescence, ratio = Fluorescence(name="Fluorescence"), DfOverF(name="DfOverF")
     for container in (fluorescence, ratio):  # before its series, which else share no ancestor with the table
         ophys.add(container)
     for name, (description, data) in traces.items():
         _add_traces(fluorescence, name, description, data, rois, parameters, timing)
+    _add_traces(fluorescence, "SpikeRates", about_spikes, chosen.spike_rates, rois, parameters, timing, unit=RATE_UNIT)
     _add_traces(
-        ratio, "RoiResponseSeries", "dF/F of the ROI; 1 is 100 %.", dff.dff, rois, parameters, timing, unit="n.a."
+        ratio, "RoiResponseSeries", "dF/F of the ROI; 1 is 100 %.", chosen.dff, rois, parameters, timing, unit="n.a."
+    )
+
+
+def describe_spikes(evaluation: EvaluationParameters) -> str:
+    """What spike rates are, and by which parameters (all that begin with `spike_`) they were made."""
+    settings = [
+        f"{name} = {getattr(evaluation, name):g} ({(field.description or name).split(':')[0]})"
+        for name, field in EvaluationParameters.model_fields.items()
+        if name.startswith("spike_")
+    ]
+    return (
+        "Inferred spike rate: posterior mean number of rises of calcium in each frame given the whole noisy trace, in "
+        "units of the ROI's own typical rise (its column typical_rise). It is a number of spikes up to a factor that a "
+        "trace alone does not tell, and where the data do not decide, neither does it; Deconvolved is the one most "
+        "probable set of spikes instead. The calcium of a ROI decays with the time constant in its column decay_time. "
+        "Rates are moved earlier by half a frame and the delay, and the height of a rise counts to the power 1 / "
+        f"supralinearity. Parameters: {'; '.join(settings)}."
     )
 
 
@@ -451,7 +508,7 @@ def make_roi_table(
 
     Args:
         components: N > 0.
-        table: (N rows) `ComponentTable` in the order of the components, its index their ids.
+        table: (N rows) as in :class:`ChosenRois`.
         plane: where the ROIs are.
         parameters: how they are stored.
     """
@@ -467,6 +524,18 @@ def make_roi_table(
         ),
         "cnn_score": ("How much its shape is a cell's, 0 to 1.", table["cnn_score"].to_numpy(np.float32)),
         "area": ("Pixels above a fifth of the mask's maximum.", table["area_px"].to_numpy(np.int64)),
+        "event_rate": (
+            "Events per second: stretches of frames in each of which a rise of calcium is likely.",
+            table["event_rate_hz"].to_numpy(np.float32),
+        ),
+        "decay_time": (
+            "Decay time of calcium in s, which SpikeRates were inferred with.",
+            table["spike_decay_time_s"].to_numpy(np.float32),
+        ),
+        "typical_rise": (
+            "Mean rise of RoiResponseSeries, the unit of SpikeRates; 0 where its trace has no noise.",
+            table["typical_rise"].to_numpy(np.float32),
+        ),
         "baseline": ("Constant fluorescence of the ROI, in neither its traces nor Neuropil.", components.baseline),
         "ROICentroids": ("Centre (x, y) in px.", np.ascontiguousarray(points_to_nwb(centres))),
         "Accepted": ("1 where is_accepted.", accepted.astype(np.uint8)),

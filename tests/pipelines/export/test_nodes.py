@@ -38,6 +38,7 @@ def build(tmp_path: Path, **parameters: object):
         found.components,
         found.component_table,
         found.dff,
+        found.spikes,
         found.summary,
         made.recording,
         shared(**parameters),
@@ -131,7 +132,7 @@ def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
     assert here["raw_frames.first_file"] == '"one.tif"'
     assert {name.split(".")[0] for name in here} == {
         "raw_frames", "frame_table", "motion", "components", "component_quality", "component_table", "dff",
-        "corrected_summary_images",
+        "spike_inference", "corrected_summary_images",
     }  # fmt: skip
     assert str(tmp_path) not in str(here)
 

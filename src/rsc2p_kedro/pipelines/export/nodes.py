@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from pynwb import NWBFile
 
 from rsc2p_kedro.datasets.tiff_frames import inspect_file as inspect_tiff
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection, SummaryImages
+from rsc2p_kedro.engines.results import (
+    ComponentQuality,
+    Components,
+    DeltaFOverF,
+    MotionCorrection,
+    SpikeInference,
+    SummaryImages,
+)
 from rsc2p_kedro.frame_times import read_frame_times
 from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
@@ -36,6 +43,7 @@ def build_nwb(
     components: Components,
     component_table: pd.DataFrame,
     dff: DeltaFOverF,
+    spike_inference: SpikeInference,
     corrected_summary_images: SummaryImages,
     recording: Recording,
     nwb: NwbParameters,
@@ -58,6 +66,7 @@ def build_nwb(
         components,
         component_table,
         dff,
+        spike_inference,
         corrected_summary_images,
         link_tiffs(frame_table, recording) if nwb.raw == "external" else None,
         _frame_times(recording, len(movie)),
@@ -88,6 +97,7 @@ def build_nwb(
             component_quality=component_quality,
             component_table=component_table,
             dff=dff,
+            spike_inference=spike_inference,
             corrected_summary_images=corrected_summary_images,
         ),
     )

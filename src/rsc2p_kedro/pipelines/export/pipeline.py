@@ -19,6 +19,7 @@ def create_pipeline(recording: Recording) -> Pipeline:
                     "components",
                     "component_table",
                     "dff",
+                    "spike_inference",
                     "corrected_summary_images",
                     "params:recording",
                     "params:nwb",
