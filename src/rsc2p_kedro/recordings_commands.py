@@ -156,7 +156,7 @@ def compare_engines(project: ProjectMetadata, name: str, caiman_python: str | No
     from rsc2p_kedro.engines.caiman import caiman_problem
 
     workflow = workflow_of(recording, parameters)
-    problem = caiman_problem(workflow.caiman)
+    problem = caiman_problem(workflow.caiman, use_cnn=workflow.of("caiman", workflow.evaluation).use_cnn)
     if problem:
         raise click.ClickException(problem)
     catalog = _catalog_with_movie(project, env, recording)
@@ -225,8 +225,10 @@ def _caiman_problems(parameters: dict[str, Any], known: list[Recording]) -> list
         return []
     from rsc2p_kedro.engines.caiman import caiman_problem
 
+    judging = [{**(parameters.get("evaluation") or {}), **one.parameters.get("evaluation", {})} for one in known]
+    use_cnn = any(one.get("engine") == "caiman" and bool(one.get("use_cnn")) for one in judging)
     try:
-        problem = caiman_problem(CaimanSettings.model_validate(parameters.get("caiman") or {}))
+        problem = caiman_problem(CaimanSettings.model_validate(parameters.get("caiman") or {}), use_cnn=use_cnn)
     except ValidationError:
         return []  # that is said of the settings
     return [problem] if problem else []

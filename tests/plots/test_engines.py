@@ -41,9 +41,13 @@ def test_matches_and_what_only_one_has_are_told_apart(look, arguments):
     ax = figure.axes[0]
     colors = [to_hex(line.get_color()) for line in ax.lines if len(line.get_xdata())]
     assert colors.count(to_hex("white")) == 2
-    assert colors.count(to_hex(style.ACCEPTED)) == 1
-    assert colors.count(to_hex(style.BLUE)) == 2
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["both: 1", "embedded only: 1", "caiman only: 2"]
+    assert colors.count(to_hex(style.ORANGE)) == 1
+    assert colors.count(to_hex(style.SKY)) == 2
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "both: 1 (caiman dotted)",
+        "embedded only: 1",
+        "caiman only: 2",
+    ]
     times = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("Time"))
     assert [t.get_text() for t in times.get_legend().get_texts()] == ["embedded: 3 s, 0.5 GB", "caiman: 40 s"]
 
@@ -52,6 +56,7 @@ def test_a_constant_offset_between_templates_is_no_difference(look, arguments):
     figure = look(engines.agreement_figure(**arguments))
     y = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("y shift"))
     np.testing.assert_allclose(y.lines[1].get_ydata(), 0, atol=1e-6)
+    assert [t.get_text() for t in y.get_legend().get_texts()] == ["rigid, by embedded", "difference, RMS 0.000 px"]
 
 
 def test_no_match_and_no_component_are_said(look, arguments):

@@ -12,13 +12,15 @@ from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots.components import outlines
 
 Names = tuple[str, str]
-_BOTH = ("white", style.ACCEPTED, style.BLUE)
+_BOTH = ("white", style.ORANGE, style.SKY)
 
 
 def matched_outlines(
     ax: Axes, image: NDArray, footprints: tuple[sp.csc_array, sp.csc_array], matched: NDArray[np.int64], names: Names
 ) -> None:
     """Outlines of the accepted components of two engines: white where they match, else in the colour of the engine.
+
+    Of a match both outlines are there, that of the second engine dotted.
 
     Args:
         ax: where to draw.
@@ -37,7 +39,10 @@ def matched_outlines(
                 own = index in alone
                 dashes = "solid" if own or side == 0 else "dotted"
                 ax.plot(line[:, 0], line[:, 1], color=color if own else "white", lw=1.1, ls=dashes)
-    labels = (f"both: {len(matched)}", *(f"{name} only: {n}" for name, n in zip(names, counts, strict=True)))
+    labels = (
+        f"both: {len(matched)} ({names[1]} dotted)",
+        *(f"{name} only: {n}" for name, n in zip(names, counts, strict=True)),
+    )
     for color, label in zip(_BOTH, labels, strict=True):
         ax.plot([], [], color=color, label=label)
     ax.legend(
@@ -60,17 +65,20 @@ def match_quality(ax: Axes, iou: NDArray, trace_correlation: NDArray, dff_correl
     ax.legend(fontsize=8, loc="lower right", frameon=False)
 
 
-def shift_difference(ax: Axes, first: NDArray, second: NDArray, *, frame_rate_hz: float, axis: int) -> None:
-    """Rigid shifts (T, 2) of two engines along one axis, and below them their difference, without its median."""
-    times, name = np.arange(len(first)) / frame_rate_hz, "yx"[axis]
+def shift_difference(ax: Axes, first: NDArray, second: NDArray, *, name: str, frame_rate_hz: float, axis: int) -> None:
+    """Rigid shifts (T, 2) of the first of two engines, of that name, along one axis, and how the other's differ.
+
+    Both without their medians: where a template lies is free.
+    """
+    times, direction = np.arange(len(first)) / frame_rate_hz, "yx"[axis]
     difference = first[:, axis].astype(float) - second[:, axis]
     difference -= np.median(difference)
     level = first[:, axis] - np.median(first[:, axis])
-    style.tidy(ax, title=f"{name} shift and difference", x="time (s)", y="px")
-    ax.plot(times, level, color=style.BLUE, lw=0.8, label="rigid shift")
+    style.tidy(ax, title=f"{direction} shift", x="time (s)", y="px")
+    ax.plot(times, level, color=style.BLUE, lw=0.8, label=f"rigid, by {name}")
     ax.plot(times, difference, color=style.ACCEPTED, lw=0.8, label=f"difference, RMS {difference.std():.3f} px")
     ax.margins(x=0.005)
-    style.add_legend(ax, loc="upper right")
+    style.add_legend(ax)
 
 
 def times_of_steps(
@@ -114,5 +122,7 @@ def agreement_figure(
     match_quality(figure.add_subplot(grid[0, 1]), iou, trace_correlation, dff_correlation)
     times_of_steps(figure.add_subplot(grid[1, 1]), seconds, memory_gb, names)
     for axis in (0, 1):
-        shift_difference(figure.add_subplot(grid[axis, 2]), *shifts, frame_rate_hz=frame_rate_hz, axis=axis)
+        shift_difference(
+            figure.add_subplot(grid[axis, 2]), *shifts, name=names[0], frame_rate_hz=frame_rate_hz, axis=axis
+        )
     return figure

@@ -9,20 +9,13 @@ import numpy as np
 import pytest
 from tests.engines.caiman import recorded
 
+from rsc2p_kedro import parameters as p
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.engines.caiman import CaimanError, conversions, engine, worker
 from rsc2p_kedro.engines.caiman.exchange import Answer
-from rsc2p_kedro.parameters import (
-    Acquisition,
-    CaimanSettings,
-    Compute,
-    EvaluationParameters,
-    ExtractionParameters,
-    MotionCorrectionParameters,
-)
 
 H, W, T = recorded.H, recorded.W, recorded.T
-ACQUISITION, COMPUTE = Acquisition(frame_rate_hz=10), Compute(threads=2, show_progress=False)
+ACQUISITION, COMPUTE = p.Acquisition(frame_rate_hz=10), p.Compute(threads=2, show_progress=False)
 
 
 class Recorded:
@@ -53,11 +46,11 @@ def movie() -> da.Array:
 
 
 def does():
-    return get_engine("caiman", CaimanSettings())
+    return get_engine("caiman", p.CaimanSettings())
 
 
 def components():
-    provenance = {"engine": "caiman", "parameters": ExtractionParameters(neuron_half_width_px=7).model_dump_json()}
+    provenance = {"engine": "caiman", "parameters": p.ExtractionParameters(neuron_half_width_px=7).model_dump_json()}
     return conversions.components_from_caiman(
         recorded.estimates(), (H, W), offset=recorded.OFFSET, provenance=provenance
     )
@@ -65,7 +58,7 @@ def components():
 
 def test_motion_is_told_how_it_came_about(caiman, movie, caplog):
     caiman.answers["estimate_motion"] = recorded.shifts()
-    parameters = MotionCorrectionParameters(engine="caiman", max_shift_px=3)
+    parameters = p.MotionCorrectionParameters(engine="caiman", max_shift_px=3)
     with caplog.at_level(logging.WARNING):
         motion = does().correct_motion(movie, parameters, compute=COMPUTE)
     request = caiman.asked[0][1]
@@ -75,14 +68,14 @@ def test_motion_is_told_how_it_came_about(caiman, movie, caplog):
     assert motion.provenance["version"] == "1.12.1"
     assert "smoothing (adaptive)" in json.loads(motion.provenance["not_honoured"])
     assert "smoothing (adaptive)" in caplog.text
-    assert MotionCorrectionParameters.model_validate_json(motion.provenance["parameters"]) == parameters
+    assert p.MotionCorrectionParameters.model_validate_json(motion.provenance["parameters"]) == parameters
 
 
 def test_the_corrected_movie_is_lazy_and_starts_caiman_once_a_slab(caiman, monkeypatch):
     n = 200
     shifts = np.column_stack([np.arange(n), np.zeros(n)]).astype(np.float32)
     found = {"template": np.zeros((H, W)), "shifts_rig": shifts, "peak_quality": np.ones(n)}
-    parameters = MotionCorrectionParameters(engine="caiman", piecewise=False)
+    parameters = p.MotionCorrectionParameters(engine="caiman", piecewise=False)
     motion = conversions.motion_from_caiman(found, {"engine": "caiman", "parameters": parameters.model_dump_json()})
     monkeypatch.setattr(engine, "_SLAB_BYTES", 128 * 4 * H * W)
     long_movie = da.zeros((n, H, W), dtype=np.uint16, chunks=(50, 3, W))
@@ -98,21 +91,23 @@ def test_the_corrected_movie_is_lazy_and_starts_caiman_once_a_slab(caiman, monke
 def test_caiman_applies_and_refits_only_what_it_has_made(movie):
     motion = conversions.motion_from_caiman(recorded.shifts(), {"engine": "embedded"})
     with pytest.raises(CaimanError, match="by engine embedded"):
-        does().apply_motion(movie, motion, MotionCorrectionParameters(engine="caiman"))
+        does().apply_motion(movie, motion, p.MotionCorrectionParameters(engine="caiman"))
     other = dataclasses.replace(components(), provenance={"engine": "embedded"})
     with pytest.raises(CaimanError, match="by embedded"):
-        does().extract_sources(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE, earlier=other)
+        does().extract_sources(movie, ACQUISITION, p.ExtractionParameters(), compute=COMPUTE, earlier=other)
 
 
-def test_a_refit_keeps_ids_and_gets_what_the_fit_gave(caiman, movie):
+def test_a_refit_keeps_ids_and_gets_what_the_fit_gave(caiman, movie, caplog):
     caiman.answers = {"fit": recorded.estimates(), "refit": recorded.estimates()}
-    parameters = ExtractionParameters(engine="caiman")
+    parameters = p.ExtractionParameters(engine="caiman")
     fit = does().extract_sources(movie, ACQUISITION, parameters, compute=COMPUTE)
     assert fit.lineage == ()
     fit = dataclasses.replace(fit, ids=np.array([5, 3]))
     refit = does().extract_sources(movie, ACQUISITION, parameters, compute=COMPUTE, earlier=fit)
     assert refit.ids.tolist() == [5, 3]
     assert {entry.event for entry in refit.lineage} == {"kept"}
+    assert caplog.text.count("CaImAn has no part for these parameters") == 1  # said of the fit, true of both
+    assert "not_honoured" in refit.provenance
     name, request = caiman.asked[1]
     assert name == "refit"
     np.testing.assert_allclose(request["arrays"]["C"], recorded.estimates()["C"], rtol=1e-5)
@@ -121,7 +116,7 @@ def test_a_refit_keeps_ids_and_gets_what_the_fit_gave(caiman, movie):
 
 def test_seeds_are_needed_and_handed_over(caiman, movie):
     caiman.answers["fit"] = recorded.estimates()
-    seeded = ExtractionParameters(engine="caiman", initialization="seeded")
+    seeded = p.ExtractionParameters(engine="caiman", initialization="seeded")
     with pytest.raises(CaimanError, match="needs seeds"):
         does().extract_sources(movie, ACQUISITION, seeded, compute=COMPUTE)
     does().extract_sources(movie, ACQUISITION, seeded, compute=COMPUTE, seeds=np.array([[2.0, 3.0]]))
@@ -137,7 +132,7 @@ def test_acceptance_is_caimans_and_the_classifier_sees_the_size_of_neurons(caima
         "n_transients": np.array([4, 0]),
         "cnn": np.array([0.9, 0.2]),
     }
-    parameters = EvaluationParameters(engine="caiman", use_cnn=use_cnn, min_cnn=0.8)
+    parameters = p.EvaluationParameters(engine="caiman", use_cnn=use_cnn, min_cnn=0.8)
     quality = does().evaluate(movie, components(), ACQUISITION, parameters, compute=COMPUTE)
     groups = caiman.asked[0][1]["groups"]
     assert (groups["quality"]["use_cnn"], groups["init"]["gSig"]) == (use_cnn, [7, 7])
@@ -157,7 +152,7 @@ def test_dff_comes_with_its_f0_and_says_where_it_means_nothing(caiman):
         "rest": ones * [[3.0], [1.0]],
         "background_rest": ones * [[7.0], [-2.0]],
     }
-    parameters = EvaluationParameters(engine="caiman", dff_percentile=20, dff_window_s=3, dff_dark_level=25)
+    parameters = p.EvaluationParameters(engine="caiman", dff_percentile=20, dff_window_s=3, dff_dark_level=25)
     done = does().compute_dff(components(), ACQUISITION, parameters)
     request = caiman.asked[0][1]
     assert (request["percentile"], request["window_frames"]) == (20, 30)
@@ -171,9 +166,9 @@ def test_dff_comes_with_its_f0_and_says_where_it_means_nothing(caiman):
 
 def test_without_components_caiman_is_not_asked(caiman, movie):
     none = components().select(np.zeros(2, bool))
-    parameters = EvaluationParameters(engine="caiman")
+    parameters = p.EvaluationParameters(engine="caiman")
     assert does().evaluate(movie, none, ACQUISITION, parameters, compute=COMPUTE).reasons == ()
     assert does().compute_dff(none, ACQUISITION, parameters).dff.shape == (0, T)
-    extraction = ExtractionParameters(engine="caiman")
+    extraction = p.ExtractionParameters(engine="caiman")
     assert does().extract_sources(movie, ACQUISITION, extraction, compute=COMPUTE, earlier=none) is none
     assert not caiman.asked

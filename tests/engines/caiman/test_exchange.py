@@ -1,10 +1,12 @@
 """The way to CaImAn and back: files in its format, errors that say what to do, nothing left behind."""
 
+import errno
 import os
 import sys
 import tempfile
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -80,6 +82,37 @@ def test_a_movie_with_missing_values_is_refused(tmp_path):
         exchange.write_map(tmp_path, movie, COMPUTE, order="C")
 
 
+def test_a_place_without_room_is_named_before_anything_is_written(tmp_path, movie, monkeypatch):
+    monkeypatch.setattr(exchange.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(CaimanError, match=r"No space left.*scratch_folder"):
+        exchange.write_map(tmp_path, movie, COMPUTE, order="C")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room in a file")
+def test_a_place_that_fills_up_is_an_error_and_not_the_end_of_the_process(tmp_path, movie, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(exchange.os, "posix_fallocate", full)
+    with pytest.raises(CaimanError, match=r"No space left.*scratch_folder"):
+        exchange.write_map(tmp_path, movie, COMPUTE, order="C")
+
+
+def test_an_answer_for_which_there_is_no_room_leaves_room_for_the_reason(installed, scratch, monkeypatch):
+    def full(path, **_):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    installed(real())
+    (scratch / "request.json").write_text('{"task": "check", "processes": 1, "params": {}}')
+    np.savez(scratch / "inputs.npz")
+    monkeypatch.setattr(worker.np, "savez", full)
+    worker.perform(scratch, "spawn")
+    assert not (scratch / "outputs.npz").exists()
+    assert "No space left" in (scratch / "answer.json").read_text()
+
+
 def test_without_caiman_the_error_says_how_to_get_it():
     with pytest.raises(CaimanError) as raised:
         exchange.ask(worker.check, CaimanSettings(python=sys.executable))
@@ -104,6 +137,20 @@ def test_an_old_caiman_is_refused(installed):
 def test_a_caiman_that_cannot_be_imported_says_why(installed):
     installed(real(body="import tensorflow_that_is_not_there"))
     assert "No module named 'tensorflow_that_is_not_there'" in (caiman_problem(CaimanSettings()) or "")
+
+
+def test_the_weights_of_caimans_classifier_are_looked_for_where_they_are_needed(installed, tmp_path):
+    paths = {"caiman/paths.py": f"def caiman_datadir():\n    return {str(tmp_path)!r}\n"}
+    installed(real() | paths)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "cnn_model.json").write_text("{}")
+    told = caiman_problem(CaimanSettings(), use_cnn=True) or ""
+    for word in ("use_cnn", str(model), "caimanmanager install", "CAIMAN_DATA"):
+        assert word in told
+    assert caiman_problem(CaimanSettings()) is None
+    (model / "cnn_model.h5").write_bytes(b"weights")
+    assert caiman_problem(CaimanSettings(), use_cnn=True) is None
 
 
 def test_a_caiman_in_this_environment_is_used_in_this_process(installed, scratch):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import dask.array as da
@@ -14,16 +15,9 @@ import numpy as np
 import pytest
 from tests.engines.caiman.test_mapping import CAIMANS_KEYS
 
+from rsc2p_kedro import parameters as p
 from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.caiman import caiman_problem
-from rsc2p_kedro.parameters import (
-    Acquisition,
-    CaimanSettings,
-    Compute,
-    EvaluationParameters,
-    ExtractionParameters,
-    MotionCorrectionParameters,
-)
+from rsc2p_kedro.engines.caiman import CaimanError, caiman_problem
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import score_components, score_motion
@@ -35,10 +29,10 @@ pytestmark = [
         PYTHON is None, reason="needs a real CaImAn: RSC2P_CAIMAN_PYTHON names the interpreter of its environment"
     ),
 ]
-ACQUISITION, COMPUTE = Acquisition(frame_rate_hz=14.7), Compute(threads=2, show_progress=False)
-MOVING = MotionCorrectionParameters(engine="caiman", patch_stride_px=32, patch_overlap_px=16)
-FINDING = ExtractionParameters(engine="caiman", initialization="greedy_roi", components_per_patch=2)
-JUDGING = EvaluationParameters(engine="caiman")
+ACQUISITION, COMPUTE = p.Acquisition(frame_rate_hz=14.7), p.Compute(threads=2, show_progress=False)
+MOVING = p.MotionCorrectionParameters(engine="caiman", patch_stride_px=32, patch_overlap_px=16)
+FINDING = p.ExtractionParameters(engine="caiman", initialization="greedy_roi", components_per_patch=2)
+JUDGING = p.EvaluationParameters(engine="caiman")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +42,7 @@ def scratch(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def caiman(scratch):
-    return get_engine("caiman", CaimanSettings(python=PYTHON, scratch_folder=str(scratch)))
+    return get_engine("caiman", p.CaimanSettings(python=PYTHON, scratch_folder=str(scratch)))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +69,7 @@ def done(caiman, simulated):
 
 
 def test_it_is_there():
-    assert caiman_problem(CaimanSettings(python=PYTHON)) is None
+    assert caiman_problem(p.CaimanSettings(python=PYTHON)) is None
 
 
 def test_caiman_has_the_keys_that_were_recorded():
@@ -135,11 +129,48 @@ def test_the_refit_accounts_for_every_component(done):
 
 
 def test_dff_is_that_of_the_embedded_engine_but_for_its_percentiles(done):
-    own = get_engine("embedded", CaimanSettings()).compute_dff(done["refit"], ACQUISITION, EvaluationParameters())
+    own = get_engine("embedded", p.CaimanSettings()).compute_dff(done["refit"], ACQUISITION, p.EvaluationParameters())
     accepted = done["quality"].accepted & ~done["dff"].guarded
     for theirs, ours in zip(done["dff"].dff[accepted], own.dff[accepted], strict=True):
         assert np.corrcoef(theirs, ours)[0, 1] > 0.95
     np.testing.assert_allclose(np.median(done["dff"].f0[accepted] / own.f0[accepted]), 1, atol=0.1)
+
+
+@pytest.fixture
+def classifier(tmp_path, monkeypatch) -> None:
+    """A classifier in the form of CaImAn's own, whose score of a cell grows with the mean of its image."""
+    (tmp_path / "model").mkdir()
+    program = textwrap.dedent(f"""
+        from tensorflow.keras import Sequential, layers
+        model = Sequential([layers.Input((50, 50, 1)), layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")])
+        model.layers[-1].set_weights([[[0.0, 100.0]], [0.0, -1.0]])
+        open({str(tmp_path / "model" / "cnn_model.json")!r}, "w").write(model.to_json())
+        model.save_weights({str(tmp_path / "model" / "cnn_model.h5")!r})
+    """)
+    subprocess.run([str(PYTHON), "-c", program], check=True, capture_output=True)
+    monkeypatch.setenv("CAIMAN_DATA", str(tmp_path))
+
+
+def test_caimans_classifier_scores_each_component_and_has_a_say(caiman, done, classifier):
+    judging = JUDGING.model_copy(update={"use_cnn": True, "min_snr": 1e3, "min_r_value": 1.0, "lowest_cnn": 0.0})
+    assert caiman_problem(p.CaimanSettings(python=PYTHON), use_cnn=True) is None
+    judge = partial(caiman.evaluate, done["corrected"], done["refit"], ACQUISITION, compute=COMPUTE)
+    scores = judge(judging).cnn_score
+    wide = np.asarray(done["refit"].footprints.sum(axis=0)).ravel()  # of unit norm: the wider, the larger its sum
+    assert np.corrcoef(np.log(scores / (1 - scores)), wide)[0, 1] > 0.95
+    middle = float(np.median(scores))
+    quality = judge(judging.model_copy(update={"min_cnn": middle}))
+    np.testing.assert_array_equal(quality.cnn_score, scores)
+    untouched = quality.snr > judging.lowest_snr
+    np.testing.assert_array_equal(quality.accepted[untouched], scores[untouched] >= np.float32(middle))
+
+
+def test_a_classifier_without_weights_is_named_and_how_to_get_them(caiman, done, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAIMAN_DATA", str(tmp_path))
+    with pytest.raises(CaimanError, match=r"caimanmanager install"):
+        caiman.evaluate(
+            done["corrected"], done["refit"], ACQUISITION, JUDGING.model_copy(update={"use_cnn": True}), compute=COMPUTE
+        )
 
 
 def test_seeds_are_where_cells_are_looked_for(caiman, done, simulated):
@@ -177,7 +208,7 @@ def test_a_run_that_is_killed_takes_caiman_and_its_files_with_it(scratch, simula
 
 
 def _workers(scratch: Path) -> list[str]:
-    lines = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     return [line.decode(errors="replace") for line in lines if str(scratch).encode() in line]
 
 

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def _provenance(answer: Answer, parameters: FrozenModel, *, told: bool = True) -> dict[str, str]:
-    """What made a result, and which parameters had no part in it; these are said in the log as well."""
+    """What made a result, and which parameters had no part in it; these are said in the log as well, if `told`."""
     unheard = not_honoured(parameters)
     if unheard and told:
         lines = "".join(f"\n  {name}: {reason}" for name, reason in unheard.items())
@@ -148,7 +148,7 @@ class CaimanEngine:
         if earlier is not None and earlier.provenance.get("engine") != "caiman":
             raise CaimanError(
                 f"CaImAn refits its own first fit; this one is by {earlier.provenance.get('engine', 'unknown')}. Run "
-                " fit_components with `engine: caiman` first."
+                "fit_components with `engine: caiman` first."
             )
         if earlier is not None and earlier.n_components == 0:
             return earlier
@@ -161,7 +161,7 @@ class CaimanEngine:
             write_movie=_cnmf_map(movie, compute, offset, valid_mask),
             compute=compute,
         )
-        provenance = _provenance(answer, parameters)
+        provenance = _provenance(answer, parameters, told=earlier is None)
         found = conversions.components_from_caiman(answer.arrays, shape, offset=offset, provenance=provenance)
         if earlier is None:
             return found

@@ -4,6 +4,7 @@ The folder holds the movie as one of CaImAn's memory maps, what is asked and wha
 removed at the end, also after a failure, an interruption, or the death of this process.
 """
 
+import errno
 import json
 import logging
 import os
@@ -83,6 +84,27 @@ def lowest_value(movie: Movie, compute: Compute) -> float:
     return min(float(read(movie, part).min()) for part in parts)
 
 
+def _reserve(path: Path, size: int) -> None:
+    """Makes a file of so many bytes, all of them really there: a map that finds the disk full kills the process.
+
+    Raises:
+        CaimanError: there is no room for it.
+    """
+    free = shutil.disk_usage(path.parent).free
+    try:
+        if size > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with path.open("wb") as stream:
+            stream.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        raise CaimanError(
+            f"CaImAn needs the movie as a file of {size / 1e9:.1f} GB; {path.parent.parent} has {free / 1e9:.1f} GB "
+            f"left ({error.strerror}). Name another place as caiman.scratch_folder."
+        ) from error
+
+
 def write_map(
     folder: Path,
     movie: Movie,
@@ -106,17 +128,12 @@ def write_map(
         Path of the file.
 
     Raises:
-        CaimanError: the movie holds NaN or infinity.
+        CaimanError: the movie holds NaN or infinity, or there is no room for it.
     """
     T, H, W = movie.shape
     path = folder / _map_name(movie.shape, order)
-    needed, free = 4 * T * H * W, shutil.disk_usage(folder).free
-    if needed > free:
-        raise CaimanError(
-            f"CaImAn needs the movie as a file of {needed / 1e9:.1f} GB; {folder.parent} has {free / 1e9:.1f} GB left. "
-            "Name another place as caiman.scratch_folder."
-        )
-    target = np.memmap(path, mode="w+", dtype=np.float32, shape=(H * W, T), order=order)  # type: ignore[call-overload]
+    _reserve(path, 4 * T * H * W)
+    target = np.memmap(path, mode="r+", dtype=np.float32, shape=(H * W, T), order=order)  # type: ignore[call-overload]
     for part in frame_blocks(T, _block_frames(movie, compute)):
         frames = read(movie, part).astype(np.float32) - np.float32(offset)
         if not np.isfinite(frames).all():
@@ -255,6 +272,12 @@ def _explain(kind: str, facts: str, settings: CaimanSettings) -> str:
     where = f"the environment of {settings.python}" if settings.python else "this environment"
     if kind == "failed":
         return f"CaImAn failed. What it said:\n{facts}"
+    if kind == "weightless":
+        return (
+            f"`use_cnn: true` needs the weights of CaImAn's classifier, and {facts} has none. Get them by running\n"
+            "  caimanmanager install\nin the environment CaImAn is in (CAIMAN_DATA names another place than "
+            "~/caiman_data), or set `evaluation: {use_cnn: false}`."
+        )
     said = {
         "absent": f"`engine: caiman` needs CaImAn, and {where} has none.",
         "unrelated": f"`engine: caiman` needs CaImAn, and {where} has another tool of that name: {facts}. Remove it "
@@ -265,10 +288,15 @@ def _explain(kind: str, facts: str, settings: CaimanSettings) -> str:
     return f"{said}\n{HOW_TO_GET_IT}"
 
 
-def caiman_problem(settings: CaimanSettings) -> str | None:
-    """What keeps CaImAn from working, in words; none if it is there. Takes as long as importing it."""
+def caiman_problem(settings: CaimanSettings, *, use_cnn: bool = False) -> str | None:
+    """What keeps CaImAn from working, in words; none if it is there. Takes as long as importing it.
+
+    Args:
+        settings: where CaImAn is.
+        use_cnn: whether its classifier will be asked as well, which needs weights.
+    """
     try:
-        ask(worker.check, settings)
+        ask(worker.check, settings, groups={"quality": {"use_cnn": use_cnn}})
     except CaimanError as error:
         return str(error)
     return None

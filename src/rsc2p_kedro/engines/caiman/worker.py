@@ -141,6 +141,17 @@ def find_caiman() -> tuple[str, Problem]:
     return version, (("old", version) if numbers < LEAST_VERSION else None)
 
 
+def missing_weights(request: Request) -> Problem:
+    """The folder where the weights of CaImAn's classifier should be, if they are asked for and not there."""
+    if not request["params"].get("quality", {}).get("use_cnn"):
+        return None
+    from caiman.paths import caiman_datadir
+
+    folder = Path(caiman_datadir(), "model")
+    there = any(path.suffix != ".json" for path in folder.glob("cnn_model.*"))
+    return None if there else ("weightless", str(folder))
+
+
 def _load_images(path: str) -> np.ndarray:
     """The movie (T, H, W) as CaImAn's CNMF wants it: a view of a map of pixels over time."""
     import caiman
@@ -327,7 +338,7 @@ def delta_f_over_f(request: Request, inputs: Arrays, view: Any) -> Arrays:
 
 
 def check(request: Request, inputs: Arrays, view: Any) -> Arrays:
-    """Nothing but whether CaImAn is there."""
+    """Nothing but whether CaImAn is there, and its classifier's weights if these are asked for."""
     return {}
 
 
@@ -341,6 +352,7 @@ def _work(folder: Path, request: Request, start_method: str) -> Request:
         inputs = dict(arrays)
     with state_of_its_own(str(folder)):
         version, problem = find_caiman()
+        problem = problem or missing_weights(request)
         if problem:
             return {"problem": problem, "version": version}
         with processes_of(request["processes"], start_method) as view:
@@ -361,6 +373,7 @@ def perform(folder: Path, start_method: str) -> None:
     try:
         answer = _work(folder, request, start_method)
     except Exception:
+        (folder / "outputs.npz").unlink(missing_ok=True)  # half of it, if the disk is full: the answer needs room
         answer = {"problem": ("failed", traceback.format_exc()), "version": ""}
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
