@@ -45,6 +45,7 @@ SMOOTHINGS_S = (0.025, 0.05, 0.1, 0.2)
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "spike_ground_truth"
 DECAY_S = {"GCaMP6f": 0.4, "GCaMP6s": 1.0, "GCaMP6m": 0.7, "GCaMP7f": 0.4, "GCaMP8f": 0.2, "GCaMP8m": 0.2}
 """Decay times for the manifest by indicator; for any other the project's default."""
+DYES, DELAY_OF_DYES = ("OGB", "Cal520"), 0.02
 SUITE2P_TAU_S = {"GCaMP6f": 0.7, "GCaMP6m": 1.0, "GCaMP6s": 1.25}
 """Suite2p's advice by indicator; 1 s, its default, for any other."""
 SUITE2P_PROGRAM = """
@@ -124,10 +125,18 @@ def _acquisition(trace: Trace) -> Acquisition:
     return Acquisition(frame_rate_hz=trace.rate_hz, **known)
 
 
+def _properties(trace: Trace) -> dict[str, float]:
+    """Of the indicator: the defaults for GCaMP, for all others what the description of the parameters advises."""
+    p, is_gcamp = EvaluationParameters(), "GCaMP" in trace.dataset
+    is_dye = trace.dataset.split("-")[1].startswith(DYES) if "-" in trace.dataset else False
+    return {
+        "delay": DELAY_OF_DYES if is_dye else p.spike_delay,
+        "supralinearity": p.spike_supralinearity if is_gcamp else 1,
+    }
+
+
 def _ours(trace: Trace) -> NDArray:
-    p = EvaluationParameters()
-    options = {"delay_s": p.spike_delay_s, "supralinearity": p.spike_supralinearity}
-    return infer_spikes(trace.values[None], _acquisition(trace), **options).rates[0]
+    return infer_spikes(trace.values[None], _acquisition(trace), **_properties(trace)).rates[0]
 
 
 def _ours_in_cnmf(trace: Trace) -> NDArray:
@@ -165,17 +174,21 @@ def run_suite2p(traces: list[Trace], python: str, *, advised: bool) -> list[NDAr
             return [rates[trace.key] for trace in traces]
 
 
+def _advanced(rates: NDArray, frames: float) -> NDArray:
+    return advance(rates[None].astype(float), np.array([frames]))[0]
+
+
 def score_all(traces: list[Trace], suite2p_python: str | None, *, advanced: bool = False) -> dict[str, NDArray]:
     """Correlations (traces, smoothings) of each method; others than ours may be advanced by the delay of ours."""
     rates = {name: [method(trace) for trace in traces] for name, method in methods().items()}
     if suite2p_python is not None:
         rates["suite2p"] = run_suite2p(traces, suite2p_python, advised=True)
         rates["suite2p, 1 s"] = run_suite2p(traces, suite2p_python, advised=False)
-    delay_s = EvaluationParameters().spike_delay_s
+    delay = EvaluationParameters().spike_delay
     for name in rates if advanced else ():
         if name != "ours":
             pairs = zip(rates[name], traces, strict=True)
-            rates[name] = [advance(r[None].astype(float), 0.5 + delay_s * t.rate_hz)[0] for r, t in pairs]
+            rates[name] = [_advanced(r, 0.5 + delay * _acquisition(t).decay_time_frames) for r, t in pairs]
     scored = {name: list(zip(found, traces, strict=True)) for name, found in rates.items()}
     return {n: np.array([[correlation(r, t, s) for s in SMOOTHINGS_S] for r, t in rows]) for n, rows in scored.items()}
 

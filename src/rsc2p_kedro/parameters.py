@@ -251,19 +251,19 @@ class EvaluationParameters(FrozenModel):
     lowest_cnn: float = Field(
         0.1, ge=0, le=1, description="A classifier score below which nothing is accepted [cnn_lowest]."
     )
-    spike_delay_s: float = Field(
-        0.03,
+    spike_delay: float = Field(
+        0.045,
         ge=0,
         le=1,
-        description="Time in s from a spike to the middle of the rise of fluorescence: 0.035 for GCaMP6, 0.01 for "
-        "GCaMP8 and synthetic dyes; the default lies between. Larger puts spikes earlier.",
+        description="Time from a spike to the middle of the rise of fluorescence, as a share of the decay time: 0.02 "
+        "for synthetic dyes, which rise at once. Larger puts spikes earlier.",
     )
     spike_supralinearity: float = Field(
         1.33,
         ge=1,
         le=4,
         description="Fluorescence grows with the number of spikes to this power: above 1 for GCaMP, whose binding of "
-        "calcium is cooperative, 1 for synthetic dyes. Larger: large rises count for fewer spikes.",
+        "calcium is cooperative, 1 for synthetic dyes and red indicators. Larger: large rises count for fewer spikes.",
     )
     dff_percentile: float = Field(
         8.0, ge=0, le=50, description="Percentile of the running window that is taken as F0 [quantileMin]."

@@ -34,7 +34,7 @@ from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
 
 _MAD_TO_SD = 1.4826
 _BASELINE_PERCENTILE = 20.0
-_BASELINE_S, _BASELINE_DECAYS = 30.0, 20.0
+_BASELINE_DECAYS = 20.0
 _SMOOTHING_S = 0.25
 _GROUPS, _LEAST_PIXELS = 30, 3000
 _LEAST_CORRELATION, _LEAST_RANGE, _MOST_DARK = 0.9, 0.3, 0.9
@@ -133,9 +133,9 @@ def running_percentile(traces: NDArray, *, percentile: float, half_width: int) -
     return result
 
 
-def remove_baseline(traces: NDArray, acquisition: Acquisition) -> NDArray[np.float64]:
-    """Traces (N, T) less their 20th percentile over 30 s, or over 20 decay times if that is longer."""
-    window_s = max(_BASELINE_S, _BASELINE_DECAYS * acquisition.decay_time_s)
+def remove_baseline(traces: NDArray, acquisition: Acquisition, *, window_s: float = 30.0) -> NDArray[np.float64]:
+    """Traces (N, T) less their 20th percentile over `window_s`, or over 20 decay times if that is longer."""
+    window_s = max(window_s, _BASELINE_DECAYS * acquisition.decay_time_s)
     half = int(np.ceil(window_s * acquisition.frame_rate_hz / 2))
     return traces - running_percentile(traces, percentile=_BASELINE_PERCENTILE, half_width=half)
 

@@ -94,12 +94,12 @@ def test_other_frame_rates(rate_hz: float) -> None:
 
 
 def test_the_decay_is_that_of_the_trace_within_its_bounds() -> None:
-    for true, known_s, expected in ((0.6, 0.4, 0.6), (0.4, 0.4, 0.4), (3.0, 0.4, 0.8), (0.2, 0.4, 0.4)):
+    for true, known_s, expected in ((0.6, 0.4, 0.6), (0.4, 0.4, 0.4), (3.0, 0.4, 1.6), (0.2, 0.4, 0.4)):
         traces, _ = simulate(decay_s=true, rise_s=0.001, noise=0.05)
         found = infer_spikes(traces, Acquisition(frame_rate_hz=15, decay_time_s=known_s)).decay_time_s
         assert np.median(found) == pytest.approx(expected, rel=0.28)
         assert (found >= known_s * 0.999).all()
-        assert (found <= known_s * 2.001).all()
+        assert (found <= known_s * 4.001).all()
 
 
 def test_rates_say_the_same_in_any_unit(known) -> None:
@@ -139,7 +139,7 @@ def test_traces_without_noise_have_no_spikes(make: Callable[[tuple[int, int]], n
 
 def test_no_traces_give_no_rows() -> None:
     acquisition, compute = Acquisition(frame_rate_hz=15), Compute(show_progress=False)
-    found = infer_spikes_of_all(np.zeros((0, 50)), acquisition, delay_s=0, supralinearity=1, compute=compute)
+    found = infer_spikes_of_all(np.zeros((0, 50)), acquisition, delay=0, supralinearity=1, compute=compute)
     assert found.rates.shape == (0, 50)
 
 
@@ -153,7 +153,7 @@ def test_rows_are_independent(known) -> None:
 def test_neither_threads_nor_groups_change_a_bit(known, threads: int) -> None:
     traces = np.tile(known[0], (5, 1))[:, :200]
     acquisition = Acquisition(frame_rate_hz=15, decay_time_s=0.5)
-    options = {"delay_s": 0.02, "supralinearity": 1.5}
+    options = {"delay": 0.05, "supralinearity": 1.5}
     compute = Compute(threads=threads, show_progress=False)
     whole = infer_spikes(traces, acquisition, **options)
     parts = infer_spikes_of_all(traces, acquisition, compute=compute, **options)
@@ -169,5 +169,6 @@ def test_what_cannot_be_inferred_from_is_refused(wrong: np.ndarray) -> None:
 
 def test_advancing_by_a_fraction_shares_between_frames() -> None:
     train = np.array([[0.0, 0, 0, 8, 0, 0]])
-    np.testing.assert_allclose(posterior.advance(train, 1.25), [[0, 2, 6, 0, 0, 0]])
-    np.testing.assert_allclose(posterior.advance(train, 0), train)
+    np.testing.assert_allclose(posterior.advance(train, np.array([1.25])), [[0, 2, 6, 0, 0, 0]])
+    both = posterior.advance(np.tile(train, (2, 1)), np.array([0.0, 4.0]))
+    np.testing.assert_allclose(both, [train[0], np.zeros(6)])

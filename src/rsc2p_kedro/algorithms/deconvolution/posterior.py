@@ -25,8 +25,9 @@ What comes out, a frame::
 
 in units of the cell's typical rise. k > 1 where fluorescence grows faster than the number of spikes, as the cooperative
 binding of calcium to GCaMP makes it (Greenberg et al. 2018, doi 10.1101/479055). Fluorescence rises some time after the
-spike, and a frame shows the mean of its exposure: half a frame and the indicator's delay are taken off the times, with
-linear interpolation between frames.
+spike, later in the cells and with the indicators in which it also falls slowly; and a frame shows the mean of its
+exposure. Half a frame and a share of the trace's decay time are taken off the times, with linear interpolation between
+frames.
 """
 
 from dataclasses import fields
@@ -41,10 +42,11 @@ from rsc2p_kedro.algorithms.dff import remove_baseline
 from rsc2p_kedro.engines.results import SpikeInference
 from rsc2p_kedro.parameters import Acquisition, Compute
 
-DECAY_FACTORS = (1.0, 2 ** (1 / 3), 2 ** (2 / 3), 2.0)
+DECAY_FACTORS = tuple(2 ** (i / 3) for i in range(7))
 """Decays that a trace may choose from, in units of the indicator's known one."""
 RESTART = 1e-8
 """Probability, a frame, that calcium is anywhere."""
+_BASELINE_S = 45.0
 _LEVELS_PER_NOISE, _REACH = 2.0, 5.0
 _LEVELS = int(2 * _REACH * _LEVELS_PER_NOISE) + 1
 _LEAST_NOISE = 0.5
@@ -247,23 +249,24 @@ def _infer_all(traces, decays, noise, rate_hz, jumps, sizes, decay, mean_jump):
             decay[i], noise[i], mean_jump[i] = _infer(traces[i], decays, noise[i], rate_hz, jumps[i], sizes[i])
 
 
-def advance(rates: NDArray, frames: float) -> NDArray:
-    """Traces (N, T) that come `frames` >= 0 earlier, linear between frames, 0 where there is nothing later."""
-    whole, T = int(frames), rates.shape[1]
-    share = frames - whole
-    padded = np.pad(rates, ((0, 0), (0, whole + 1)))
-    return (1 - share) * padded[:, whole : whole + T] + share * padded[:, whole + 1 : whole + 1 + T]
+def advance(rates: NDArray, frames: NDArray) -> NDArray:
+    """Traces (N, T) that come `frames` (N,) >= 0 earlier, linear between frames, 0 where there is nothing later."""
+    whole = frames.astype(np.int64)
+    share = (frames - whole)[:, None]
+    padded = np.pad(rates, ((0, 0), (0, int(whole.max(initial=0)) + 1)))
+    at = whole[:, None] + np.arange(rates.shape[1])
+    return (1 - share) * np.take_along_axis(padded, at, axis=1) + share * np.take_along_axis(padded, at + 1, axis=1)
 
 
 def infer_spikes(
-    traces: NDArray, acquisition: Acquisition, *, delay_s: float = 0.03, supralinearity: float = 4 / 3
+    traces: NDArray, acquisition: Acquisition, *, delay: float = 0.045, supralinearity: float = 4 / 3
 ) -> SpikeInference:
     """Spike rates of traces; see the text of the module.
 
     Args:
         traces: (N, T), noisy, in any unit (dF/F, or a component's trace and residual); finite, 4 frames or more.
         acquisition: frame rate, and the known decay of the indicator.
-        delay_s: from a spike to the middle of the rise of fluorescence, in s.
+        delay: from a spike to the middle of the rise of fluorescence, in decay times of the trace.
         supralinearity: k, 1 where twice the spikes give twice the fluorescence. Larger: large rises count for less.
 
     Returns:
@@ -280,15 +283,14 @@ def infer_spikes(
     noise[noise <= 1e-9 * np.abs(traces).max(axis=1, initial=0)] = 0
     decay, mean_jump = np.full(len(traces), acquisition.decay_time_frames), np.zeros(len(traces))
     jumps, sizes = np.zeros(traces.shape), np.zeros(traces.shape)
-    flat = np.ascontiguousarray(remove_baseline(traces, acquisition))
+    flat = np.ascontiguousarray(remove_baseline(traces, acquisition, window_s=_BASELINE_S))
     decays = acquisition.decay_time_frames * np.array(DECAY_FACTORS)
     _infer_all(flat, decays, noise, rate, jumps, sizes, decay, mean_jump)
     unit = np.maximum(jumps * mean_jump[:, None], np.finfo(float).tiny)
     rates = jumps * (sizes / unit) ** (1 / supralinearity)
-    delay = 0.5 + delay_s * rate
     return SpikeInference(
-        rates=np.maximum(advance(rates, delay), 0).astype(np.float32),
-        rise_probability=np.clip(advance(jumps, delay), 0, 1).astype(np.float32),
+        rates=np.maximum(advance(rates, 0.5 + delay * decay), 0).astype(np.float32),
+        rise_probability=np.clip(advance(jumps, 0.5 + delay * decay), 0, 1).astype(np.float32),
         decay_time_s=(decay / rate).astype(np.float32),
         typical_rise=mean_jump.astype(np.float32),
         noise=noise.astype(np.float32),
@@ -296,12 +298,12 @@ def infer_spikes(
 
 
 def infer_spikes_of_all(
-    traces: NDArray, acquisition: Acquisition, *, delay_s: float, supralinearity: float, compute: Compute
+    traces: NDArray, acquisition: Acquisition, *, delay: float, supralinearity: float, compute: Compute
 ) -> SpikeInference:
     """:func:`infer_spikes` of traces (N, T), some at a time; `compute` does not change the result by a bit."""
     groups = blocks.frame_blocks(len(traces), _TRACES_AT_ONCE)
     parts = blocks.run(
-        lambda s: infer_spikes(traces[s], acquisition, delay_s=delay_s, supralinearity=supralinearity),
+        lambda s: infer_spikes(traces[s], acquisition, delay=delay, supralinearity=supralinearity),
         groups,
         compute=compute,
         description="Spikes",
@@ -309,5 +311,5 @@ def infer_spikes_of_all(
         sizes=[s.stop - s.start for s in groups],
     )
     if not parts:
-        return infer_spikes(traces, acquisition, delay_s=delay_s, supralinearity=supralinearity)
+        return infer_spikes(traces, acquisition, delay=delay, supralinearity=supralinearity)
     return SpikeInference(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SpikeInference)))

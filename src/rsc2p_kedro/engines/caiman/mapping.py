@@ -96,7 +96,7 @@ ELSEWHERE: dict[type[FrozenModel], dict[str, str]] = {
         "dff_percentile": "`quantileMin` of CaImAn's detrend_df_f, which is given as an argument",
         "dff_window_s": "`frames_window` of CaImAn's detrend_df_f, in frames",
         "dff_dark_level": "taken off the background that CaImAn's detrend_df_f is given",
-        "spike_delay_s": "spikes are inferred from traces after any engine",
+        "spike_delay": "spikes are inferred from traces after any engine",
         "spike_supralinearity": "spikes are inferred from traces after any engine",
     },
     Compute: {

@@ -36,7 +36,7 @@ def infer_component_spikes(
     return infer_spikes_of_all(
         components.traces + components.residual_traces,
         recording.acquisition,
-        delay_s=parameters.spike_delay_s,
+        delay=parameters.spike_delay,
         supralinearity=parameters.spike_supralinearity,
         compute=compute,
     )
