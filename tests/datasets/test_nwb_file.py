@@ -7,6 +7,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leftovers(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.name != Path(NAME).name)
+
+
+@contextmanager
+def old_file_stays(folder: Path) -> Iterator[None]:
+    """Saves a file before, and looks afterwards whether it is the same still."""
+    dataset(folder).save(made_up(n=2).build())
+    before = (folder / NAME).read_bytes()
+    yield
+    assert (folder / NAME).read_bytes() == before
 
 
 def test_file_is_there_after_saving_and_open_until_released(tmp_path: Path) -> None:
@@ -78,13 +88,9 @@ def test_name_must_be_that_of_subject_and_session(tmp_path: Path) -> None:
 
 
 def test_file_that_the_checks_object_to_is_not_written_and_the_old_one_stays(tmp_path: Path) -> None:
-    nwb = dataset(tmp_path)
-    nwb.save(made_up().build())
-    before = (tmp_path / NAME).read_bytes()
-    with pytest.raises(DatasetError, match="Experimenter is missing") as error:
-        nwb.save(made_up(parameters={"experimenter": None, "keywords": None}).build())
+    with old_file_stays(tmp_path), pytest.raises(DatasetError, match="Experimenter is missing") as error:
+        dataset(tmp_path).save(made_up(parameters={"experimenter": None, "keywords": None}).build())
     assert "keywords" in str(error.value)
-    assert (tmp_path / NAME).read_bytes() == before
     assert leftovers(tmp_path) == []
 
 
@@ -95,6 +101,15 @@ def test_answer_of_their_importance_lets_recommendations_through(
     dataset(tmp_path, on_issue=answers).save(made_up(parameters={"experimenter": None}).build())
     assert "Experimenter is missing" in caplog.text
     assert inspect_file(tmp_path / NAME)["check"].tolist() == ["check_experimenter_exists"]
+
+
+def test_measures_that_happen_to_be_0_and_1_do_not_hold_a_file_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = made_up(n=2)
+    made.found.component_table["event_rate_hz"] = [0.0, 1.0]
+    dataset(tmp_path).save(made.build())
+    assert "happen to be 0 and 1" in caplog.text
 
 
 def test_unknown_answer_to_issues_is_refused(tmp_path: Path) -> None:
@@ -182,8 +197,6 @@ def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on the size of files are set as Linux does")
 @pytest.mark.usefixtures("unchecked")
 def test_full_disk_is_one_clear_error_and_leaves_the_old_file(tmp_path: Path) -> None:
-    dataset(tmp_path).save(made_up(n=2).build())
-    before = (tmp_path / NAME).read_bytes()
     script = """
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         for limit in (700_000, 100_000, 500):  # among movies and structures, and at the very start
@@ -196,10 +209,10 @@ def test_full_disk_is_one_clear_error_and_leaves_the_old_file(tmp_path: Path) ->
                 raise AssertionError(limit)
         print("all said")
     """
-    done = _run(script, tmp_path)
+    with old_file_stays(tmp_path):
+        done = _run(script, tmp_path)
     assert (done.returncode, done.stdout) == (0, "all said\n"), done.stderr
     assert "Traceback" not in done.stderr
-    assert (tmp_path / NAME).read_bytes() == before
     assert leftovers(tmp_path) == []
 
 
@@ -224,17 +237,15 @@ def test_failing_to_read_the_movie_leaves_nothing_behind(tmp_path: Path) -> None
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 @pytest.mark.usefixtures("unchecked")
 def test_killed_writing_leaves_the_old_file_and_the_next_save_clears_up(tmp_path: Path) -> None:
-    dataset(tmp_path).save(made_up(n=2).build())
-    before = (tmp_path / NAME).read_bytes()
     script = """
         def kill(block):
             os.kill(os.getpid(), signal.SIGKILL)
         object.__setattr__(made.found, "movie", made.found.movie.map_blocks(kill, meta=made.found.movie._meta))
         save()
     """
-    done = _run(script, tmp_path)
+    with old_file_stays(tmp_path):
+        done = _run(script, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(leftovers(tmp_path)) == 1
-    assert (tmp_path / NAME).read_bytes() == before
     dataset(tmp_path).save(made_up(n=3).build())
     assert leftovers(tmp_path) == []

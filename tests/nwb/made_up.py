@@ -118,7 +118,7 @@ def component_table(found: Components) -> pd.DataFrame:
             "noise": found.noise.astype(float),
             "decay_time_s": np.full(n, 0.4),
             "n_transients": np.arange(n),
-            "event_rate_hz": np.linspace(0, 1, n),
+            "event_rate_hz": np.linspace(0, 1.25, n),
             "accepted": np.arange(n) % 2 == 0,
             "reason": [f"because {i}" for i in range(n)],
             "curated": np.zeros(n, bool),

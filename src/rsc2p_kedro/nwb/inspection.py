@@ -16,6 +16,7 @@ COLUMNS = ["check", "importance", "object_type", "object_name", "location", "mes
 
 EXPLAINED = {
     "check_data_orientation": "fewer frames than pixels or ROIs; the axes are right, as this project's tests show",
+    "check_column_binary_capability": "numbers that happen to be 0 and 1; what is true or false is stored so",
     "check_single_row": "a single ROI, patch or background component",
 }
 """Checks that cannot know what we know, and why what they say is no reason to refuse a file."""
