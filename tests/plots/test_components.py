@@ -61,6 +61,37 @@ def test_a_single_pixel_and_an_empty_footprint_are_no_trouble() -> None:
     assert [len(lines) for lines in components.outlines(sp.csc_array(dense), SHAPE)] == [1, 0]
 
 
+def test_islands_of_less_than_a_tenth_of_the_cell_are_not_outlined() -> None:
+    dense = _footprints(1).toarray().reshape(SHAPE)
+    dense[25:27, 40:42] = dense.max()
+    dense[25, 30] = dense[28, 45] = dense.max()
+    (lines,) = components.outlines(sp.csc_array(dense.reshape(-1, 1)), SHAPE, energy_share=0.99)
+    assert [line.mean(axis=0).round().tolist() for line in lines] == [CENTRES[0, ::-1].tolist()]
+    dense[20:25, 30:35] = dense.max()
+    assert len(components.outlines(sp.csc_array(dense.reshape(-1, 1)), SHAPE, energy_share=0.99)[0]) == 2
+
+
+def test_many_components_are_drawn_thinner_and_on_more_paper() -> None:
+    n = components.MANY + 1
+    many = sp.hstack([_footprints(1)] * n, format="csc")
+    widths, sizes = zip(*(_width_and_size(found) for found in (_footprints(), many)), strict=True)
+    assert widths[1] < widths[0]
+    assert sizes[1] > sizes[0]
+
+
+def _width_and_size(footprints: sp.csc_array) -> tuple[float, float]:
+    figure = components.contours(_image(), footprints, ids=range(footprints.shape[1]))
+    (lines,) = {c.get_linewidth()[0] for c in figure.axes[0].collections if c.get_paths()}
+    return lines, figure.get_figwidth()
+
+
+def test_titles_of_tall_images_are_not_cut_off(look: Look) -> None:
+    image, footprints = _image().T, sp.csc_array((SHAPE[0] * SHAPE[1], 12), dtype=np.float32)
+    found = components.Found(image[:, :12], footprints[: 12 * SHAPE[1]], footprints[: 12 * SHAPE[1]], np.arange(12) > 3)
+    look(components.recordings_contours(["a.1"], [found]))
+    look(components.contours(*found[:2], title="an_animal.and_the_long_name_of_a_session: 12 accepted components"))
+
+
 def test_contours_draw_each_component_once_and_write_the_ids_of_the_accepted(look: Look) -> None:
     accepted = np.array([True, False, True])
     figure = look(components.contours(_image(), _footprints(), accepted=accepted, ids=[5, 6, 7], title="a"))

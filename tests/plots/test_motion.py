@@ -34,7 +34,7 @@ def test_shifts_are_drawn_over_seconds_with_unregistered_frames_marked(look: Loo
     np.testing.assert_allclose(x_axis.lines[1].get_ydata(), shifts[:, 1])
     (marks,) = [c for c in y_axis.collections if isinstance(c, LineCollection)]
     assert sorted(segment[0, 0] for segment in marks.get_segments()) == [0.4, 0.8]
-    assert f"{np.hypot(*shifts.T).max():.1f} px" in figure.get_suptitle()
+    assert f"{np.hypot(*shifts.T).max():.1f} px" in y_axis.get_title(loc="left")
 
 
 def test_no_mark_where_all_frames_are_registered() -> None:
@@ -56,7 +56,7 @@ def test_every_pixel_belongs_to_its_nearest_centre() -> None:
     np.testing.assert_array_equal(found, np.argmin(((grid - centres) ** 2).sum(-1), axis=-1))
 
 
-@pytest.mark.parametrize("shape", [(40, 40), (30, 80)])
+@pytest.mark.parametrize("shape", [(40, 40), (30, 80), (90, 35)])
 def test_arrows_point_along_the_deviation_of_the_chosen_frame(shape: tuple[int, int], look: Look) -> None:
     shifts, centres = _shifts(), np.array([[10.0, 10.0], [10.0, 30.0], [25.0, 20.0]])
     patch_shifts = np.repeat(shifts[:, None], 3, axis=1)
@@ -68,7 +68,21 @@ def test_arrows_point_along_the_deviation_of_the_chosen_frame(shape: tuple[int, 
     np.testing.assert_allclose(quiver.V, [1.0, 0.0, 0.5], atol=1e-6)
     rms = figure.axes[1].images[0].get_array()
     assert rms[10, 30] == pytest.approx(2.0 / np.sqrt(T), rel=1e-4)
-    assert "Frame 5" in figure.axes[0].get_title(loc="left")
+    title = figure.axes[0].get_title(loc="left")
+    assert "Frame 5" in title
+    assert "the longest 2.00 px" in title
+
+
+def test_arrows_stay_within_the_frame() -> None:
+    shifts, centres, shape = np.zeros((T, 2)), np.array([[20.0, 12.0], [60.0, 12.0], [75.0, 12.0]]), (90, 24)
+    patch_shifts = np.zeros((T, 3, 2))
+    patch_shifts[5] = [[0.0, 3.0], [0.0, -3.0], [3.0, 0.0]]
+    figure = motion.patch_shift_field(np.ones(shape), shifts, patch_shifts, centres, _registered(), frame_rate_hz=10)
+    (quiver,) = figure.axes[0].findobj(Quiver)
+    tips = centres + np.stack([quiver.V, quiver.U], axis=1) / quiver.scale
+    assert np.abs(tips - centres).max() > 5, "long enough to see"
+    assert (tips >= 0).all()
+    assert (tips <= np.array(shape) - 1).all()
 
 
 def test_patches_that_do_not_move_draw_without_a_warning(look: Look) -> None:
@@ -96,7 +110,7 @@ def test_motion_quality_shows_its_numbers(look: Look) -> None:
     _, scatter, crispness, residual = figure.axes
     assert [bar.get_height() for bar in crispness.patches] == [10.0, 12.0]
     assert [bar.get_height() for bar in residual.patches] == [0.8, 0.2]
-    assert scatter.get_title(loc="left").startswith("98%")
+    assert scatter.get_title(loc="left").startswith("39 of 40 frames")
 
 
 def test_motion_quality_without_measures_says_so(look: Look) -> None:

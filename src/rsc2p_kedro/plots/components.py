@@ -22,6 +22,9 @@ from rsc2p_kedro.algorithms.evaluation.description import centres
 from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots.style import PixelSize
 
+MANY = 150
+"""Components beyond which their outlines are drawn thinner, and on more paper where they bear their ids."""
+
 Shape = tuple[int, int]
 Outlines = list[list[NDArray]]
 
@@ -49,7 +52,8 @@ def outlines(footprints: sp.csc_array, shape: Shape, *, energy_share: float = 0.
         energy_share: of the sum of squares; larger draws wider outlines.
 
     Returns:
-        For each component its lines, each (K, 2) as (x, y) in px; none for an empty footprint.
+        For each component its lines, each (K, 2) as (x, y) in px; none for an empty footprint. Of a footprint in
+        several parts, those of less than a tenth of the largest one's area are left out.
     """
     result: Outlines = []
     for index in range(footprints.shape[1]):
@@ -67,7 +71,15 @@ def _outline(pixels: NDArray, values: NDArray, shape: Shape, energy_share: float
     level = 0.999 * energy_level(values, energy_share)  # just below, so that the faintest pixel lies within
     box[binary_fill_holes(box >= level)] = values.max()
     y, x = np.arange(box.shape[0]) + top, np.arange(box.shape[1]) + left
-    return [np.asarray(line) for line in contour_generator(x, y, box).lines(level)]
+    lines = [np.asarray(line) for line in contour_generator(x, y, box).lines(level)]
+    areas = [_area(line) for line in lines]
+    return [line for line, area in zip(lines, areas, strict=True) if area >= 0.1 * max(areas)]
+
+
+def _area(line: NDArray) -> float:
+    """Within a closed line (K, 2) (Gauss's formula)."""
+    (x, y), (x_next, y_next) = line[:-1].T, line[1:].T
+    return float(abs((x * y_next - x_next * y).sum()) / 2)
 
 
 def _add_lines(ax: Axes, lines: Outlines, color: str, *, linestyle: str = "solid", width: float = 1.1) -> None:
@@ -107,9 +119,11 @@ def contours(
         pixel_size_um: (y, x), for the scale bar.
         ax: where to draw; none: on a new figure.
     """
-    figure, ax = style.get_axes(ax, 8.4, style.panel_height(image.shape, 8.2, pixel_size_um) + 0.7)
+    many = footprints.shape[1] > MANY
+    across = 12.0 if many and ids is not None else 8.4
+    figure, ax = style.get_axes(ax, across, style.panel_height(image.shape, across - 0.2, pixel_size_um) + 0.7)
     _draw_background(ax, image, pixel_size_um)
-    ax.set_title(title, fontsize=style.TITLE, loc="left")
+    ax.set_title(title, fontsize=style.TITLE, loc="left", wrap=True)
     if footprints.shape[1] == 0:
         ax.text(
             0.5, 0.5, "no components", color="white", fontsize=style.TITLE, ha="center", va="center",
@@ -119,8 +133,9 @@ def contours(
     shape = (image.shape[0], image.shape[1])
     lines = outlines(footprints, shape, energy_share=energy_share)
     keep = np.ones(len(lines), dtype=bool) if accepted is None else np.asarray(accepted, dtype=bool)
-    _add_lines(ax, [lines[i] for i in np.flatnonzero(~keep)], style.REJECTED, linestyle="dashed", width=0.9)
-    _add_lines(ax, [lines[i] for i in np.flatnonzero(keep)], style.FOUND if accepted is None else style.ACCEPTED)
+    width, color = 0.7 if many else 1.1, style.FOUND if accepted is None else style.ACCEPTED
+    _add_lines(ax, [lines[i] for i in np.flatnonzero(~keep)], style.REJECTED, linestyle="dashed", width=0.8 * width)
+    _add_lines(ax, [lines[i] for i in np.flatnonzero(keep)], color, width=width)
     if ids is not None:
         _write_ids(ax, centres(footprints, shape)[keep], np.asarray(ids)[keep])
     return figure
@@ -247,7 +262,7 @@ def footprint_montage(
     figure, ax = style.get_axes(ax, 0.98 * columns + 0.2, 1.15 * rows + 0.65)
     more = footprints.shape[1] - n
     middle = f", {more} in the middle not shown" if more else ""
-    heading = f"{n} components by falling SNR{middle}: id (SNR)"
+    heading = f"{style.count(n, 'component')} by falling SNR{middle}, {2 * half_width_px + 1} px wide: id (SNR)"
     if n == 0:
         style.say(ax, "There are no components to show.", title=title)
         return figure
@@ -299,7 +314,9 @@ def snr_against_r_value(
     n_accepted, n = int(np.sum(accepted)), len(snr)
     style.tidy(ax, x="SNR (log scale)", y="r_value: footprint against its transients")
     ax.set_title(
-        "\n".join(filter(None, (title, f"{n_accepted} of {n} components accepted"))), fontsize=style.TITLE, loc="left"
+        "\n".join(filter(None, (title, f"{n_accepted} of {style.count(n, 'component')} accepted"))),
+        fontsize=style.TITLE,
+        loc="left",
     )
     if n == 0:
         style.say(ax, "There are no components to show.", title=title)

@@ -32,16 +32,16 @@ def summary_images(
     figure = style.new_figure(9.6, 2 * style.panel_height(shape, 4.2, pixel_size_um) + 1.1)
     figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
     panels = [
-        (maximum, "Maximum over time", LOWER_HALF_DARK),
-        (correlation, "Correlation with the neighbouring pixels", LOWER_HALF_DARK),
-        (mean, "Mean over time", ALMOST_ALL),
-        (sd, "Standard deviation over time", ALMOST_ALL),
+        (maximum, "Maximum over time", "counts", LOWER_HALF_DARK),
+        (correlation, "Correlation with the neighbouring pixels", "correlation", LOWER_HALF_DARK),
+        (mean, "Mean over time", "counts", ALMOST_ALL),
+        (sd, "Standard deviation over time", "counts", ALMOST_ALL),
     ]
-    for index, (image, name, percentiles) in enumerate(panels):
+    for index, (image, name, unit, percentiles) in enumerate(panels):
         ax = figure.add_subplot(2, 2, index + 1)
         limits = style.percentile_limits(image, percentiles=percentiles)
         shown = style.show_image(ax, image, title=name, limits=limits, pixel_size_um=pixel_size_um)
-        style.add_colorbar(figure, shown, ax)
+        style.add_colorbar(figure, shown, ax, unit)
     return figure
 
 
@@ -76,8 +76,8 @@ def original_and_corrected(
     figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
     axes = [figure.add_subplot(1, 4, index + 1) for index in range(4)]
     shown = _draw_row(axes, images, COLUMNS, pixel_size_um)
-    style.add_colorbar(figure, shown[1], axes[:2])
-    style.add_colorbar(figure, shown[3], axes[2:])
+    style.add_colorbar(figure, shown[1], axes[:2], "counts")
+    style.add_colorbar(figure, shown[3], axes[2:], "correlation")
     return figure
 
 
@@ -110,11 +110,11 @@ def template(
     figure, ax = style.get_axes(ax, 5.6, style.panel_height(image.shape, 5.0, pixel_size_um) + 0.9)
     limits = style.percentile_limits(image, percentiles=ALMOST_ALL)
     shown = style.show_image(ax, image, limits=limits, pixel_size_um=pixel_size_um)
-    style.add_colorbar(figure, shown, ax)
+    style.add_colorbar(figure, shown, ax, "counts")
     veil = np.zeros((*image.shape, 4))
     veil[~valid_mask] = (1.0, 1.0, 1.0, 0.65)
     ax.imshow(veil, interpolation="nearest", aspect=style.pixel_aspect(pixel_size_um))
     share = valid_mask.mean() if valid_mask.size else 0.0
     seen = f"Template: every frame saw {share:.1%} of it" + ("" if share == 1 else ", the rest is pale")
-    ax.set_title("\n".join(filter(None, (title, seen))), fontsize=style.TITLE, loc="left")
+    ax.set_title("\n".join(filter(None, (title, seen))), fontsize=style.TITLE, loc="left", wrap=True)
     return figure

@@ -1,5 +1,7 @@
 """Motion of a recording: how far frames moved, how they bent, and whether correcting it helped."""
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -59,7 +61,8 @@ def shifts_over_time(
         f"Largest rigid shift {largest:.1f} px{style.in_micrometres(largest, pixel_size_um)}, "
         f"largest deviation of a patch {bend:.1f} px{style.in_micrometres(bend, pixel_size_um)}"
     )
-    figure.suptitle(": ".join(filter(None, (title, heading))), fontsize=style.TITLE + 1, fontweight="bold")
+    figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
+    top.set_title(heading, fontsize=style.TITLE, loc="left")
     return figure
 
 
@@ -111,25 +114,28 @@ def patch_shift_field(
     chosen = most_deformed_frame(deviations, registered) if frame is None else frame
     _draw_arrows(left, template, deviations[chosen], patch_centres, pixel_size_um)
     name = f"Frame {chosen} ({chosen / frame_rate_hz:.1f} s)" + (", deformed most" if frame is None else "")
-    left.set_title(f"{name}: shift of each patch\nbeyond the rigid shift", fontsize=style.TITLE, loc="left")
+    longest = float(np.hypot(*deviations[chosen].T).max())
+    left.set_title(
+        f"{name}: shift of each patch\nbeyond the rigid shift, the longest {longest:.2f} px"
+        f"{style.in_micrometres(longest, pixel_size_um)}",
+        fontsize=style.TITLE,
+        loc="left",
+    )
     _draw_rms(figure, right, template.shape, deviations, patch_centres, pixel_size_um)
     return figure
 
 
 def _draw_arrows(ax: Axes, template: NDArray, deviations: NDArray, centres: NDArray, pixel_size_um: PixelSize) -> None:
-    """Arrows from the patch centres along the shift applied there, long enough to see, with a key to their length."""
+    """Arrows from the patch centres along the shift applied there, long enough to see, and all within the frame."""
     limits = style.percentile_limits(template, percentiles=(1.0, 99.9))
     style.show_image(ax, template, limits=limits, pixel_size_um=pixel_size_um, cmap="gray")
     longest = float(np.hypot(*deviations.T).max())
-    spacing = float(np.sqrt(template.size / len(centres)))
-    key = style.nice_length(max(0.6 * longest, 1e-3))
-    quiver = ax.quiver(
+    room = float(min(centres.min(), (np.array(template.shape) - 1 - centres).min()))
+    drawn = max(min(0.9 * float(np.sqrt(template.size / len(centres))), room), 1.0)
+    ax.quiver(
         centres[:, 1], centres[:, 0], deviations[:, 1], deviations[:, 0], color=style.ORANGE, angles="xy",
-        scale_units="xy", scale=max(longest, 1e-3) / (0.9 * spacing), width=0.008, edgecolor=style.DARK, linewidth=0.4,
+        scale_units="xy", scale=max(longest, 1e-3) / drawn, width=0.008, edgecolor=style.DARK, linewidth=0.4,
     )  # fmt: skip
-    ax.quiverkey(
-        quiver, 0.9, -0.03, key, f"{key:g} px ", labelpos="W", coordinates="axes", fontproperties={"size": style.SMALL}
-    )
 
 
 def _draw_rms(
@@ -178,7 +184,9 @@ def motion_quality(
     _draw_correlations(figure.add_subplot(grid[0, :]), correlation_before, correlation_after, registered, frame_rate_hz)
     _draw_scatter(figure.add_subplot(grid[1, 0]), correlation_before, correlation_after)
     _draw_pair(figure.add_subplot(grid[1, 1]), crispness, "Crispness of the mean image", "higher is better")
-    _draw_pair(figure.add_subplot(grid[1, 2]), residual_motion_px, "Motion that remains (px)", "lower is better")
+    _draw_pair(
+        figure.add_subplot(grid[1, 2]), residual_motion_px, "Motion that remains (px)", "lower is better", "{:.2f}"
+    )
     return figure
 
 
@@ -196,8 +204,8 @@ def _draw_correlations(
 
 
 def _draw_scatter(ax: Axes, before: NDArray, after: NDArray) -> None:
-    better = float(np.mean(after > before)) if len(before) else 0.0
-    style.tidy(ax, x="correlation before", y="correlation after", title=f"{better:.0%} of the frames got better")
+    better = f"{np.count_nonzero(after > before)} of {style.count(len(before), 'frame')} got better"
+    style.tidy(ax, x="correlation before", y="correlation after", title=better)
     both = np.concatenate([before, after, [0.0, 1.0]] if not len(before) else [before, after])
     low, high = float(both.min()), float(both.max())
     margin = 0.05 * max(high - low, 1e-3)
@@ -206,12 +214,14 @@ def _draw_scatter(ax: Axes, before: NDArray, after: NDArray) -> None:
     ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
 
 
-def _draw_pair(ax: Axes, values: tuple[float, float], name: str, direction: str) -> None:
+def _draw_pair(
+    ax: Axes, values: tuple[float, float], name: str, direction: str, spell: str | Callable = style.digits
+) -> None:
     """Two bars with their values, or words where they are unknown."""
     if not np.isfinite(values).all():
         style.say(ax, "not measured", title=name)
         return
     style.tidy(ax, title=name, x=direction)
     bars = ax.bar(["before", "after"], values, color=[style.BEFORE, style.AFTER], width=0.55)
-    ax.bar_label(bars, fmt=style.digits, fontsize=style.LABEL, padding=2)
+    ax.bar_label(bars, fmt=spell, fontsize=style.LABEL, padding=2)
     ax.margins(y=0.15)

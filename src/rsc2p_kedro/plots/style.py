@@ -124,6 +124,11 @@ def digits(value: float, n: int = 3) -> str:
     return f"{float(f'{value:.{n}g}'):.7g}"
 
 
+def count(n: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
 def nice_length(length: float) -> float:
     """The largest of 1, 2 and 5 times a power of ten that does not exceed a positive length."""
     power = 10.0 ** math.floor(math.log10(length))
@@ -167,7 +172,7 @@ def show_image(
         image, cmap=cmap, vmin=low, vmax=high, aspect=pixel_aspect(pixel_size_um), interpolation="nearest"
     )
     ax.set_axis_off()
-    ax.set_title(title, fontsize=TITLE, loc="left")
+    ax.set_title(title, fontsize=TITLE, loc="left", wrap=True)
     if scale_bar:
         draw_scale_bar(ax, image.shape, pixel_size_um)
     return shown

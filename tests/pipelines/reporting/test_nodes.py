@@ -139,7 +139,7 @@ def test_a_report_speaks_its_verdicts_before_anything_else() -> None:
     page = _report()
     text = _Elements(page).text
     assert page.index("Is the motion corrected?") < page.index("Are there cells?") < page.index('id="recording"')
-    assert "Yes: correlation with the template 0.5 → 0.8" in text
+    assert "Yes: correlation with the template 0.500 → 0.800" in text
     assert "1 message, 1 serious" in text
     assert "not in order" in text
     assert "default 6" in text, "max_shift_px differs from its default"

@@ -33,7 +33,12 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("size_px", "quality", "level", "words"),
     [
-        (2.0, _quality((0.6, 0.8), (10, 12), (1.0, 0.2)), Level.GOOD, "Yes: correlation with the template 0.6 → 0.8"),
+        (
+            2.0,
+            _quality((0.6, 0.8), (10, 12), (1.0, 0.2)),
+            Level.GOOD,
+            "Yes: correlation with the template 0.600 → 0.800",
+        ),
         (2.0, _quality((0.6, 0.8), (10, 12), (1.5, 0.9)), Level.LOOK, "In part"),
         (2.0, _quality((0.6, 0.601), (10, 10), (0.4, 0.4)), Level.LOOK, "no difference"),
         (2.0, _quality((0.6, 0.5), (10, 12), (1.0, 0.2)), Level.BAD, "worse in correlation with the template:"),

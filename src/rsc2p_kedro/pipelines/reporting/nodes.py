@@ -23,6 +23,7 @@ from rsc2p_kedro.pipelines.reporting.view import render_view
 from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
+from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots import traces as trace_plots
 from rsc2p_kedro.provenance import collect_provenance, parameters_of
 from rsc2p_kedro.recordings import Recording
@@ -153,7 +154,8 @@ def plot_component_map(
         components.footprints,
         accepted=accepted,
         ids=components.ids,
-        title=f"{recording.name}: {accepted.sum()} accepted components with their ids",
+        title=f"{recording.name}: {style.count(int(accepted.sum()), 'accepted component')} with ids (orange), "
+        f"{(~accepted).sum()} rejected (dashed)",
         pixel_size_um=recording.pixel_size_um,
     )
 
@@ -329,9 +331,9 @@ def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFra
         ("dark level", dff.dark_level, "counts", f"What a pixel holds without light, left out of F0; {source}."),
         ("percentile", parameters.dff_percentile, "%", "Of the running window, taken as rest."),
         ("window", parameters.dff_window_s, "s", "Of that percentile."),
-        ("guarded", int(dff.guarded.sum()), "components", "Whose F0 was too low to divide by, and was raised."),
+        ("guarded", float(dff.guarded.sum()), "components", "Whose F0 was too low to divide by, and was raised."),
     ]
-    return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"]).astype({"value": object})
+    return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
 
 
 def _summary(recording: Recording, motion: MotionCorrection) -> str:

@@ -26,7 +26,8 @@ FIGURES: dict[str, tuple[str, str]] = {
     "correction_figure": (
         "motion",
         "Maximum and local correlation before and after correction. Motion smears the maximum and makes edges "
-        "correlate; after correction cells are round and vessels no longer glow in the correlation.",
+        "correlate; after correction cells are round and vessels no longer glow in the correlation. The dark rim was "
+        "not seen by every frame.",
     ),
     "shifts_figure": (
         "motion",
@@ -42,7 +43,11 @@ FIGURES: dict[str, tuple[str, str]] = {
     ),
     "template_figure": ("motion", "What the frames were registered to."),
     "summary_figure": ("motion", "The corrected recording in four images."),
-    "contours_figure": ("cells", "Outlines that hold 90 % of each footprint's energy, over the local correlation."),
+    "contours_figure": (
+        "cells",
+        "Outlines that hold 90 % of each footprint's energy, over the local correlation; islands of less than a tenth "
+        "of the cell are left out.",
+    ),
     "component_map_figure": ("cells", "The accepted components with their ids, as in the table below."),
     "traces_figure": (
         "cells",

@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.plots.style import digits
+from rsc2p_kedro.plots.style import count, digits
 
 SMALL_MOTION_PX = 0.5
 """Motion is small where 95 % of the frames lie within this of the median shift."""
@@ -25,6 +25,7 @@ MEASURE_NAMES = {
     "crispness": "crispness",
     "residual_motion_px": "motion that remains in px",
 }
+SPELLED = {"template_correlation": "{:.3f}".format, "residual_motion_px": "{:.2f}".format}
 FEW_UNREGISTERED, MANY_UNREGISTERED = 0.01, 0.05
 """Shares of the frames."""
 SATURATED_LOOK, SATURATED_BAD = 1e-4, 0.01
@@ -72,10 +73,6 @@ def worst(verdicts: Iterable[Verdict]) -> Level:
     return max((verdict.level for verdict in verdicts), default=Level.GOOD)
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
-
-
 def _change(measure: str, before: float, after: float) -> int:
     """1 where a measure got better, -1 where it got worse, 0 where it stayed or is unknown."""
     if not np.isfinite([before, after]).all():
@@ -86,7 +83,8 @@ def _change(measure: str, before: float, after: float) -> int:
 
 
 def _spell(measure: str, before: float, after: float) -> str:
-    return f"{MEASURE_NAMES[measure]} {digits(before)} → {digits(after)}"
+    spell = SPELLED.get(measure, digits)
+    return f"{MEASURE_NAMES[measure]} {spell(before)} → {spell(after)}"
 
 
 def motion_sizes(motion_table: pd.DataFrame) -> np.ndarray:
@@ -145,7 +143,7 @@ def judge_shift_limit(motion_table: pd.DataFrame, max_shift_px: float) -> Verdic
     if at_limit == 0:
         largest = float(np.abs(shifts).max()) if shifts.size else 0.0
         return Verdict(question, Level.GOOD, f"Yes: {largest:.1f} of {max_shift_px:g} px along one axis were used.")
-    answer = f"{_count(at_limit, 'frame')} at the limit of {max_shift_px:g} px."
+    answer = f"{count(at_limit, 'frame')} at the limit of {max_shift_px:g} px."
     return Verdict(question, Level.LOOK, answer, "Raise max_shift_px and run motion correction again.")
 
 
@@ -163,8 +161,8 @@ def judge_light(frame_table: pd.DataFrame) -> Verdict:
             saturated > SATURATED_LOOK,
             f"{saturated:.2%} of the pixels are at {frame_table['maximum'].max():g}, where the values are cut off",
         ),
-        (blank > 0, f"{_count(blank, 'blank frame')}"),
-        (dark > 0, f"{_count(dark, 'frame')} less than half as bright as the median frame"),
+        (blank > 0, f"{count(blank, 'blank frame')}"),
+        (dark > 0, f"{count(dark, 'frame')} less than half as bright as the median frame"),
         (faded > FADED, f"the mean brightness fell by {faded:.0%}"),
     ]
     problems = [text for is_found, text in found if is_found]
@@ -185,8 +183,11 @@ def judge_cells(n_accepted: int, n_components: int, median_snr: float, *, n_cura
     by_hand = f", {n_curated} of them decided by hand" if n_curated else ""
     if n_accepted == 0:
         advice = "Look at SNR against r_value: are the thresholds right for this recording?"
-        return Verdict(question, Level.BAD, f"None of {n_components} components was accepted{by_hand}.", advice)
-    answer = f"{n_accepted} of {n_components} components are accepted{by_hand}, with a median SNR of {median_snr:.1f}."
+        return Verdict(
+            question, Level.BAD, f"None of {count(n_components, 'component')} was accepted{by_hand}.", advice
+        )
+    found = f"{n_accepted} of {count(n_components, 'component')} {'is' if n_accepted == 1 else 'are'} accepted"
+    answer = f"{found}{by_hand}, with a median SNR of {median_snr:.1f}."
     if n_accepted < FEW_CELLS:
         return Verdict(question, Level.LOOK, answer, "That is few: look at the contours and at the rejected traces.")
     if n_accepted < FEW_ACCEPTED_SHARE * n_components:
@@ -225,8 +226,12 @@ def judge_dff(guarded: np.ndarray, dark_level: float, brightness: float) -> Verd
         advice = "That leaves no light: give dff_dark_level, the counts of a frame without light."
         return Verdict(question, Level.BAD, f"{dark}.", advice)
     if n_guarded == 0:
-        return Verdict(question, Level.GOOD, f"Yes: F0 is well above 0 in all {n} components. {dark}.")
-    answer = f"F0 was too low to divide by, and was raised, in {n_guarded} of {n} components. {dark}."
+        return Verdict(
+            question,
+            Level.GOOD,
+            f"Yes: F0 is well above 0 in {'all ' if n > 1 else ''}{count(n, 'component')}. {dark}.",
+        )
+    answer = f"F0 was too low to divide by, and was raised, in {n_guarded} of {count(n, 'component')}. {dark}."
     return Verdict(
         question, Level.LOOK, answer, "Compare sizes of transients with care: their dF/F is too small there."
     )
@@ -245,9 +250,9 @@ def judge_inspection(inspection_table: pd.DataFrame, *, explained: Collection[st
     open_ones = inspection_table[~inspection_table["check"].isin(list(explained))]
     n, n_open = len(inspection_table), len(open_ones)
     if n_open == 0:
-        return Verdict(question, Level.GOOD, f"Yes: {_count(n, 'message')}, explained and harmless.")
+        return Verdict(question, Level.GOOD, f"Yes: {count(n, 'message')}, explained and harmless.")
     serious = int(open_ones["importance"].isin(list(SERIOUS)).sum())
-    answer = f"{_count(n_open, 'message')}, {serious} serious."
+    answer = f"{count(n_open, 'message')}, {serious} serious."
     return Verdict(question, Level.BAD if serious else Level.LOOK, answer, "Read them below and fix the metadata.")
 
 

@@ -44,6 +44,12 @@ function short(value) {
     : String(Number(value.toPrecision(4)));
 }
 
+// As short, but with as many decimals in every row of a list.
+function aligned(column, value) {
+  const decimals = { snr: 1, r_value: 3, cnn_score: 3 }[column];
+  return decimals === undefined || typeof value !== "number" ? short(value) : value.toFixed(decimals);
+}
+
 // The largest of 1, 2 and 5 times a power of ten that does not exceed a positive length.
 function niceLength(length) {
   const power = 10 ** Math.floor(Math.log10(length));
@@ -209,10 +215,10 @@ function whenDragged(element, moved, clicked) {
 // ---- traces ------------------------------------------------------------------------------------------------------
 
 const KINDS = [
-  { title: "fluorescence: measured (grey), denoised (blue)", lines: [["noisy", "#8A8F98"], ["denoised", "#0072B2"]], share: 0.32, scale: 1 },
+  { title: "F (a.u.): measured grey, denoised blue", lines: [["noisy", "#8A8F98"], ["denoised", "#0072B2"]], share: 0.32, scale: 1 },
   { title: "dF/F (%)", lines: [["dff", "#0072B2"]], share: 0.3, scale: 100 },
-  { title: "deconvolved spikes", lines: [["spikes", "#D55E00"]], share: 0.19, scale: 1, stems: true },
-  { title: "inferred spikes: how many to expect, up to a factor", lines: [["inferred", "#009E73"]], share: 0.19, scale: 1, stems: true },
+  { title: "deconvolved spikes (a.u.)", lines: [["spikes", "#D55E00"]], share: 0.19, scale: 1, stems: true },
+  { title: "inferred spikes, up to a factor", lines: [["inferred", "#009E73"]], share: 0.19, scale: 1, stems: true },
 ];
 const MARGIN = { left: 52, right: 10, top: 4, bottom: 30 };
 const traces = find("traces");
@@ -474,7 +480,7 @@ function buildList() {
   for (const id of ids) {
     const row = make(find("list"), "tr", { "data-id": id });
     for (const column of COLUMNS) {
-      const text = column === "id" ? id : column === "state" ? "" : short(byId.get(id).row[column]);
+      const text = column === "id" ? id : column === "state" ? "" : aligned(column, byId.get(id).row[column]);
       make(row, "td", { class: column === "state" ? "" : "number" }, text);
     }
     row.addEventListener("click", () => select(id));
@@ -569,7 +575,7 @@ function show() {
     }
     rows.get(id).lastChild.textContent = whatWasDecided(id);
   }
-  find("count").textContent = `${[...state.accepted.values()].filter(Boolean).length} of ${ids.length} components accepted`;
+  find("count").textContent = `${[...state.accepted.values()].filter(Boolean).length} of ${ids.length} ${ids.length === 1 ? "component" : "components"} accepted`;
   drawLines();
   showSelected();
   showExport();
