@@ -212,16 +212,24 @@ def _learn(y, decay, model, least_noise, rate_hz, work, jumps, sizes, calcium):
 
 @njit(nogil=True, cache=True)
 def _choose(y, decays, model, work):
-    """The decay under which a trace is most probable."""
+    """The decay under which a trace is most probable, found from the middle one by going up while that is better."""
     baseline, sigma, p, mu = model
     lowest, starts, likelihoods, decayed, forward = work
-    d, best, chosen = sigma / _LEVELS_PER_NOISE, -np.inf, decays[0]
-    for decay in decays:
-        g = np.exp(-1.0 / decay)
-        found = _forward(y - baseline, g, sigma, p, mu, d, lowest, starts, likelihoods, decayed, forward)
-        if found > best:
-            best, chosen = found, decay
-    return chosen
+    d, flat = sigma / _LEVELS_PER_NOISE, y - baseline
+    middle = len(decays) // 2
+    best, chosen = -np.inf, middle
+    for step in (1, -1):
+        i = middle if step == 1 else middle - 1
+        while 0 <= i < len(decays):
+            g = np.exp(-1.0 / decays[i])
+            found = _forward(flat, g, sigma, p, mu, d, lowest, starts, likelihoods, decayed, forward)
+            if found <= best:
+                break
+            best, chosen = found, i
+            i += step
+        if chosen > middle:
+            break
+    return decays[chosen]
 
 
 @njit(nogil=True, cache=True)
