@@ -26,7 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.registration.field import FieldGrid
-from rsc2p_kedro.algorithms.registration.warp import field_row, locate_row, pad_edges, row_coefficients, run_end
+from rsc2p_kedro.algorithms.registration.warp import field_row, locate_row, pad_edges, run_end
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -215,7 +215,7 @@ def _add_sums(warped, seen, template, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _warp_and_sum(frame, template, trust, theta, basis_y, basis_x, padded, rows, start, c, warped, seen, sums):  # type: ignore[no-untyped-def]
+def _warp_and_sum(frame, template, trust, theta, basis_y, basis_x, padded, rows, start, warped, seen, sums):  # type: ignore[no-untyped-def]
     """Warps a frame, and sums over its seen pixels."""
     H, W = frame.shape
     pad_edges(frame, padded)
@@ -223,10 +223,8 @@ def _warp_and_sum(frame, template, trust, theta, basis_y, basis_x, padded, rows,
     u, v, a, b = rows[0], rows[1], rows[2], rows[3]
     sums[:] = 0
     for y in range(H):
-        row_coefficients(theta[0], basis_y, y, c)
-        field_row(c, basis_x, u)
-        row_coefficients(theta[1], basis_y, y, c)
-        field_row(c, basis_x, v)
+        field_row(theta[0], basis_y, y, basis_x, u)
+        field_row(theta[1], basis_y, y, basis_x, v)
         locate_row(y, u, v, H, W, pitch, start, a, b)
         _bilinear_row(flat, pitch, start, a, b, warped[y])
         _trust_in_seen(y, u, v, H, W, trust[y], seen[y])
@@ -272,12 +270,10 @@ def _residual_sums(frames, thetas, template, trust, limit, projection, basis_y, 
     rows, start = np.empty((4, W), np.float32), np.empty(W, np.int32)
     padded = np.empty((H + 4, W + 4), np.float32)
     ry, rx = np.empty(W, np.float32), np.empty(W, np.float32)
-    c, sums = np.empty(basis_x.shape[0], np.float32), np.empty(6, np.float64)
+    sums = np.empty(6, np.float64)
     warped, seen = np.empty((H, W), np.float32), np.empty((H, W), np.float32)
     for t in range(T):
-        _warp_and_sum(
-            frames[t], template, trust, thetas[t], basis_y, basis_x, padded, rows, start, c, warped, seen, sums
-        )
+        _warp_and_sum(frames[t], template, trust, thetas[t], basis_y, basis_x, padded, rows, start, warped, seen, sums)
         gain, offset = gain_and_offset(sums)
         scale, shift = np.float32(1 / gain), np.float32(offset / gain)
         for y in range(H):

@@ -17,23 +17,15 @@ Float = NDArray[np.float32]
 
 
 @njit(nogil=True, cache=True)
-def field_row(coefficients: Float, basis_x: Float, out: Float) -> None:
-    """One row of a field: `out[x] = sum_j coefficients[j] * basis_x[j, x]`."""
+def field_row(theta: Float, basis_y: Float, y: int, basis_x: Float, out: Float) -> None:
+    """Row y of a field (W,): `out[x] = sum_ij basis_y[i, y] * theta[i, j] * basis_x[j, x]`."""
     out[:] = 0
-    for j in range(len(coefficients)):
-        c = coefficients[j]
+    for j in range(theta.shape[1]):
+        c = np.float32(0)
+        for i in range(theta.shape[0]):
+            c += basis_y[i, y] * theta[i, j]
         for x in range(len(out)):
             out[x] += c * basis_x[j, x]
-
-
-@njit(nogil=True, cache=True)
-def row_coefficients(theta: Float, basis_y: Float, y: int, out: Float) -> None:
-    """Coefficients (Px,) of row y of a field: `out[j] = sum_i basis_y[i, y] * theta[i, j]`."""
-    out[:] = 0
-    for i in range(theta.shape[0]):
-        b = basis_y[i, y]
-        for j in range(theta.shape[1]):
-            out[j] += b * theta[i, j]
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -120,16 +112,14 @@ def _cubic_row(padded, pitch, start, a, b, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _warp_frame(frame, theta, basis_y, basis_x, padded, rows, start, c, out):  # type: ignore[no-untyped-def]
+def _warp_frame(frame, theta, basis_y, basis_x, padded, rows, start, out):  # type: ignore[no-untyped-def]
     H, W = frame.shape
     pad_edges(frame, padded)
     flat, pitch = padded.reshape(-1), np.int32(padded.shape[1])
     u, v, a, b = rows[0], rows[1], rows[2], rows[3]
     for y in range(H):
-        row_coefficients(theta[0], basis_y, y, c)
-        field_row(c, basis_x, u)
-        row_coefficients(theta[1], basis_y, y, c)
-        field_row(c, basis_x, v)
+        field_row(theta[0], basis_y, y, basis_x, u)
+        field_row(theta[1], basis_y, y, basis_x, v)
         locate_row(y, u, v, H, W, pitch, start, a, b)
         _cubic_row(flat, pitch, start, a, b, out[y])
 
@@ -138,9 +128,9 @@ def _warp_frame(frame, theta, basis_y, basis_x, padded, rows, start, c, out):  #
 def _warp_frames(frames, thetas, basis_y, basis_x, out):  # type: ignore[no-untyped-def]
     T, H, W = frames.shape
     rows, start = np.empty((4, W), np.float32), np.empty(W, np.int32)
-    c, padded = np.empty(len(basis_x), np.float32), np.empty((H + 4, W + 4), np.float32)
+    padded = np.empty((H + 4, W + 4), np.float32)
     for t in range(T):
-        _warp_frame(frames[t], thetas[t], basis_y, basis_x, padded, rows, start, c, out[t])
+        _warp_frame(frames[t], thetas[t], basis_y, basis_x, padded, rows, start, out[t])
 
 
 def warp_frames(frames: NDArray, thetas: Float, grid: FieldGrid) -> Float:
@@ -175,14 +165,12 @@ def _mark_line(line, n_lines, across, along, seen):  # type: ignore[no-untyped-d
 def _mark_outer_lines(across, along, basis_lines, basis_along, margin, seen):  # type: ignore[no-untyped-def]
     """Marks the first and last `margin` lines of the mask (n_lines, n_along), for fields (T, n, m) across and along."""
     n_lines, n = seen.shape
-    u, v, c = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(len(basis_along), np.float32)
+    u, v = np.empty(n, np.float32), np.empty(n, np.float32)
     for t in range(len(across)):
         for line in range(n_lines):
             if line < margin or line >= n_lines - margin:
-                row_coefficients(across[t], basis_lines, line, c)
-                field_row(c, basis_along, u)
-                row_coefficients(along[t], basis_lines, line, c)
-                field_row(c, basis_along, v)
+                field_row(across[t], basis_lines, line, basis_along, u)
+                field_row(along[t], basis_lines, line, basis_along, v)
                 _mark_line(line, n_lines, u, v, seen[line])
 
 
