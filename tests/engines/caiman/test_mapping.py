@@ -41,7 +41,7 @@ TOLD = [
     (p.ExtractionParameters, {"neuron_half_width_px": 6}, {"init.gSig": [6, 6], "init.gSiz": [13, 13]}),
     (p.ExtractionParameters, {"merge_threshold": 0.7}, {"merging.merge_thr": 0.7}),
     (p.ExtractionParameters, {"ar_order": 2}, {"preprocess.p": 2, "temporal.p": 2}),
-    (p.ExtractionParameters, {"n_background": 1}, {"init.nb": 1, "patch.nb_patch": 1}),
+    (p.ExtractionParameters, {"n_background": 3}, {"init.nb": 3}),
     (p.ExtractionParameters, {"nonnegative_baseline": False}, {"temporal.bas_nonneg": False}),
     (p.ExtractionParameters, {"spatial_downsampling": 2}, {"init.ssub": 2, "patch.p_ssub": 2}),
     (p.ExtractionParameters, {"temporal_downsampling": 3}, {"init.tsub": 3, "patch.p_tsub": 3}),

@@ -62,7 +62,7 @@ TARGETS: dict[type[FrozenModel], dict[str, tuple[Target, ...]]] = {
         ),
         "merge_threshold": (Target("merging", "merge_thr"),),
         "ar_order": (Target("preprocess", "p"), Target("temporal", "p")),
-        "n_background": (Target("init", "nb"), Target("patch", "nb_patch")),
+        "n_background": (Target("init", "nb"),),
         "nonnegative_baseline": (Target("temporal", "bas_nonneg"),),
         "spatial_downsampling": (Target("init", "ssub"), Target("patch", "p_ssub")),
         "temporal_downsampling": (Target("init", "tsub"), Target("patch", "p_tsub")),
@@ -128,8 +128,8 @@ FIXED: Groups = {
     # border_nan: pixels without source take the nearest one, as in this project's own corrected movies.
     "motion": {"shifts_opencv": True, "border_nan": "copy", "nonneg_movie": True},
     "init": {"method_init": "greedy_roi"},
-    # The notebook's: patches only initialize, and everything else is done on the whole frame.
-    "patch": {"only_init": True},
+    # The notebook's: patches, with one background each, only initialize; everything else is done on the whole frame.
+    "patch": {"only_init": True, "nb_patch": 1},
     "temporal": {"method_deconvolution": "oasis"},
 }
 """What CaImAn is always told."""
