@@ -262,7 +262,7 @@ def footprint_montage(
     figure, ax = style.get_axes(ax, 0.98 * columns + 0.2, 1.15 * rows + 0.65)
     more = footprints.shape[1] - n
     middle = f", {more} in the middle not shown" if more else ""
-    heading = f"{style.count(n, 'component')} by falling SNR{middle}, {2 * half_width_px + 1} px wide: id (SNR)"
+    heading = f"{style.count(n, 'component')} by falling SNR{middle}, in tiles of {2 * half_width_px + 1} px: id (SNR)"
     if n == 0:
         style.say(ax, "There are no components to show.", title=title)
         return figure
