@@ -505,7 +505,8 @@ class MetadataError(ValueError):
             wrong = "\n".join(f"  - {line}" for line in lines)
             example = "\n".join(f"      {line}" for line in yaml_to_add(lines).splitlines())
             where = f"recordings:\n  {_yaml_key(animal)}:\n    {_yaml_key(session)}"
-            entry = f"\n  Add, with your own values:\n\n{where}:\n{example}"
+            how = "Add inside the entry that is there (no name may stand twice in a file), with your own values"
+            entry = f"\n  {how}:\n\n{where}:\n{example}"
             parts.append(f"{animal}.{session}:\n{wrong}" + (entry if example else ""))
         return parts
 
