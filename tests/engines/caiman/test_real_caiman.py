@@ -17,7 +17,8 @@ from tests.engines.caiman.test_mapping import CAIMANS_KEYS
 
 from rsc2p_kedro import parameters as p
 from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.caiman import CaimanError, caiman_problem
+from rsc2p_kedro.engines.caiman import CaimanError, caiman_problem, worker
+from rsc2p_kedro.engines.caiman.mapping import caiman_groups
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import score_components, score_motion
@@ -136,14 +137,62 @@ def test_dff_is_that_of_the_embedded_engine_but_for_its_percentiles(done):
     np.testing.assert_allclose(np.median(done["dff"].f0[accepted] / own.f0[accepted]), 1, atol=0.1)
 
 
+PLAIN = """
+import json, sys
+import caiman, numpy as np, tifffile
+from caiman.source_extraction.cnmf.cnmf import CNMF
+from caiman.source_extraction.cnmf.params import CNMFParams
+
+if __name__ == "__main__":
+    frames, groups = np.load("movie.npy"), json.load(open("groups.json"))
+    tifffile.imwrite("movie.tif", frames - frames.min())
+    path = caiman.save_memmap(["movie.tif"], base_name="map", order="C")
+    pixels, dims, T = caiman.load_memmap(path)
+    images = np.reshape(pixels.T, [T, *dims], order="F")
+    params = CNMFParams(params_dict=groups)
+    np.random.seed(0)
+    cnm = CNMF(1, params=params, dview=None)
+    cnm.fit(images)
+    np.random.seed(0)
+    found = cnm.refit(images).estimates
+    found.evaluate_components(images, params)
+    cells = found.A.toarray().reshape(*dims, -1, order="F")
+    np.savez("found.npz", cells=cells, C=found.C, bl=np.ravel(found.bl), S=found.S, accepted=found.idx_components)
+"""
+
+
+def test_caiman_finds_by_our_way_what_it_finds_alone(caiman, simulated, tmp_path):
+    one_process, movie = COMPUTE.model_copy(update={"threads": 1}), simulated[0][:200]
+    extract = partial(caiman.extract_sources, movie, ACQUISITION, FINDING, compute=one_process)
+    ours = extract(earlier=extract())
+    quality = caiman.evaluate(movie, ours, ACQUISITION, JUDGING, compute=one_process)
+    np.save(tmp_path / "movie.npy", movie.compute().astype(np.float32))
+    groups = caiman_groups(ACQUISITION, FINDING, JUDGING, processes=1)
+    (tmp_path / "groups.json").write_text(json.dumps(groups))
+    surroundings = {**os.environ, **worker.ONE_THREAD, "CAIMAN_TEMP": str(tmp_path)}
+    surroundings.pop("PYTHONPATH", None)
+    subprocess.run(
+        [str(PYTHON), "-c", PLAIN], cwd=tmp_path, env=surroundings, check=True, capture_output=True, timeout=600
+    )
+    alone = np.load(tmp_path / "found.npz")
+    scale = np.linalg.norm(alone["cells"], axis=(0, 1))
+    cells = ours.footprints.toarray().T.reshape(-1, 64, 96).transpose(1, 2, 0)
+    np.testing.assert_allclose(cells * scale, alone["cells"], atol=5e-3 * alone["cells"].max())
+    clean = np.maximum(alone["C"] - alone["bl"][:, None], 0)
+    np.testing.assert_allclose(ours.traces / scale[:, None], clean, atol=5e-3 * clean.max())
+    np.testing.assert_allclose(ours.spikes / scale[:, None], alone["S"], atol=5e-3 * alone["S"].max())
+    np.testing.assert_array_equal(np.flatnonzero(quality.accepted), alone["accepted"])
+
+
 @pytest.fixture
 def classifier(tmp_path, monkeypatch) -> None:
     """A classifier in the form of CaImAn's own, whose score of a cell grows with the mean of its image."""
     (tmp_path / "model").mkdir()
     program = textwrap.dedent(f"""
+        import numpy as np
         from tensorflow.keras import Sequential, layers
         model = Sequential([layers.Input((50, 50, 1)), layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")])
-        model.layers[-1].set_weights([[[0.0, 100.0]], [0.0, -1.0]])
+        model.layers[-1].set_weights([np.array([[0.0, 100.0]]), np.array([0.0, -1.0])])
         open({str(tmp_path / "model" / "cnn_model.json")!r}, "w").write(model.to_json())
         model.save_weights({str(tmp_path / "model" / "cnn_model.h5")!r})
     """)
