@@ -78,5 +78,6 @@ class GuardedFile(io.RawIOBase):
         return self._stream.tell()
 
     def close(self) -> None:
-        self._stream.close()
+        if hasattr(self, "_stream"):  # not where it could not be opened: Python closes what is left of that, too
+            self._stream.close()
         super().close()
