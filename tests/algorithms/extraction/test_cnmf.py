@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from rsc2p_kedro.algorithms import extraction
+from rsc2p_kedro.algorithms.extraction import cnmf
 from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
 
 ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.4)
@@ -233,3 +234,28 @@ def test_a_neuron_half_outside_the_valid_mask_is_found_by_the_half_that_was_seen
     best = int(np.argmax(overlap))
     assert overlap[best] > 0.7
     assert np.corrcoef(found.traces[best], scene[1][0])[0, 1] > 0.9
+
+
+def test_a_component_whose_trace_is_nothing_gets_no_footprint():
+    A = sp.csc_array(np.array([[0.5, 0.5], [0.0, 2.0], [1.0, 0.0]], np.float32))
+    C = np.array([[3.0, -3.0, 0.0], [1e-25, 0.0, -1e-25]])
+    model = cnmf.Model(A, C, np.zeros((0, 3)), np.zeros((1, 3), np.float32), ((0,), (1,)))
+    np.testing.assert_array_equal(cnmf._heard(model).toarray(), [[0.5, 0], [0, 0], [1, 0]])
+    assert np.diff(cnmf._heard(model).indptr).tolist() == [2, 0]
+
+
+def test_far_above_doubt_boutons_are_kept_and_dendrites_are_not(monkeypatch):
+    movie, _, _ = make_movie(CENTRES[:1])
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    dendrite = (np.abs(x - y - 15) < 1.5) & (y > 8) & (y < 42)
+    bouton = np.hypot(y - 36, x - 12) < 2
+    rng = np.random.default_rng(3)
+    for part in (dendrite, bouton):
+        train = np.convolve(rng.random(len(movie)) < 0.02, np.exp(-np.arange(40) / 6))[: len(movie)]
+        movie += (150 * train[:, None, None] * part).astype(np.float32)
+    monkeypatch.setattr(cnmf, "BEYOND_DOUBT", 0.0)
+    found = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    energy = found.footprints.power(2)
+    shares = np.stack([energy.T @ part.ravel().astype(float) for part in (dendrite, bouton)])
+    assert shares[0].max() < 0.5
+    assert shares[1].max() > 0.7

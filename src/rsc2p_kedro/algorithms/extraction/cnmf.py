@@ -33,7 +33,9 @@ MOST_ROUNDS = 3
 THINNEST, LONGEST = 0.58, 2.0
 """Half-axes of a neuron's footprint in neuron half-widths: what is thinner or longer is a process, or neuropil."""
 BEYOND_DOUBT = 7.0
-"""Transients that rise this many times as high as they must are no neuropil's: then a footprint may have any shape."""
+"""Transients that rise this many times as high as they must are no neuropil's: then a footprint may have any size."""
+ROUND_ENOUGH = 0.4
+"""Ratio of half-axes from which a footprint of any size may be a neuron or a bouton; what is longer is a dendrite."""
 _SWEEPS = 2
 TILE_PX = 64
 """Size of the tiles that neurons are looked for in; each holds several patches."""
@@ -204,10 +206,21 @@ def _update_traces(work: Work, model: Model, *, denoise: bool = True) -> tuple[M
     return replace(model, C=centred, F=traces.F), raw
 
 
+def _heard(model: Model) -> sp.csc_array:
+    """Footprints, empty for components that explain less than the noise of one pixel in one frame.
+
+    What is regressed on a trace of nearly nothing is noise, nearly infinitely large.
+    """
+    explained = np.asarray(model.A.astype(np.float64).power(2).sum(axis=0)).ravel() * (model.C**2).sum(axis=1)
+    A = sp.csc_array(model.A @ sp.diags_array((explained >= 1).astype(np.float32)), dtype=np.float32)
+    A.eliminate_zeros()
+    return A
+
+
 def _update_footprints(work: Work, model: Model) -> Model:
     """Footprints and gain given traces and neuropil. Footprints may come back empty."""
     A, gain = spatial.regress(
-        work.short.movie, work.short.mask, model.A, model.C, work.tiles, model.F, model.gain, _expected_gain(work,
+        work.short.movie, work.short.mask, _heard(model), model.C, work.tiles, model.F, model.gain, _expected_gain(work,
         model), grow_px=work.grow_px, compute=work.compute,
     )  # fmt: skip
     A = spatial.tidy(A, model.C, work.short.scale, work.short.shape)
@@ -231,7 +244,7 @@ def _verdicts(work: Work, model: Model, raw: NDArray) -> list[str]:
     thinnest = np.where(_is_cut(work, model.A), 0.5, 1.0) * THINNEST * width
     reasons = []
     for pixels, minor, least, major, height in zip(np.diff(model.A.indptr), thin, thinnest, long, rise, strict=True):
-        if search.adaptive and height >= BEYOND_DOUBT * search.least_rise:
+        if search.adaptive and height >= BEYOND_DOUBT * search.least_rise and minor >= ROUND_ENOUGH * major:
             reasons.append("")
         elif pixels < search.least_area:
             reasons.append(f"footprint of {pixels} px is smaller than {search.least_area} px")
