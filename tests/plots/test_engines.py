@@ -56,7 +56,7 @@ def test_a_constant_offset_between_templates_is_no_difference(look, arguments):
     figure = look(engines.agreement_figure(**arguments))
     y = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("y shift"))
     np.testing.assert_allclose(y.lines[1].get_ydata(), 0, atol=1e-6)
-    assert [t.get_text() for t in y.get_legend().get_texts()] == ["rigid, by embedded", "difference, RMS 0.000 px"]
+    assert [t.get_text() for t in y.get_legend().get_texts()] == ["difference, RMS 0.000 px"]
 
 
 def test_no_match_and_no_component_are_said(look, arguments):

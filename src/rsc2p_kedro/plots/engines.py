@@ -74,8 +74,8 @@ def shift_difference(ax: Axes, first: NDArray, second: NDArray, *, name: str, fr
     difference = first[:, axis].astype(float) - second[:, axis]
     difference -= np.median(difference)
     level = first[:, axis] - np.median(first[:, axis])
-    style.tidy(ax, title=f"{direction} shift", x="time (s)", y="px")
-    ax.plot(times, level, color=style.BLUE, lw=0.8, label=f"rigid, by {name}")
+    style.tidy(ax, title=f"{direction} shift by {name}", x="time (s)", y="px")
+    ax.plot(times, level, color=style.BLUE, lw=0.8)
     ax.plot(times, difference, color=style.ACCEPTED, lw=0.8, label=f"difference, RMS {difference.std():.3f} px")
     ax.margins(x=0.005)
     style.add_legend(ax)
