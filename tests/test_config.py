@@ -89,3 +89,12 @@ def test_the_loader_merges_environments_and_fills_the_catalog_in(tmp_path):
     assert loader["catalog"] == {"a.b.raw_frames": {"type": "T", "filepath": (tmp_path.parent / "x").as_posix()}}
     assert loader["parameters"]["motion_correction"] == {"max_shift_px": 10, "piecewise": True}
     assert loader["parameters"]["recordings"]["a"]["b"]["session_key"] == "b"
+
+
+def test_a_key_that_is_there_twice_is_named_with_its_file(tmp_path):
+    for environment in ("base", "local"):
+        (tmp_path / environment).mkdir()
+    (tmp_path / "base" / "parameters_recordings.yml").write_text("recordings:\n  a: {}\nrecordings:\n  b: {}\n")
+    loader = ManifestConfigLoader(str(tmp_path), base_env="base", default_run_env="local")
+    with pytest.raises(ValueError, match=r"parameters_recordings.yml, line 3: found duplicate key recordings\."):
+        loader["parameters"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rsc2p_kedro import provenance
+from rsc2p_kedro.parameters import EvaluationParameters
 
 
 def test_record_is_json_names_versions_and_does_not_change() -> None:
@@ -31,3 +32,13 @@ def test_outside_its_own_repository_the_commit_is_unknown(monkeypatch: pytest.Mo
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert provenance.git_state()["git_commit"] == "unknown"
+
+
+def test_parameters_that_this_version_does_not_have_ask_for_another_run() -> None:
+    present = EvaluationParameters()
+    assert provenance.parameters_of({}, present) is present
+    told = EvaluationParameters(min_snr=3.0).model_dump_json()
+    assert provenance.parameters_of({"parameters": told}, present).min_snr == 3
+    older = json.dumps(json.loads(told) | {"spike_delay_s": 0.03})
+    with pytest.raises(ValueError, match=r"other EvaluationParameters .*\(spike_delay_s\)\. Run the stage"):
+        provenance.parameters_of({"parameters": older}, present)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
+from yaml.constructor import ConstructorError
 
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
@@ -101,6 +103,19 @@ def _items(level: Any) -> Iterable[tuple[str, Any]]:
     return level.items() if isinstance(level, Mapping) else ()
 
 
+def _where_not_yaml(conf: Path, error: ConstructorError) -> str:
+    """What is wrong in a file that cannot be constructed, most often a key that it has twice; Kedro names no file."""
+    for path in sorted(conf.rglob("*.yml")):
+        try:
+            OmegaConf.load(path)
+        except ConstructorError as found:
+            line = found.problem_mark.line + 1 if found.problem_mark else 1
+            return (
+                f"{path}, line {line}: {found.problem}. Each key may be there once: write all it holds below the first."
+            )
+    return str(error)
+
+
 class ManifestConfigLoader(OmegaConfigLoader):
     """Kedro's configuration, with the manifest of recordings worked into parameters and catalog."""
 
@@ -112,7 +127,10 @@ class ManifestConfigLoader(OmegaConfigLoader):
         ManifestConfigLoader.latest = self
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        config = super().__getitem__(key)
+        try:
+            config = super().__getitem__(key)
+        except ConstructorError as error:
+            raise ValueError(_where_not_yaml(Path(self.conf_source), error)) from error
         if key == "parameters" and "recordings" in config:
             root = Path(self.conf_source).resolve().parent
             return {**config, "recordings": named_recordings(config["recordings"], root)}

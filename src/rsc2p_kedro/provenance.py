@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from pydantic import ValidationError
 
 import rsc2p_kedro
 from rsc2p_kedro.parameters import FrozenModel
@@ -85,9 +86,21 @@ def parameters_of(made: Mapping[str, str], present: Parameters) -> Parameters:
     Args:
         made: the `provenance` of the result.
         present: those of the run, taken where the result does not tell its own.
+
+    Raises:
+        ValueError: another version of the project made the result, with parameters that this one does not have.
     """
     told = made.get("parameters")
-    return present if told is None else type(present).model_validate_json(told)
+    if told is None:
+        return present
+    try:
+        return type(present).model_validate_json(told)
+    except ValidationError as error:
+        names = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
+        raise ValueError(
+            f"A stored result was made with other {type(present).__name__} than this version of the project has "
+            f"({names}). Run the stage that makes it, and those after it, again."
+        ) from error
 
 
 def content_identity(value: Any) -> str:
