@@ -14,7 +14,7 @@ from rsc2p_kedro.algorithms.evaluation.classifier import Classifier, half_width_
 from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
-WITH = EvaluationParameters(use_cnn=True)
+WITH = EvaluationParameters(use_cnn=True, lowest_cnn=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_scores_agree_with_their_slow_twin(features, weights) -> None:
 def test_cells_score_high_and_noise_low(features) -> None:
     score = load_classifier().score(features)
     assert (score[:3] > 0.5).all()
-    assert score[3] < 0.1
+    assert score[3] < 0.2
 
 
 def test_a_score_does_not_depend_on_who_else_is_scored(features) -> None:
@@ -88,7 +88,7 @@ def test_the_classifier_takes_part_only_where_it_is_asked_for(scene, found, acqu
     np.testing.assert_array_equal(quality.snr, without.snr)
     np.testing.assert_array_equal(quality.r_value, without.r_value)
     assert quality.accepted.tolist() == [True, True, True, False]
-    assert f"cnn {np.floor(quality.cnn_score[3] * 100) / 100:.2f} < lowest 0.10" in quality.reasons[3]
+    assert f"cnn {np.floor(quality.cnn_score[3] * 100) / 100:.2f} < lowest 0.20" in quality.reasons[3]
 
 
 def test_its_thresholds_are_honoured(scene, found, acquisition: Acquisition) -> None:
