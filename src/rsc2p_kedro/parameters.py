@@ -182,7 +182,11 @@ class ExtractionParameters(FrozenModel):
         1, description="Order of the autoregressive model of calcium: 1 decays, 2 rises and decays [p]."
     )
     n_background: int = Field(
-        2, ge=0, le=10, description="Background components, of a patch and of the whole [nb, gnb]."
+        2,
+        ge=0,
+        le=10,
+        description="Background: 0 none, 1 the static image alone, 2 neuropil as well, more: in finer detail; with CaImAn "
+        "components of the whole frame [nb, gnb].",
     )
     nonnegative_baseline: bool = Field(
         True, description="Keep the baseline of each trace from falling below 0 [bas_nonneg]."
