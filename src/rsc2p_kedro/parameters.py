@@ -185,8 +185,8 @@ class ExtractionParameters(FrozenModel):
         2,
         ge=0,
         le=10,
-        description="Background: 0 none, 1 the static image alone, 2 neuropil as well, more: in finer detail; with CaImAn "
-        "components of the whole frame [nb, gnb].",
+        description="Background: 0 none, 1 the static image alone, 2 neuropil as well, more: in finer detail; with "
+        "CaImAn components of the whole frame [nb, gnb].",
     )
     nonnegative_baseline: bool = Field(
         True, description="Keep the baseline of each trace from falling below 0 [bas_nonneg]."
