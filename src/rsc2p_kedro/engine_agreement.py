@@ -352,6 +352,7 @@ def draw_agreement(first: EngineRun, second: EngineRun, found: Agreement, record
         memory_gb=(first.peak_memory_gb, second.peak_memory_gb),
         names=(first.engine, second.engine),
         frame_rate_hz=recording.frame_rate_hz,
+        pixel_size_um=recording.pixel_size_um,
         title=f"{recording.name}: {first.engine} and {second.engine} {second.motion.provenance['version']}",
     )
 

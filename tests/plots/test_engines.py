@@ -32,6 +32,7 @@ def arguments() -> dict:
         "memory_gb": (0.5, float("nan")),
         "names": ("embedded", "caiman"),
         "frame_rate_hz": 10.0,
+        "pixel_size_um": (1.5, 1.5),
         "title": "two engines",
     }
 
@@ -43,6 +44,7 @@ def test_matches_and_what_only_one_has_are_told_apart(look, arguments):
     assert colors.count(to_hex("white")) == 2
     assert colors.count(to_hex(style.ORANGE)) == 1
     assert colors.count(to_hex(style.SKY)) == 2
+    assert any(text.get_text().endswith("µm") for text in ax.texts)
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [
         "both: 1 (caiman dotted)",
         "embedded only: 1",

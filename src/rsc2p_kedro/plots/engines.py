@@ -16,7 +16,13 @@ _BOTH = ("white", style.ORANGE, style.SKY)
 
 
 def matched_outlines(
-    ax: Axes, image: NDArray, footprints: tuple[sp.csc_array, sp.csc_array], matched: NDArray[np.int64], names: Names
+    ax: Axes,
+    image: NDArray,
+    footprints: tuple[sp.csc_array, sp.csc_array],
+    matched: NDArray[np.int64],
+    names: Names,
+    *,
+    pixel_size_um: style.PixelSize = None,
 ) -> None:
     """Outlines of the accepted components of two engines: white where they match, else in the colour of the engine.
 
@@ -28,8 +34,9 @@ def matched_outlines(
         footprints: of both, CSC (H*W, N), rows in C order, in one frame.
         matched: (M, 2) indices of those that match.
         names: of the engines.
+        pixel_size_um: (y, x), where it is known.
     """
-    style.show_image(ax, image)
+    style.show_image(ax, image, pixel_size_um=pixel_size_um)
     shape, counts = (image.shape[0], image.shape[1]), []
     for side, color in zip((0, 1), _BOTH[1:], strict=True):
         alone = np.setdiff1d(np.arange(footprints[side].shape[1]), matched[:, side])
@@ -112,13 +119,14 @@ def agreement_figure(
     memory_gb: tuple[float, float],
     names: Names,
     frame_rate_hz: float,
+    pixel_size_um: style.PixelSize = None,
     title: str = "",
 ) -> Figure:
     """All of the above on one page."""
     figure = style.new_figure(15, 8.2)
     figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
     grid = figure.add_gridspec(2, 3, width_ratios=(1.5, 1, 1))
-    matched_outlines(figure.add_subplot(grid[:, 0]), image, footprints, matched, names)
+    matched_outlines(figure.add_subplot(grid[:, 0]), image, footprints, matched, names, pixel_size_um=pixel_size_um)
     match_quality(figure.add_subplot(grid[0, 1]), iou, trace_correlation, dff_correlation)
     times_of_steps(figure.add_subplot(grid[1, 1]), seconds, memory_gb, names)
     for axis in (0, 1):
