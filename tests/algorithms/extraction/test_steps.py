@@ -6,7 +6,8 @@ import scipy.sparse as sp
 from tests.reference import extraction as reference
 
 from rsc2p_kedro.algorithms.extraction import background, initialization, merging, noise, patches, spatial, temporal
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.algorithms.extraction.cnmf import fit
+from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
 
@@ -264,3 +265,25 @@ def test_the_greedy_search_agrees_with_its_twin():
     assert len(footprints) == len(expected[0]) >= 2
     np.testing.assert_allclose(footprints, expected[0], atol=1e-3)
     np.testing.assert_allclose(traces, expected[1], atol=1e-2)
+
+
+def test_candidates_without_a_pixel_are_left_out():
+    """They made the joint least squares singular: a bin at the rim of the mask is no pixel inside of it."""
+    grid = patches.grid((6, 8), 8, 0)
+    found = np.zeros((3, 6, 8), np.float32)
+    found[0, 1, 2], found[2, 5, 7] = 2, 3
+    A, C = initialization.stitch([(found, np.arange(12.0).reshape(3, 4))], grid, (6, 8))
+    assert A.shape == (48, 2)
+    assert A.data.tolist() == [2, 3]
+    np.testing.assert_array_equal(C, [[0, 1, 2, 3], [8, 9, 10, 11]])
+
+
+@pytest.mark.parametrize("initialized_by", ["adaptive", "greedy_roi"])
+def test_binned_search_in_a_mask_with_ragged_rim_gives_finite_results(initialized_by):
+    rng = np.random.default_rng(0)
+    mask = np.ones((40, 52), bool)
+    mask[:7], mask[:, -5:], mask[30:33, 11] = False, False, False
+    parameters = ExtractionParameters(initialization=initialized_by, spatial_downsampling=2, neuron_half_width_px=7)
+    movie = rng.poisson(20, (120, *mask.shape)).astype(np.uint16)
+    found = fit(movie, Acquisition(frame_rate_hz=15), parameters, compute=Compute(show_progress=False), valid_mask=mask)
+    assert not found.footprints[~mask.ravel()].nnz

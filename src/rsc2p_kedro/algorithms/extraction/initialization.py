@@ -520,11 +520,15 @@ def _shrink(cell: tuple[int, int], factor: int) -> tuple[int, int]:
 def stitch(
     results: Sequence[tuple[NDArray, NDArray]], grid: Sequence[patches.Patch], shape: tuple[int, int]
 ) -> tuple[sp.csc_array, Float]:
-    """Footprints CSC (H*W, k) and traces (k, n) of all patches, in the order of the patches."""
-    columns, traces = [], [own for _, own in results]
+    """Footprints CSC (H*W, k) and traces (k, n) of all patches, in the order of the patches.
+
+    Footprints without a pixel, as those of a bin at the rim of the mask may be, are left out.
+    """
+    columns, traces = [], np.concatenate([own for _, own in results])
     for patch, (found, _) in zip(grid, results, strict=True):
         columns += [to_column(a, patch.rows.start, patch.columns.start, shape) for a in found]
-    return stack_columns(columns, shape[0] * shape[1]), np.concatenate(traces)
+    seen = [k for k, (indices, _) in enumerate(columns) if len(indices)]
+    return stack_columns([columns[k] for k in seen], shape[0] * shape[1]), traces[seen]
 
 
 def to_column(window: NDArray, top: int, left: int, shape: tuple[int, ...]) -> tuple[NDArray, NDArray]:
