@@ -249,16 +249,16 @@ def test_column_products_agree_with_numpy():
 
 def test_the_greedy_search_agrees_with_its_twin():
     rng = np.random.default_rng(14)
-    shape, n = (18, 20), 90
+    shape, n = (14, 16), 60
     spikes = rng.poisson(0.05, (2, n)) * 6.0
     C = np.array([np.convolve(s, 0.7 ** np.arange(20))[:n] for s in spikes])
-    A = np.stack([disc(shape, 6, 6, 3), disc(shape, 11, 12, 3)]).astype(float)
+    A = np.stack([disc(shape, 5, 4, 3), disc(shape, 9, 11, 3)]).astype(float)
     residual = (np.einsum("nt,nyx->tyx", C, A) + rng.normal(0, 1, (n, *shape))).astype(np.float32)
     search = initialization.Search(
-        half_width=3, most=4, least_energy=initialization.energy_threshold(n, 4), least_rise=4, decay=0.7, cell=(18, 20)
+        half_width=3, most=4, least_energy=initialization.energy_threshold(n, 4), least_rise=4, decay=0.7, cell=shape
     )
     footprints, traces = initialization.search_tile(
-        residual, np.ones(shape, bool), search, (slice(0, 18), slice(0, 20))
+        residual, np.ones(shape, bool), search, (slice(0, 14), slice(0, 16))
     )
     Z, norm = initialization.matched_filter(np.moveaxis(residual, 0, -1), np.ones(shape, bool), search.blur)
     expected = reference.greedy(residual, search.blur, initialization.filtered_noise(Z, norm), search=search)
