@@ -11,11 +11,12 @@ from rsc2p_kedro.algorithms.evaluation.description import radii
 from rsc2p_kedro.algorithms.evaluation.snr import find_transients
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
     BLUR_RADII,
+    agreement,
     blur,
     neighbours,
     on_region,
     pearson,
-    r_values,
+    portraits,
     surroundings,
     transient_weights,
     weighted_sums,
@@ -23,6 +24,11 @@ from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
 from rsc2p_kedro.parameters import Acquisition, Compute
 
 COMPUTE = Compute(threads=2, show_progress=False)
+
+
+def r_values(movie, components, weights, *, compute: Compute) -> np.ndarray:
+    """r_value (N,) of components, given the weights (N, T) of their transients."""
+    return agreement(portraits(movie, components, weights, compute=compute), components)
 
 
 def test_surroundings_are_as_wide_as_the_cell_and_end_at_the_edge(scene) -> None:

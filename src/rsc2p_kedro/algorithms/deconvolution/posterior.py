@@ -296,9 +296,10 @@ def infer_spikes(
     _infer_all(flat, decays, noise, rate, jumps, sizes, decay, mean_jump)
     unit = np.maximum(jumps * mean_jump[:, None], np.finfo(float).tiny)
     rates = jumps * (sizes / unit) ** (1 / supralinearity)
+    earlier = 0.5 + delay * decay
     return SpikeInference(
-        rates=np.maximum(advance(rates, 0.5 + delay * decay), 0).astype(np.float32),
-        rise_probability=np.clip(advance(jumps, 0.5 + delay * decay), 0, 1).astype(np.float32),
+        rates=np.maximum(advance(rates, earlier), 0).astype(np.float32),
+        rise_probability=np.clip(advance(jumps, earlier), 0, 1).astype(np.float32),
         decay_time_s=(decay / rate).astype(np.float32),
         typical_rise=mean_jump.astype(np.float32),
         noise=noise.astype(np.float32),

@@ -10,7 +10,7 @@ from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.evaluation.acceptance import decide
 from rsc2p_kedro.algorithms.evaluation.classifier import half_width_of, load_classifier
 from rsc2p_kedro.algorithms.evaluation.features import describe
-from rsc2p_kedro.algorithms.evaluation.snr import Transients, find_transients
+from rsc2p_kedro.algorithms.evaluation.snr import Transients, count_runs, find_transients
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
     Portraits,
     agreement,
@@ -48,11 +48,6 @@ def _transients(components: Components, acquisition: Acquisition, compute: Compu
     )
     columns = zip(*((p.snr, p.frames, p.active) for p in parts), strict=True)
     return Transients(*map(np.concatenate, columns))
-
-
-def _count_runs(frames: np.ndarray) -> np.ndarray:
-    """Runs of consecutive frames (N,) in masks (N, T)."""
-    return (np.diff(frames.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +122,6 @@ def evaluate_components(
         r_value=r_value,
         accepted=accepted,
         reasons=reasons,
-        n_transients=_count_runs(measures.transients.frames).astype(np.int64),
+        n_transients=count_runs(measures.transients.frames),
         cnn_score=cnn_score,
     )

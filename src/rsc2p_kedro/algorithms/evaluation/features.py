@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.dff import background_under_footprints, remove_baseline
 from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL, areas
-from rsc2p_kedro.algorithms.evaluation.snr import Transients, run_length
-from rsc2p_kedro.algorithms.evaluation.spatial_consistency import Portraits, pearson
+from rsc2p_kedro.algorithms.evaluation.snr import Transients, count_runs, run_length
+from rsc2p_kedro.algorithms.evaluation.spatial_consistency import Portraits, cosines, pearson
 from rsc2p_kedro.engines.results import Components
 from rsc2p_kedro.parameters import Acquisition
 
@@ -100,11 +100,7 @@ def trace_of(noisy: NDArray, denoised: NDArray, background: NDArray) -> dict[str
 
 def overlaps(footprints: sp.csc_array) -> NDArray[np.float64]:
     """Largest cosine (N,) of each footprint with any other one."""
-    A = sp.csc_array(footprints, dtype=np.float64)
-    norms = np.sqrt(np.maximum(np.asarray((A * A).sum(axis=0)).ravel(), _TINY))
-    cosine = (A.T @ A).multiply(1 / norms[:, None]).multiply(1 / norms).tolil()
-    cosine.setdiag(0)
-    return cosine.tocsr().max(axis=1).toarray().ravel()
+    return cosines(footprints).max(axis=1).toarray().ravel()
 
 
 def _space(
@@ -160,12 +156,11 @@ def describe(
     ]
     columns = {name: np.array([row[name] for row in rows], np.float64) for name in (rows[0] if rows else ())}
     minutes = n_frames / acquisition.frame_rate_hz / 60
-    starts = (np.diff(transients.active.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=1)
     return columns | {
         "size": np.log(np.maximum(areas(components.footprints), 1) / (np.pi * half_width_px**2)),
         "overlap": overlaps(components.footprints),
         "snr": np.log1p(np.maximum(transients.snr, 0)),
         "r_value": np.arctanh(np.clip(r_value, -0.999, 0.999)),
         "active_share": transients.active.mean(axis=1),
-        "active_rate": np.log1p(starts / minutes),
+        "active_rate": np.log1p(count_runs(transients.active) / minutes),
     }

@@ -123,6 +123,11 @@ def cover(starts: NDArray, length: int, n_frames: int) -> NDArray[np.bool_]:
     return np.cumsum(edges[:-1]) > 0
 
 
+def count_runs(frames: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Runs of consecutive frames (N,) in masks (N, T)."""
+    return (np.diff(frames.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=1)
+
+
 def find_transients(traces: NDArray, acquisition: Acquisition) -> Transients:
     """Exceptionality and transients of noisy traces (N, T): denoised and residual."""
     N, T = traces.shape

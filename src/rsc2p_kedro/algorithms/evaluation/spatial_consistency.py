@@ -81,13 +81,19 @@ def blur(values: NDArray, pixels: NDArray, width: int, sigma_px: float) -> NDArr
     return smooth[:-1] / smooth[-1]
 
 
-def neighbours(footprints: sp.csc_array) -> list[NDArray[np.intp]]:
-    """For each component, those whose footprints overlap with its own by a cosine of 0.1 or more."""
+def cosines(footprints: sp.csc_array) -> sp.csr_array:
+    """Cosine (N, N) of each footprint with every other one, 0 with itself."""
     A = sp.csc_array(footprints, dtype=np.float64)
     norms = np.sqrt(np.maximum(np.asarray((A * A).sum(axis=0)).ravel(), 1e-30))
     cosine = sp.csr_array((A.T @ A).multiply(1 / norms[:, None]).multiply(1 / norms))
     cosine.setdiag(0)
-    rows = [slice(*cosine.indptr[i : i + 2]) for i in range(A.shape[1])]
+    return cosine
+
+
+def neighbours(footprints: sp.csc_array) -> list[NDArray[np.intp]]:
+    """For each component, those whose footprints overlap with its own by a cosine of 0.1 or more."""
+    cosine = cosines(footprints)
+    rows = [slice(*cosine.indptr[i : i + 2]) for i in range(cosine.shape[0])]
     return [np.sort(cosine.indices[row][cosine.data[row] >= _NEIGHBOUR_COSINE]) for row in rows]
 
 
@@ -266,8 +272,3 @@ def agreement(images: Portraits, components: Components) -> NDArray[np.float64]:
         if len(pixels) and pair[1].any():
             result[i] = pearson(*blur(pair, pixels, components.shape[1], BLUR_RADII * radius[i]))
     return result
-
-
-def r_values(movie: blocks.Movie, components: Components, weights: NDArray, *, compute: Compute) -> NDArray[np.float64]:
-    """r_value (N,) of components, given the weights (N, T) of :func:`transient_weights`; 0 where they are 0."""
-    return agreement(portraits(movie, components, weights, compute=compute), components)
