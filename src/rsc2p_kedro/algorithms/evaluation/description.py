@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay
+from rsc2p_kedro.algorithms.evaluation.snr import count_runs
 
 MASK_LEVEL = 0.2
 """Share of a footprint's maximum above which a pixel counts as part of the cell."""
@@ -44,7 +45,7 @@ def event_rates(rise_probability: NDArray, frame_rate_hz: float) -> NDArray[np.f
     T = rise_probability.shape[1]
     padded = np.pad(rise_probability, ((0, 0), (1, 1)))
     likely = padded[:, :T] + padded[:, 1 : T + 1] + padded[:, 2:] > _LIKELY
-    return (np.diff(likely.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=1) / (T / frame_rate_hz)
+    return count_runs(likely) / (T / frame_rate_hz)
 
 
 def decay_times(ar_coefficients: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
