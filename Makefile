@@ -26,7 +26,7 @@ setup: $(VENV)/.installed-viz  ## make .venv and install the project with pinned
 
 demo: setup  ## simulate two recordings, run every pipeline on them, show how the result compares with the truth
 	@# kernels are compiled once, beside the first stages
-	$(BIN)/python -m rsc2p_kedro.warm_up & $(BIN)/kedro run --env demo && wait
+	$(BIN)/python -m rsc2p_kedro.engines.warm_up & $(BIN)/kedro run --env demo && wait
 	@$(BIN)/kedro recordings results --env demo
 
 test: $(VENV)/.installed-viz,test,oracles  ## install what tests need and run them
@@ -45,7 +45,7 @@ clean:  ## remove what the demo made and all caches (never .venv, conf/local or 
 	rm -rf data/*/demo_[12] data/07_model_output/dandiset/sub-demo-[12] build .pytest_cache .mypy_cache .ruff_cache
 
 parameters:  ## write conf/base/parameters_*.yml and docs/parameters.md from the models
-	$(BIN)/python -m rsc2p_kedro.parameters_reference .
+	$(BIN)/python -m rsc2p_kedro.manifest.parameters_reference .
 
 pins:  ## write constraints.txt from what is installed in .venv
 	echo "# Exact versions of a working environment, written by \`make pins\`. Ranges stand in pyproject.toml." > constraints.txt

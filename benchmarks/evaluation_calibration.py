@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import extraction
 from rsc2p_kedro.algorithms.evaluation import decide, evaluate_components
-from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import intersection_over_union, match

@@ -30,15 +30,15 @@ from scipy.optimize import linear_sum_assignment
 from rsc2p_kedro.algorithms import extraction, registration
 from rsc2p_kedro.algorithms.dff import component_dff
 from rsc2p_kedro.algorithms.evaluation import evaluate_components
-from rsc2p_kedro.datasets import ZarrMovieDataset
-from rsc2p_kedro.engines.results import Components
-from rsc2p_kedro.parameters import (
+from rsc2p_kedro.core.parameters import (
     Acquisition,
     Compute,
     EvaluationParameters,
     ExtractionParameters,
     MotionCorrectionParameters,
 )
+from rsc2p_kedro.core.results import Components
+from rsc2p_kedro.datasets import ZarrMovieDataset
 
 
 def timed(rows: list[tuple[str, str]], name: str, work: Callable[[], Any]) -> Any:

@@ -34,8 +34,8 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from rsc2p_kedro.algorithms.registration import apply_motion, estimate_motion
 from rsc2p_kedro.algorithms.registration.field import FieldGrid
 from rsc2p_kedro.algorithms.registration.warp import warp_frames
+from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 from rsc2p_kedro.datasets import ZarrMovieDataset
-from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
 
 Truth = dict[str, NDArray]
 

@@ -38,7 +38,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from rsc2p_kedro.algorithms.deconvolution import deconvolve, infer_spikes
 from rsc2p_kedro.algorithms.deconvolution.posterior import advance
-from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
+from rsc2p_kedro.core.parameters import Acquisition, EvaluationParameters
 
 RATES_HZ = (7.5, 15.0, 30.0)
 SMOOTHINGS_S = (0.025, 0.05, 0.1, 0.2)

@@ -26,8 +26,8 @@ from rsc2p_kedro.algorithms import evaluation
 from rsc2p_kedro.algorithms.evaluation import classifier as package
 from rsc2p_kedro.algorithms.evaluation import decide
 from rsc2p_kedro.algorithms.evaluation.classifier import CLIP, Classifier
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 from rsc2p_kedro.engines.embedded import EmbeddedEngine
-from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import intersection_over_union

@@ -10,8 +10,8 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rsc2p_kedro.nwb.metadata import check_metadata
-from rsc2p_kedro.recordings import ManifestError, Recording, stage_problems
+from rsc2p_kedro.manifest.recordings import ManifestError, Recording, stage_problems
+from rsc2p_kedro.nwb.metadata_checks import check_metadata
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from kedro.framework.project import settings
 from kedro.pipeline import Node, Pipeline
 from kedro.utils import find_kedro_project
 
-from rsc2p_kedro.config import ManifestConfigLoader
+from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
+from rsc2p_kedro.manifest.recordings import Recording, explain_how_to_start, parse_manifest
 from rsc2p_kedro.pipelines import (
     evaluation,
     export,
@@ -17,7 +18,6 @@ from rsc2p_kedro.pipelines import (
     simulation,
     source_extraction,
 )
-from rsc2p_kedro.recordings import Recording, explain_how_to_start, parse_manifest
 
 STAGES = {
     "simulation": simulation,

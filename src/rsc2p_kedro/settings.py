@@ -1,7 +1,7 @@
 """Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
-from rsc2p_kedro.config import ManifestConfigLoader
 from rsc2p_kedro.hooks import StageTimesHook, StartHook
+from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 
 HOOKS = (StartHook(), StageTimesHook())
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rsc2p_kedro.algorithms import blocks
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
 
 MOVIE = np.arange(10 * 3 * 4, dtype=np.uint16).reshape(10, 3, 4)
 

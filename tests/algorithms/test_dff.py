@@ -15,8 +15,8 @@ from rsc2p_kedro.algorithms.dff import (
     running_percentile,
 )
 from rsc2p_kedro.algorithms.extraction import fit
-from rsc2p_kedro.engines.results import Components
-from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
+from rsc2p_kedro.core.results import Components
 from rsc2p_kedro.simulation.movie import draw_scene, simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import intersection_over_union, match

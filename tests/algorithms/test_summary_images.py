@@ -6,7 +6,7 @@ import pytest
 from tests.reference import summary_images as reference
 
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
 
 COMPUTE = Compute(threads=2, show_progress=False)
 NAMES = ("mean", "maximum", "standard_deviation", "correlation")

@@ -121,7 +121,7 @@ def test_catalog_entry_with_versions_and_validator(tmp_path):
                 "filepath": str(tmp_path / "{animal}" / "{session}" / "lineage_table.csv"),
                 "load_args": {"keep_default_na": False},
                 "versioned": True,
-                "validator": "rsc2p_kedro.schemas.LineageTable",
+                "validator": "rsc2p_kedro.core.schemas.LineageTable",
             }
         }
     )

@@ -6,11 +6,11 @@ import pytest
 import scipy.sparse as sp
 from kedro.io import DatasetError, Version
 
+from rsc2p_kedro.core.results import ComponentQuality, Components, LineageEntry, MotionCorrection
 from rsc2p_kedro.datasets import RecordDataset
 from rsc2p_kedro.datasets.records import read_record, write_record
-from rsc2p_kedro.engines.results import ComponentQuality, Components, LineageEntry, MotionCorrection
 
-RESULTS = "rsc2p_kedro.engines.results"
+RESULTS = "rsc2p_kedro.core.results"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
-from rsc2p_kedro.runner import RecordingRunner
+from rsc2p_kedro.runners.recording import RecordingRunner
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),

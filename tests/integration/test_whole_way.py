@@ -12,8 +12,8 @@ from nbclient import NotebookClient
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
-from rsc2p_kedro.nwb.metadata import MetadataError
-from rsc2p_kedro.recordings import ManifestError
+from rsc2p_kedro.manifest.recordings import ManifestError
+from rsc2p_kedro.nwb.metadata_checks import MetadataError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),

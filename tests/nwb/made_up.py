@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from rsc2p_kedro.engines.results import Components, DeltaFOverF, MotionCorrection, SpikeInference, SummaryImages
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS
+from rsc2p_kedro.core.provenance import collect_provenance, content_identity
+from rsc2p_kedro.core.results import Components, DeltaFOverF, MotionCorrection, SpikeInference, SummaryImages
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
-from rsc2p_kedro.parameters import STAGE_PARAMETERS
-from rsc2p_kedro.provenance import collect_provenance, content_identity
-from rsc2p_kedro.recordings import Recording
 
 T, H, W = 90, 48, 64
 SHARED: dict[str, Any] = {

@@ -11,10 +11,10 @@ from pynwb import NWBHDF5IO
 from tests.nwb.made_up import H, MadeUp, T, W, made_up, recording
 
 from rsc2p_kedro import __version__
+from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.nwb.build import Timing, describe_spikes
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.streaming import write_nwb
-from rsc2p_kedro.parameters import EvaluationParameters
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 

@@ -9,19 +9,17 @@ from kedro.config import OmegaConfigLoader
 from pydantic import BaseModel, ValidationError
 from tests.nwb.made_up import recording, shared
 
+from rsc2p_kedro.manifest.recordings import ManifestError, parse_manifest
 from rsc2p_kedro.nwb.metadata import (
     ImagingPlaneFields,
-    MetadataError,
     NwbParameters,
     SessionFields,
     SubjectFields,
     answer_to,
-    check_metadata,
     dandi_path,
     merge_metadata,
-    missing_metadata,
 )
-from rsc2p_kedro.recordings import ManifestError, parse_manifest
+from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, missing_metadata
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.simulation.activity import calcium
 from rsc2p_kedro.simulation.movie import SimulatedRecording, simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings

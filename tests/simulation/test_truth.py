@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from rsc2p_kedro.engines.results import Components, MotionCorrection
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
+from rsc2p_kedro.core.results import Components, MotionCorrection
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import SimulatedTruth, intersection_over_union, motion_error, score

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
 
 Movie = da.Array | NDArray
 

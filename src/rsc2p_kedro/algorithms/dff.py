@@ -29,8 +29,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from rsc2p_kedro.engines.results import Components, DeltaFOverF
-from rsc2p_kedro.parameters import Acquisition, EvaluationParameters
+from rsc2p_kedro.core.parameters import Acquisition, EvaluationParameters
+from rsc2p_kedro.core.results import Components, DeltaFOverF
 
 _MAD_TO_SD = 1.4826
 _BASELINE_PERCENTILE = 20.0
@@ -150,7 +150,7 @@ def noise_of_differences(traces: NDArray) -> NDArray[np.float64]:
 def background_under_footprints(components: Components) -> NDArray[np.float64]:
     """Background (N, T) under each footprint, in the units of its trace: a'b f / a'a.
 
-    The component's own baseline, which the background of :class:`~rsc2p_kedro.engines.results.Components` holds too, is
+    The component's own baseline, which the background of :class:`~rsc2p_kedro.core.results.Components` holds too, is
     taken out, so that trace + residual + baseline + this is all the light under the footprint.
     """
     A, b = components.footprints, sp.csc_array(components.background_footprints)

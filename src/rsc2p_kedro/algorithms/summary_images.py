@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
-from rsc2p_kedro.engines.results import FrameStatistics, SummaryImages
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
+from rsc2p_kedro.core.results import FrameStatistics, SummaryImages
 
 Sums = NDArray[np.float64]
 Image = NDArray[np.float64]

@@ -37,7 +37,7 @@ class AtomicCSVDataset(AtomicSave, CSVDataset):
           type: rsc2p_kedro.datasets.AtomicCSVDataset
           filepath: data/02_intermediate/{animal}/{session}/frame_table.csv
           versioned: true
-          validator: rsc2p_kedro.schemas.FrameTable
+          validator: rsc2p_kedro.core.schemas.FrameTable
         ```
     """
 

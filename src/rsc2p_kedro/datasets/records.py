@@ -31,7 +31,7 @@ class RecordDataset(AbstractVersionedDataset[Any, Any]):
         "{animal}.{session}.motion":
           type: rsc2p_kedro.datasets.RecordDataset
           filepath: data/03_primary/{animal}/{session}/motion.npz
-          record: rsc2p_kedro.engines.results.MotionCorrection
+          record: rsc2p_kedro.core.results.MotionCorrection
           versioned: true
         ```
     """

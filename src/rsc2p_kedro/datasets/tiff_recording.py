@@ -11,9 +11,9 @@ from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.datasets.tiff_frames import RawFrames, find_files, read_frames
-from rsc2p_kedro.parameters import Compute
 
 _MARKER = "written_by_rsc2p_kedro.json"
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.datasets.atomic import replacing
-from rsc2p_kedro.parameters import Compute
 
 _PREVIEW_FRAMES = 64
 _MOST_CHUNKS = 8

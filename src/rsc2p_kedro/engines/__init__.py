@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rsc2p_kedro.core.parameters import CaimanSettings, EngineName
     from rsc2p_kedro.engines.protocol import Engine
-    from rsc2p_kedro.parameters import CaimanSettings, EngineName
 
 
 def get_engine(name: "EngineName", caiman: "CaimanSettings") -> "Engine":

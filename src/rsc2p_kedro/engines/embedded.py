@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from rsc2p_kedro import __version__
 from rsc2p_kedro.algorithms import evaluation, extraction, registration
 from rsc2p_kedro.algorithms.dff import component_dff
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
-from rsc2p_kedro.parameters import (
+from rsc2p_kedro.core.parameters import (
     Acquisition,
     Compute,
     EvaluationParameters,
@@ -18,6 +17,7 @@ from rsc2p_kedro.parameters import (
     FrozenModel,
     MotionCorrectionParameters,
 )
+from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 
 
 def _provenance(parameters: FrozenModel) -> dict[str, str]:

@@ -6,14 +6,14 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
-from rsc2p_kedro.parameters import (
+from rsc2p_kedro.core.parameters import (
     Acquisition,
     Compute,
     EvaluationParameters,
     ExtractionParameters,
     MotionCorrectionParameters,
 )
+from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 
 
 class Engine(Protocol):

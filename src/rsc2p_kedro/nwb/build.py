@@ -36,11 +36,11 @@ from pynwb.ophys import (
 
 from rsc2p_kedro.algorithms.blocks import Movie
 from rsc2p_kedro.algorithms.dff import background_under_footprints
-from rsc2p_kedro.engines import results
+from rsc2p_kedro.core import results
+from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.nwb.metadata import NwbParameters, RecordingMetadata
 from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
 from rsc2p_kedro.nwb.streaming import MaskIterator, MovieIterator, compressed
-from rsc2p_kedro.parameters import EvaluationParameters
 
 UNIT = "a.u."
 RATE_UNIT = "typical rises per frame"
@@ -116,7 +116,7 @@ class RecordingResults:
         corrected: (T, H, W), lazy.
         motion: what was found out about motion.
         components: N sources.
-        component_table: one row a component (`rsc2p_kedro.schemas.ComponentTable`), in any order.
+        component_table: one row a component (`rsc2p_kedro.core.schemas.ComponentTable`), in any order.
         dff: dF/F, and the F0 it was made with, (N, T) each.
         spikes: rates inferred from the noisy traces, (N, T).
         summary: images of the corrected movie.
@@ -210,9 +210,9 @@ def build_nwb_file(
         found: what the stages found.
         parameters: what of it is written, and how.
         stages: parameters of every stage as they were used, by name of the stage.
-        provenance: see :func:`rsc2p_kedro.provenance.collect_provenance`.
+        provenance: see :func:`rsc2p_kedro.core.provenance.collect_provenance`.
         inputs: what the file was made of: facts of the raw frames, and the content of each result (see
-            :func:`rsc2p_kedro.provenance.content_identity`).
+            :func:`rsc2p_kedro.core.provenance.content_identity`).
     """
     nwb = make_nwb_file(metadata, provenance)
     plane = add_imaging_plane(nwb, metadata)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 Float = NDArray[np.float32]

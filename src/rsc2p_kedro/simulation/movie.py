@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import frame_blocks
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.simulation import activity, anatomy
 from rsc2p_kedro.simulation import motion as motions
 from rsc2p_kedro.simulation.settings import SimulationSettings

@@ -1,14 +1,14 @@
 """What a simulated recording looks like.
 
 Fluorescence is counted in units of the mean background, lengths in px, light in photons. The frame rate, and the decay
-of the indicator unless it is given here, come from the recording's :class:`~rsc2p_kedro.parameters.Acquisition`.
+of the indicator unless it is given here, come from the recording's :class:`~rsc2p_kedro.core.parameters.Acquisition`.
 """
 
 from typing import Literal
 
 from pydantic import Field
 
-from rsc2p_kedro.parameters import FrozenModel
+from rsc2p_kedro.core.parameters import FrozenModel
 
 MotionKind = Literal["none", "drift", "walk", "jerks", "shear"]
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from rsc2p_kedro.engines.results import Components, MotionCorrection
+from rsc2p_kedro.core.results import Components, MotionCorrection
 from rsc2p_kedro.simulation.motion import frame_basis, spline_basis
 
 Float = NDArray[np.float32]

@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter1d
 from tests.reference import deconvolution as reference
 
 from rsc2p_kedro.algorithms.deconvolution import deconvolve, infer_spikes, infer_spikes_of_all, posterior
-from rsc2p_kedro.engines.results import SpikeInference
-from rsc2p_kedro.parameters import Acquisition, Compute
+from rsc2p_kedro.core.parameters import Acquisition, Compute
+from rsc2p_kedro.core.results import SpikeInference
 
 FINE = 20
 """Steps of the simulation in a frame."""

@@ -7,8 +7,8 @@ import pytest
 import scipy.ndimage as ndi
 import scipy.sparse as sp
 
-from rsc2p_kedro.engines.results import Components
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
+from rsc2p_kedro.core.results import Components
 
 SHAPE, T = (40, 44), 500
 

@@ -11,7 +11,7 @@ from tests.reference import classifier as reference
 
 from rsc2p_kedro.algorithms.evaluation import describe_components, evaluate_components
 from rsc2p_kedro.algorithms.evaluation.classifier import Classifier, half_width_of, load_classifier
-from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
 WITH = EvaluationParameters(use_cnn=True, lowest_cnn=0.2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rsc2p_kedro.algorithms.evaluation import decide, evaluate_components
-from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
 DEFAULT = EvaluationParameters()

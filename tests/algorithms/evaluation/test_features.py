@@ -17,7 +17,7 @@ from rsc2p_kedro.algorithms.evaluation.features import (
     trace_of,
     transient_of,
 )
-from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
 
 COMPUTE = Compute(threads=1, show_progress=False)
 

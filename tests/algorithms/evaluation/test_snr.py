@@ -12,7 +12,7 @@ from rsc2p_kedro.algorithms.evaluation.snr import (
     mode_and_noise,
     pick_runs,
 )
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
 
 
 def test_exceptionality_agrees_with_its_slow_twin() -> None:

@@ -21,7 +21,7 @@ from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
     transient_weights,
     weighted_sums,
 )
-from rsc2p_kedro.parameters import Acquisition, Compute
+from rsc2p_kedro.core.parameters import Acquisition, Compute
 
 COMPUTE = Compute(threads=2, show_progress=False)
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from rsc2p_kedro.algorithms import extraction
 from rsc2p_kedro.algorithms.extraction import cnmf
-from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
 
 ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.4)
 COMPUTE = Compute(threads=2, show_progress=False)

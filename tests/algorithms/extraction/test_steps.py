@@ -7,7 +7,7 @@ from tests.reference import extraction as reference
 
 from rsc2p_kedro.algorithms.extraction import background, initialization, merging, noise, patches, spatial, temporal
 from rsc2p_kedro.algorithms.extraction.cnmf import fit
-from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
 

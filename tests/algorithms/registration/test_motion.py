@@ -9,7 +9,7 @@ from tests.reference import registration as reference
 
 from rsc2p_kedro.algorithms.registration import apply_motion, estimate_motion
 from rsc2p_kedro.algorithms.registration.motion import fill_gaps
-from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
 SMALL_PATCHES = MotionCorrectionParameters(patch_stride_px=32, patch_overlap_px=16)

@@ -3,7 +3,7 @@ from tests.reference import registration as reference
 
 from rsc2p_kedro.algorithms.registration import apply_motion, estimate_motion, motion_quality
 from rsc2p_kedro.algorithms.registration.quality import bin_edges, crispness, residual_motion
-from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
 

@@ -12,7 +12,7 @@ from rsc2p_kedro.algorithms.registration.template import (
     variance_over_time,
     without_mean,
 )
-from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.engines.caiman import recorded
 
-from rsc2p_kedro import parameters as p
+from rsc2p_kedro.core import parameters as p
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.engines.caiman import CaimanError, conversions, engine, worker
 from rsc2p_kedro.engines.caiman.exchange import Answer

@@ -12,8 +12,8 @@ import dask.array as da
 import numpy as np
 import pytest
 
+from rsc2p_kedro.core.parameters import CaimanSettings, Compute
 from rsc2p_kedro.engines.caiman import CaimanError, caiman_problem, exchange, worker
-from rsc2p_kedro.parameters import CaimanSettings, Compute
 
 COMPUTE = Compute(block_frames=3, memory_gb=1e-9, threads=1, show_progress=False)
 

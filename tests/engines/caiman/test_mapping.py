@@ -2,7 +2,7 @@
 
 import pytest
 
-from rsc2p_kedro import parameters as p
+from rsc2p_kedro.core import parameters as p
 from rsc2p_kedro.engines.caiman.mapping import ELSEWHERE, FIXED, TARGETS, UNHEARD, caiman_groups, not_honoured
 
 MODELS = (

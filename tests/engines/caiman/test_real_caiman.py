@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tests.engines.caiman.test_mapping import CAIMANS_KEYS
 
-from rsc2p_kedro import parameters as p
+from rsc2p_kedro.core import parameters as p
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.engines.caiman import CaimanError, caiman_problem, worker
 from rsc2p_kedro.engines.caiman.mapping import caiman_groups
@@ -248,7 +248,7 @@ def test_a_run_that_is_killed_takes_caiman_and_its_files_with_it(scratch, simula
     program = textwrap.dedent(f"""
         import numpy as np, dask.array as da
         from rsc2p_kedro.engines import get_engine
-        from rsc2p_kedro.parameters import *
+        from rsc2p_kedro.core.parameters import *
         movie = da.from_array(np.load({str(tmp_path / "movie.npy")!r}))
         caiman = get_engine("caiman", CaimanSettings(python={PYTHON!r}, scratch_folder={str(scratch)!r}))
         caiman.extract_sources(movie, Acquisition(frame_rate_hz=10), ExtractionParameters(), compute=Compute(threads=2))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro import schemas
+from rsc2p_kedro.core import schemas
 from rsc2p_kedro.pipelines.evaluation.nodes import tabulate_all_components
 
 

@@ -9,14 +9,14 @@ import pytest
 import tifffile
 from tests.nwb.made_up import T, made_up, shared
 
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
+from rsc2p_kedro.core.provenance import parameters_of
+from rsc2p_kedro.core.results import ComponentQuality
+from rsc2p_kedro.core.schemas import InspectionTable
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
-from rsc2p_kedro.engines.results import ComponentQuality
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.build import Links
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
 from rsc2p_kedro.pipelines.export import nodes
-from rsc2p_kedro.provenance import parameters_of
-from rsc2p_kedro.recordings import Recording
-from rsc2p_kedro.schemas import InspectionTable
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from kedro.io import DataCatalog, DatasetError
 
+from rsc2p_kedro.core.parameters import Compute, IngestionParameters
+from rsc2p_kedro.core.schemas import FrameTable
 from rsc2p_kedro.datasets import TIFFRecordingDataset, ZarrMovieDataset
 from rsc2p_kedro.datasets.tiff_frames import RawFrames
-from rsc2p_kedro.parameters import Compute, IngestionParameters
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.ingestion.nodes import ingest_frames, summarize_movie, tabulate_frames
-from rsc2p_kedro.recordings import Recording
-from rsc2p_kedro.schemas import FrameTable
 
 QUIET = Compute(show_progress=False)
 
@@ -83,12 +83,12 @@ def test_from_files_to_tables_through_the_catalog(tmp_path, movie):
                 "type": f"{datasets}.AtomicCSVDataset",
                 "filepath": str(tmp_path / "frame_table.csv"),
                 "versioned": True,
-                "validator": "rsc2p_kedro.schemas.FrameTable",
+                "validator": "rsc2p_kedro.core.schemas.FrameTable",
             },
             "summary_images": {
                 "type": f"{datasets}.RecordDataset",
                 "filepath": str(tmp_path / "summary_images.npz"),
-                "record": "rsc2p_kedro.engines.results.SummaryImages",
+                "record": "rsc2p_kedro.core.results.SummaryImages",
                 "versioned": True,
             },
         }

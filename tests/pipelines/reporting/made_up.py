@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from rsc2p_kedro import schemas
-from rsc2p_kedro.engines.results import (
+from rsc2p_kedro.core import schemas
+from rsc2p_kedro.core.parameters import EvaluationParameters
+from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     MotionCorrection,
     SpikeInference,
     SummaryImages,
 )
-from rsc2p_kedro.parameters import EvaluationParameters
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.manifest.recordings import Recording
 
 H, W, T = 24, 40, 60
 IDS = [11, 3, 8, 5]

@@ -28,11 +28,12 @@ from tests.pipelines.reporting.made_up import (
     make_spikes,
 )
 
-from rsc2p_kedro import schemas
-from rsc2p_kedro.engines.results import DeltaFOverF
-from rsc2p_kedro.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
-from rsc2p_kedro.pipelines.reporting import nodes, render
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.core import schemas
+from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
+from rsc2p_kedro.core.results import DeltaFOverF
+from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines.reporting import nodes
+from rsc2p_kedro.reports import pages
 
 DARK = 12.5
 PARAMETERS = (MotionCorrectionParameters(max_shift_px=9), ExtractionParameters(), EvaluationParameters())
@@ -105,7 +106,7 @@ class _Elements(HTMLParser):
 @pytest.mark.parametrize("n", [0, 2])
 def test_every_figure_of_a_report_is_drawn(n: int) -> None:
     figures = _figures(n)
-    assert set(figures) == set(render.FIGURES)
+    assert set(figures) == set(pages.FIGURES)
     for figure in figures.values():
         figure.savefig(io.BytesIO(), format="png", dpi=30)
 
@@ -124,13 +125,13 @@ def test_a_table_older_than_its_components_is_refused() -> None:
 
 def test_a_report_stands_alone_and_holds_every_figure() -> None:
     picture = Figure(figsize=(1, 1))
-    page = _report(shifts_figure=picture, traces_figure=render.PNG + b"rest", odd_figure=b"<svg/>")
+    page = _report(shifts_figure=picture, traces_figure=pages.PNG + b"rest", odd_figure=b"<svg/>")
     elements = _Elements(page)
     sources = [attributes["src"] for tag, attributes in elements.tags if tag == "img"]
     assert [source[: source.index(",")] for source in sources] == [
         "data:image/png;base64", "data:image/png;base64", "data:image/svg+xml;base64",
     ]  # fmt: skip
-    assert base64.b64decode(sources[1].partition(",")[2]) == render.PNG + b"rest"
+    assert base64.b64decode(sources[1].partition(",")[2]) == pages.PNG + b"rest"
     assert not {"script", "link", "iframe"} & {tag for tag, _ in elements.tags}
     assert not re.search(r'(?:src|href)="(?!data:|#|view\.html")', page)
 
@@ -166,7 +167,7 @@ def test_what_comes_from_outside_cannot_become_markup() -> None:
     [("frame_rate_hz", "frame rate (Hz)"), ("r_value", "r_value"), ("n_transients", "n transients"), ("s", "s")],
 )
 def test_names_become_words_with_their_units(name: str, label: str) -> None:
-    assert render.label_of(name) == label
+    assert pages.label_of(name) == label
 
 
 def test_a_report_without_components_says_so() -> None:

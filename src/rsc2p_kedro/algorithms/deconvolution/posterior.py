@@ -39,8 +39,8 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import estimate_noise
 from rsc2p_kedro.algorithms.dff import remove_baseline
-from rsc2p_kedro.engines.results import SpikeInference
-from rsc2p_kedro.parameters import Acquisition, Compute
+from rsc2p_kedro.core.parameters import Acquisition, Compute
+from rsc2p_kedro.core.results import SpikeInference
 
 DECAY_FACTORS = tuple(2 ** (i / 3) for i in range(7))
 """Decays that a trace may choose from, in units of the indicator's known one."""
@@ -278,7 +278,7 @@ def infer_spikes(
         supralinearity: k, 1 where twice the spikes give twice the fluorescence. Larger: large rises count for less.
 
     Returns:
-        :class:`~rsc2p_kedro.engines.results.SpikeInference`. A trace without noise has no spikes.
+        :class:`~rsc2p_kedro.core.results.SpikeInference`. A trace without noise has no spikes.
 
     Raises:
         ValueError: traces are not (N, T), too short, or not finite.

@@ -18,8 +18,8 @@ from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
     portraits,
     transient_weights,
 )
-from rsc2p_kedro.engines.results import ComponentQuality, Components
-from rsc2p_kedro.parameters import Acquisition, Compute, EvaluationParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters
+from rsc2p_kedro.core.results import ComponentQuality, Components
 
 __all__ = ["decide", "describe_components", "evaluate_components"]
 

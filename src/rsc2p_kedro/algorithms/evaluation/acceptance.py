@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.parameters import EvaluationParameters
+from rsc2p_kedro.core.parameters import EvaluationParameters
 
 
 def _say(value: float) -> str:

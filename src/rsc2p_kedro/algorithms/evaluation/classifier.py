@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from rsc2p_kedro.engines.results import Components
-from rsc2p_kedro.parameters import ExtractionParameters
+from rsc2p_kedro.core.parameters import ExtractionParameters
+from rsc2p_kedro.core.results import Components
 
 Array = NDArray[np.float64]
 CLIP = 3.0

@@ -23,8 +23,8 @@ from rsc2p_kedro.algorithms.dff import background_under_footprints, remove_basel
 from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL, areas
 from rsc2p_kedro.algorithms.evaluation.snr import Transients, count_runs, run_length
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import Portraits, cosines, pearson
-from rsc2p_kedro.engines.results import Components
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
+from rsc2p_kedro.core.results import Components
 
 RINGS = 7
 """Rings around the centre."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
 from rsc2p_kedro.algorithms.dff import remove_baseline
-from rsc2p_kedro.parameters import Acquisition
+from rsc2p_kedro.core.parameters import Acquisition
 
 SIGMA_FACTOR = 3.0
 """Standard deviations of noise in one unit of z."""

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.evaluation.description import radii
-from rsc2p_kedro.engines.results import Components
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
+from rsc2p_kedro.core.results import Components
 
 MARGIN_RADII = 1.25
 """Width of the margin, in radii of the cell."""

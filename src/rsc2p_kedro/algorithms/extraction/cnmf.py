@@ -26,8 +26,8 @@ from rsc2p_kedro.algorithms.extraction import background, initialization, mergin
 from rsc2p_kedro.algorithms.extraction.background import Tiles
 from rsc2p_kedro.algorithms.extraction.noise import ShortMovie
 from rsc2p_kedro.algorithms.extraction.temporal import Traces
-from rsc2p_kedro.engines.results import Components, LineageEntry
-from rsc2p_kedro.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.core.results import Components, LineageEntry
 
 MOST_ROUNDS = 3
 THINNEST, LONGEST = 0.58, 2.0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.extraction import patches
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
 
 MOST_BINS = 3000
 """Longer recordings are binned more coarsely for initialization, so that its time and memory stay bounded."""

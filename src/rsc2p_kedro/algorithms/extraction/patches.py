@@ -1,6 +1,6 @@
 """Where work is cut: patches of initialization, tiles of the spatial update, segments of time.
 
-None of it depends on the machine (:class:`rsc2p_kedro.parameters.Compute`), so neither does any result.
+None of it depends on the machine (:class:`rsc2p_kedro.core.parameters.Compute`), so neither does any result.
 """
 
 from dataclasses import dataclass

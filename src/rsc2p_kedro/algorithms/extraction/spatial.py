@@ -21,7 +21,7 @@ from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.extraction import patches
 from rsc2p_kedro.algorithms.extraction.background import Tiles
 from rsc2p_kedro.algorithms.extraction.initialization import stack_columns, to_column
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
 
 Float = NDArray[np.float32]
 GAIN_PRIOR_SD = 0.2

@@ -26,7 +26,7 @@ from scipy.sparse.linalg import splu
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.deconvolution import Deconvolution, deconvolve, estimate_noise
 from rsc2p_kedro.algorithms.extraction.background import PRIOR_SD, Tiles
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
 
 _FRAMES_AT_ONCE = 64
 _FRAMES_IN_CACHE = 8

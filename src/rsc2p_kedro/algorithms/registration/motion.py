@@ -15,8 +15,8 @@ from rsc2p_kedro.algorithms.registration.piecewise import limit_deviation
 from rsc2p_kedro.algorithms.registration.smoothing import smooth_fields
 from rsc2p_kedro.algorithms.registration.template import Template, estimator_for, make_template
 from rsc2p_kedro.algorithms.registration.warp import round_to, seen_mask, warp_frames
-from rsc2p_kedro.engines.results import MotionCorrection
-from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.results import MotionCorrection
 
 Float = NDArray[np.float32]
 log = logging.getLogger(__name__)

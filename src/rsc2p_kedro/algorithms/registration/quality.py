@@ -15,8 +15,8 @@ from rsc2p_kedro.algorithms.registration.estimation import estimate, estimator
 from rsc2p_kedro.algorithms.registration.field import patch_grid
 from rsc2p_kedro.algorithms.registration.frames import centred, check_movie
 from rsc2p_kedro.algorithms.registration.piecewise import high_pass
-from rsc2p_kedro.engines.results import MotionCorrection, MotionQuality
-from rsc2p_kedro.parameters import Compute
+from rsc2p_kedro.core.parameters import Compute
+from rsc2p_kedro.core.results import MotionCorrection, MotionQuality
 
 Float = NDArray[np.float32]
 

@@ -27,7 +27,7 @@ from rsc2p_kedro.algorithms.registration.field import FieldGrid, rigid_grid
 from rsc2p_kedro.algorithms.registration.frames import centred, halved
 from rsc2p_kedro.algorithms.registration.piecewise import CLIP_SD
 from rsc2p_kedro.algorithms.registration.warp import warp_frames
-from rsc2p_kedro.parameters import Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 
 Float = NDArray[np.float32]
 

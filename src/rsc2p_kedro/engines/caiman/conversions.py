@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from rsc2p_kedro.engines.results import Components, LineageEntry, MotionCorrection
+from rsc2p_kedro.core.results import Components, LineageEntry, MotionCorrection
 
 Arrays = Mapping[str, NDArray]
 BACKGROUND_KEY = "caiman_background"

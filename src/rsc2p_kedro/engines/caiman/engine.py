@@ -20,11 +20,7 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms.blocks import frame_blocks, read
 from rsc2p_kedro.algorithms.dff import estimate_dark_level
 from rsc2p_kedro.algorithms.evaluation import decide
-from rsc2p_kedro.engines.caiman import conversions, worker
-from rsc2p_kedro.engines.caiman.exchange import Answer, CaimanError, ask, lowest_value, processes_of, write_map
-from rsc2p_kedro.engines.caiman.mapping import caiman_groups, not_honoured
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
-from rsc2p_kedro.parameters import (
+from rsc2p_kedro.core.parameters import (
     Acquisition,
     CaimanSettings,
     Compute,
@@ -33,6 +29,10 @@ from rsc2p_kedro.parameters import (
     FrozenModel,
     MotionCorrectionParameters,
 )
+from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
+from rsc2p_kedro.engines.caiman import conversions, worker
+from rsc2p_kedro.engines.caiman.exchange import Answer, CaimanError, ask, lowest_value, processes_of, write_map
+from rsc2p_kedro.engines.caiman.mapping import caiman_groups, not_honoured
 
 _SLAB_BYTES = 5e8
 _CHUNK_FRAMES = 64

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, one_blas_thread, read
+from rsc2p_kedro.core.parameters import CaimanSettings, Compute
 from rsc2p_kedro.engines.caiman import worker
 from rsc2p_kedro.engines.caiman.conversions import to_f_order
-from rsc2p_kedro.parameters import CaimanSettings, Compute
 
 _LOG_TAIL = 15
 # What is true of our interpreter is not true of the other one.

@@ -7,7 +7,7 @@ be honoured: then the reason stands here, and the engine tells it with every res
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from rsc2p_kedro.parameters import (
+from rsc2p_kedro.core.parameters import (
     Acquisition,
     Compute,
     EvaluationParameters,

@@ -6,11 +6,11 @@ import pandas as pd
 
 from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
 from rsc2p_kedro.algorithms.evaluation import description
-from rsc2p_kedro.curation import curate, read_curation
+from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EvaluationParameters
+from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, SpikeInference
+from rsc2p_kedro.datasets.curation import curate, read_curation
 from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, SpikeInference
-from rsc2p_kedro.parameters import CaimanSettings, Compute, EvaluationParameters
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.manifest.recordings import Recording
 
 
 def evaluate_components(

@@ -6,6 +6,7 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.evaluation.nodes import (
     compute_dff,
     evaluate_components,
@@ -13,7 +14,6 @@ from rsc2p_kedro.pipelines.evaluation.nodes import (
     tabulate_all_components,
     tabulate_components,
 )
-from rsc2p_kedro.recordings import Recording
 
 
 def create_pipeline(recording: Recording) -> Pipeline:

@@ -10,8 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pynwb import NWBFile
 
-from rsc2p_kedro.datasets.tiff_frames import inspect_file as inspect_tiff
-from rsc2p_kedro.engines.results import (
+from rsc2p_kedro.core.parameters import (
+    EvaluationParameters,
+    ExtractionParameters,
+    IngestionParameters,
+    MotionCorrectionParameters,
+)
+from rsc2p_kedro.core.provenance import collect_provenance, content_identity, parameters_of
+from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
@@ -19,18 +25,12 @@ from rsc2p_kedro.engines.results import (
     SpikeInference,
     SummaryImages,
 )
-from rsc2p_kedro.frame_times import read_frame_times
+from rsc2p_kedro.datasets.frame_times import read_frame_times
+from rsc2p_kedro.datasets.tiff_frames import inspect_file as inspect_tiff
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
-from rsc2p_kedro.parameters import (
-    EvaluationParameters,
-    ExtractionParameters,
-    IngestionParameters,
-    MotionCorrectionParameters,
-)
-from rsc2p_kedro.provenance import collect_provenance, content_identity, parameters_of
-from rsc2p_kedro.recordings import Recording
 
 logger = logging.getLogger(__name__)
 

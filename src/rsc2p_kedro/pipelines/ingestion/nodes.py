@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
+from rsc2p_kedro.core.parameters import Compute, IngestionParameters
+from rsc2p_kedro.core.results import SummaryImages
 from rsc2p_kedro.datasets.tiff_frames import RawFrames, without_nan
-from rsc2p_kedro.engines.results import SummaryImages
-from rsc2p_kedro.parameters import Compute, IngestionParameters
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.manifest.recordings import Recording
 
 
 def ingest_frames(raw_frames: RawFrames, recording: Recording, parameters: IngestionParameters) -> da.Array:
@@ -22,7 +22,7 @@ def ingest_frames(raw_frames: RawFrames, recording: Recording, parameters: Inges
 
 
 def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) -> pd.DataFrame:
-    """Where each frame came from and how bright it is, a :class:`~rsc2p_kedro.schemas.FrameTable`."""
+    """Where each frame came from and how bright it is, a :class:`~rsc2p_kedro.core.schemas.FrameTable`."""
     statistics = frame_statistics(movie, compute=compute)
     return pd.DataFrame(
         {

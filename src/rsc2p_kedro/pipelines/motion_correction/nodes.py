@@ -6,10 +6,10 @@ import pandas as pd
 
 from rsc2p_kedro.algorithms import registration
 from rsc2p_kedro.algorithms.summary_images import summarize
+from rsc2p_kedro.core.parameters import CaimanSettings, Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.results import MotionCorrection, MotionQuality, SummaryImages
 from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.results import MotionCorrection, MotionQuality, SummaryImages
-from rsc2p_kedro.parameters import CaimanSettings, Compute, MotionCorrectionParameters
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.manifest.recordings import Recording
 
 
 def estimate_motion(

@@ -2,13 +2,13 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.motion_correction.nodes import (
     apply_motion,
     assess_motion,
     estimate_motion,
     summarize_corrected_movie,
 )
-from rsc2p_kedro.recordings import Recording
 
 
 def create_pipeline(recording: Recording) -> Pipeline:

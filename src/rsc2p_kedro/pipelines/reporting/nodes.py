@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rsc2p_kedro.curation import read_curation
-from rsc2p_kedro.engines.results import (
+from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
+from rsc2p_kedro.core.provenance import collect_provenance, parameters_of
+from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
@@ -16,17 +17,16 @@ from rsc2p_kedro.engines.results import (
     SpikeInference,
     SummaryImages,
 )
+from rsc2p_kedro.datasets.curation import read_curation
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import EXPLAINED
-from rsc2p_kedro.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
-from rsc2p_kedro.pipelines.reporting import render, verdicts
-from rsc2p_kedro.pipelines.reporting.view import render_view
 from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
 from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots import traces as trace_plots
-from rsc2p_kedro.provenance import collect_provenance, parameters_of
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.reports import pages, verdicts
+from rsc2p_kedro.reports.view import render_view
 from rsc2p_kedro.simulation.truth import SimulatedTruth, score
 
 PAGES = ("report", "view")
@@ -268,7 +268,7 @@ def write_report(
 ) -> str:
     """The report of one recording as a page of HTML: verdicts first, then figures, tables, parameters and provenance.
 
-    `figures` are matplotlib figures or the bytes of PNGs, by the names in `render.FIGURES`.
+    `figures` are matplotlib figures or the bytes of PNGs, by the names in `pages.FIGURES`.
     """
     found, thresholds = verdicts.from_table(verdict_table), _thresholds(component_quality, recording, evaluation)
     stages = {
@@ -282,16 +282,16 @@ def write_report(
         evaluation=component_quality.provenance,
     )
     tables = _tables(motion_quality, component_table, lineage_table, inspection_table, truth_scores)
-    tables["cells"].insert(1, render.table_of(_dff_facts(dff, thresholds), "dF/F"))
-    return render.render_report(
+    tables["cells"].insert(1, pages.table_of(_dff_facts(dff, thresholds), "dF/F"))
+    return pages.render_report(
         recording.name,
         summary=_summary(recording, motion),
         facts=_facts(recording),
         verdicts=found if truth_scores is None else [*found, verdicts.judge_truth(truth_scores)],
         figures=figures,
         tables=tables,
-        parameters=[render.parameter_table(name, model) for name, model in stages.items()],
-        provenance=render.pairs_of(provenance),
+        parameters=[pages.parameter_table(name, model) for name, model in stages.items()],
+        provenance=pages.pairs_of(provenance),
         simulated=recording.simulation is not None,
     )
 
@@ -347,7 +347,7 @@ def _facts(recording: Recording) -> list[tuple[str, str]]:
     """What the user said of a recording."""
     said = {name: getattr(recording, name).model_dump() for name in ("subject", "session", "device", "imaging_plane")}
     numbers = recording.model_dump(include={"frame_rate_hz", "pixel_size_um", "decay_time_s", "frames"})
-    return render.pairs_of({**numbers, **{name.replace("_", " "): fields for name, fields in said.items()}})
+    return pages.pairs_of({**numbers, **{name.replace("_", " "): fields for name, fields in said.items()}})
 
 
 def _tables(
@@ -356,21 +356,21 @@ def _tables(
     lineage_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
     truth_scores: pd.DataFrame | None,
-) -> dict[str, list[render.Table]]:
+) -> dict[str, list[pages.Table]]:
     """The tables of a report by section, the components sorted: accepted first, then by falling SNR."""
     first = ["component_id", "accepted", "reason", "snr", "r_value"]
     ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
     ranked = ranked[first + [name for name in ranked.columns if name not in first]]
     events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")
     tables = {
-        "motion": [render.table_of(motion_quality, "Before and after")],
+        "motion": [pages.table_of(motion_quality, "Before and after")],
         "cells": [
-            render.table_of(events, "From the first fit to the refit"),
-            render.table_of(ranked.dropna(axis="columns", how="all"), "All components", folded=len(ranked) > 0),
+            pages.table_of(events, "From the first fit to the refit"),
+            pages.table_of(ranked.dropna(axis="columns", how="all"), "All components", folded=len(ranked) > 0),
         ],
-        "inspection": [render.table_of(inspection_table, "Messages of the validators")],
+        "inspection": [pages.table_of(inspection_table, "Messages of the validators")],
     }
-    return tables if truth_scores is None else {**tables, "truth": [render.table_of(truth_scores, "Scores")]}
+    return tables if truth_scores is None else {**tables, "truth": [pages.table_of(truth_scores, "Scores")]}
 
 
 def summarize_recording(
@@ -502,6 +502,6 @@ def write_index(
         "contours": recordings_contours_figure,
         "traces": recordings_traces_figure,
     }
-    return render.render_index(
+    return pages.render_index(
         recordings_table, found, links, {name: figure for name, figure in figures.items() if figure is not None}
     )

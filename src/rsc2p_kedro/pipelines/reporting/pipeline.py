@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 
 from kedro.pipeline import Node, Pipeline
 
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.reporting import nodes
-from rsc2p_kedro.recordings import Recording
 
 FIGURES: dict[str, tuple[Callable, list[str]]] = {
     "summary_figure": (nodes.plot_summary_images, ["corrected_summary_images"]),

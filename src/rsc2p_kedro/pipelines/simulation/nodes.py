@@ -2,7 +2,7 @@
 
 import dask.array as da
 
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.simulation import SimulatedTruth
 from rsc2p_kedro.simulation.movie import simulate
 

@@ -3,11 +3,11 @@
 import dask.array as da
 import pandas as pd
 
+from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters
+from rsc2p_kedro.core.results import Components, MotionCorrection
+from rsc2p_kedro.datasets.seeds import read_seeds
 from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.results import Components, MotionCorrection
-from rsc2p_kedro.parameters import CaimanSettings, Compute, ExtractionParameters
-from rsc2p_kedro.recordings import Recording
-from rsc2p_kedro.seeds import read_seeds
+from rsc2p_kedro.manifest.recordings import Recording
 
 
 def fit_components(

@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.source_extraction.nodes import fit_components, refit_components, tabulate_lineage
-from rsc2p_kedro.recordings import Recording
 
 
 def create_pipeline(recording: Recording) -> Pipeline:

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from rsc2p_kedro import parameters as p
-from rsc2p_kedro import parameters_reference as reference
+from rsc2p_kedro.core import parameters as p
+from rsc2p_kedro.manifest import parameters_reference as reference
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsc2p_kedro.pipelines.reporting import verdicts
-from rsc2p_kedro.pipelines.reporting.verdicts import Level
-from rsc2p_kedro.schemas import VerdictTable
+from rsc2p_kedro.core.schemas import VerdictTable
+from rsc2p_kedro.reports import verdicts
+from rsc2p_kedro.reports.verdicts import Level
 
 Pair = tuple[float, float]
 

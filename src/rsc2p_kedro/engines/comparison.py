@@ -28,11 +28,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from rsc2p_kedro.algorithms.summary_images import summarize
-from rsc2p_kedro.datasets.records import read_record, write_record
-from rsc2p_kedro.datasets.zarr_movie import ZarrMovieDataset
-from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
-from rsc2p_kedro.parameters import (
+from rsc2p_kedro.core.parameters import (
     CaimanSettings,
     Compute,
     EngineName,
@@ -41,9 +37,13 @@ from rsc2p_kedro.parameters import (
     FrozenModel,
     MotionCorrectionParameters,
 )
+from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
+from rsc2p_kedro.datasets.records import read_record, write_record
+from rsc2p_kedro.datasets.seeds import read_seeds
+from rsc2p_kedro.datasets.zarr_movie import ZarrMovieDataset
+from rsc2p_kedro.engines import get_engine
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.plots.engines import agreement_figure
-from rsc2p_kedro.recordings import Recording
-from rsc2p_kedro.seeds import read_seeds
 from rsc2p_kedro.simulation.truth import correlations, intersection_over_union, match, motion_error
 
 STEPS = ("correct_motion", "apply_motion", "fit", "refit", "evaluate", "dff")
@@ -133,7 +133,7 @@ def _run_alone(engine: EngineName, movie_path: str, workflow: Workflow, folder: 
     """What the process of one engine does; kernels are compiled before the clock starts."""
     warnings.simplefilter("ignore")
     if engine == "embedded":
-        from rsc2p_kedro.warm_up import warm_up
+        from rsc2p_kedro.engines.warm_up import warm_up
 
         warm_up()
     movie = ZarrMovieDataset(filepath=movie_path).load()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rsc2p_kedro.parameters import EvaluationParameters, MotionCorrectionParameters
-from rsc2p_kedro.recordings import ManifestError, Recording, parse_manifest, stage_problems
+from rsc2p_kedro.core.parameters import EvaluationParameters, MotionCorrectionParameters
+from rsc2p_kedro.manifest.recordings import ManifestError, Recording, parse_manifest, stage_problems
 
 GOOD = {"path": "raw/Animal_1", "frame_rate_hz": 14.7}
 

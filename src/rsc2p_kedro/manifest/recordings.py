@@ -11,19 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
 
-from rsc2p_kedro.frame_times import read_frame_times
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, Acquisition, ExtractionParameters, FrozenModel
+from rsc2p_kedro.datasets.frame_times import read_frame_times
 from rsc2p_kedro.nwb.identifiers import dandi_ids
-from rsc2p_kedro.nwb.metadata import (
-    DeviceFields,
-    ImagingPlaneFields,
-    MetadataError,
-    SessionFields,
-    SubjectFields,
-    check_metadata,
-    shared_problems,
-    validate_leniently,
-)
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, Acquisition, ExtractionParameters, FrozenModel
+from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
+from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, shared_problems, validate_leniently
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 Parameters = TypeVar("Parameters", bound=FrozenModel)

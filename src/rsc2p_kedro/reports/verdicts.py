@@ -1,7 +1,7 @@
 """Verdicts: what the numbers of a recording mean, in words, before anybody looks at a figure.
 
-Each function reads one table (see :mod:`rsc2p_kedro.schemas`) and answers one question. The limits stand here in one
-place and are rules of thumb: a verdict says what to look at, it does not decide.
+Each function reads one table (see :mod:`rsc2p_kedro.core.schemas`) and answers one question. The limits stand here in
+one place and are rules of thumb: a verdict says what to look at, it does not decide.
 """
 
 from collections.abc import Collection, Iterable
@@ -274,7 +274,7 @@ def judge_truth(scores: pd.DataFrame) -> Verdict:
 
 
 def to_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """Verdicts as :class:`rsc2p_kedro.schemas.VerdictTable`, one row each."""
+    """Verdicts as :class:`rsc2p_kedro.core.schemas.VerdictTable`, one row each."""
     rows = [(v.question, v.level.name.lower(), v.answer, v.advice) for v in verdicts]
     return pd.DataFrame(rows, columns=["question", "level", "answer", "advice"])
 

@@ -4,7 +4,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from rsc2p_kedro.runner import RecordingRunner
+from rsc2p_kedro.runners.recording import RecordingRunner
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain:UserWarning")
 

@@ -14,7 +14,7 @@ class RecordingRunner(SequentialRunner):
     """Runs all stages of one recording, then those of the next; failures are reported together at the end.
 
     What comes after the recordings (tables over all of them) runs only where none has failed. Use it with
-    ``kedro run --runner rsc2p_kedro.runner.RecordingRunner``.
+    ``kedro run --runner rsc2p_kedro.runners.RecordingRunner``.
     """
 
     def _run(self, pipeline: Pipeline, catalog: CatalogProtocol, *args: Any, **kwargs: Any) -> None:

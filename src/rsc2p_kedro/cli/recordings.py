@@ -14,11 +14,12 @@ from kedro.framework.startup import ProjectMetadata
 from kedro.io import AbstractDataset, DataCatalog
 from pydantic import ValidationError
 
-from rsc2p_kedro import manifest_scan
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, Compute, FrozenModel
 from rsc2p_kedro.datasets.tiff_frames import RecordingError, read_frames
-from rsc2p_kedro.nwb.metadata import MetadataError, NwbParameters, check_metadata
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, CaimanSettings, Compute, FrozenModel
-from rsc2p_kedro.recordings import ManifestError, Recording, examine_manifest, parse_manifest, stage_problems
+from rsc2p_kedro.manifest import scan as manifest_scan
+from rsc2p_kedro.manifest.recordings import ManifestError, Recording, examine_manifest, parse_manifest, stage_problems
+from rsc2p_kedro.nwb.metadata import NwbParameters
+from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata
 
 _NONE = "There is no recording. `kedro recordings scan DIR` finds yours; `--env demo` has two simulated ones."
 
@@ -152,8 +153,8 @@ def compare_engines(project: ProjectMetadata, name: str, caiman_python: str | No
         raise click.ClickException(f"There is no recording {name}; `kedro recordings list` shows all.")
     if caiman_python:
         parameters = {**parameters, "caiman": {**(parameters.get("caiman") or {}), "python": caiman_python}}
-    from rsc2p_kedro.engine_agreement import workflow_of, write_agreement
     from rsc2p_kedro.engines.caiman import caiman_problem
+    from rsc2p_kedro.engines.comparison import workflow_of, write_agreement
 
     workflow = workflow_of(recording, parameters)
     problem = caiman_problem(workflow.caiman, use_cnn=workflow.of("caiman", workflow.evaluation).use_cnn)

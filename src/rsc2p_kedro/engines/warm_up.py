@@ -1,7 +1,7 @@
 """Compiles the kernels of the embedded engine into their cache, on a movie of a second's work.
 
-``python -m rsc2p_kedro.warm_up`` does it at any time; `make demo` does it beside the first stages, which leave a core
-idle.
+``python -m rsc2p_kedro.engines.warm_up`` does it at any time; `make demo` does it beside the first stages, which leave
+a core idle.
 """
 
 import warnings
@@ -12,14 +12,14 @@ from rsc2p_kedro.algorithms.deconvolution import infer_spikes
 from rsc2p_kedro.algorithms.dff import component_dff
 from rsc2p_kedro.algorithms.registration import motion_quality
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
-from rsc2p_kedro.engines.embedded import EmbeddedEngine
-from rsc2p_kedro.parameters import (
+from rsc2p_kedro.core.parameters import (
     Acquisition,
     Compute,
     EvaluationParameters,
     ExtractionParameters,
     MotionCorrectionParameters,
 )
+from rsc2p_kedro.engines.embedded import EmbeddedEngine
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 

@@ -18,11 +18,11 @@ from markupsafe import Markup
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from rsc2p_kedro.engines.results import Components, DeltaFOverF, SpikeInference, SummaryImages
-from rsc2p_kedro.parameters import EvaluationParameters
-from rsc2p_kedro.pipelines.reporting import render
+from rsc2p_kedro.core.parameters import EvaluationParameters
+from rsc2p_kedro.core.results import Components, DeltaFOverF, SpikeInference, SummaryImages
 from rsc2p_kedro.plots.components import outlines
 from rsc2p_kedro.plots.style import percentile_limits
+from rsc2p_kedro.reports import pages
 
 MOST_POINTS = 400_000
 """Points of time, summed over components, of one kind of trace; five kinds at this size take 5.3 MB of the page."""
@@ -78,7 +78,7 @@ def render_view(
         "series": _series(components, dff, inferred, stride),
     }
     script = files("rsc2p_kedro.pipelines.reporting").joinpath("templates/view.js").read_text(encoding="utf-8")
-    page = render.environment().get_template("view.html")
+    page = pages.environment().get_template("view.html")
     return page.render(
         title=name, summary=summary, data=data, script=Markup(script), script_hash=_hash(script), stride=stride
     )
@@ -103,7 +103,7 @@ def _grey(image: NDArray) -> str:
     low, high = percentile_limits(image, percentiles=(2.0, 99.7))
     buffer = io.BytesIO()
     imsave(buffer, image, vmin=low, vmax=high, cmap="gray", format="png")
-    return render.data_uri(buffer.getvalue())
+    return pages.data_uri(buffer.getvalue())
 
 
 def _components(components: Components, table: pd.DataFrame) -> list[dict[str, Any]]:

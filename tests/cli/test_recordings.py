@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.startup import ProjectMetadata, bootstrap_project
 
-from rsc2p_kedro import cli, recordings_commands
+from rsc2p_kedro import cli
+from rsc2p_kedro.cli import recordings as recordings_commands
 
 ROOT = Path(__file__).parents[1]
 

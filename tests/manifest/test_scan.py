@@ -5,7 +5,7 @@ import pytest
 import tifffile
 import yaml
 
-from rsc2p_kedro.manifest_scan import (
+from rsc2p_kedro.manifest.scan import (
     ScanError,
     extend_manifest,
     find_recordings,

@@ -29,11 +29,12 @@ from tests.pipelines.reporting.made_up import (
 )
 
 from rsc2p_kedro.algorithms.evaluation import decide
-from rsc2p_kedro.curation import curate, read_curation
-from rsc2p_kedro.engines.results import Components, DeltaFOverF, SpikeInference, SummaryImages
-from rsc2p_kedro.parameters import EvaluationParameters
-from rsc2p_kedro.pipelines.reporting import nodes, view
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.core.parameters import EvaluationParameters
+from rsc2p_kedro.core.results import Components, DeltaFOverF, SpikeInference, SummaryImages
+from rsc2p_kedro.datasets.curation import curate, read_curation
+from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines.reporting import nodes
+from rsc2p_kedro.reports import view
 
 THRESHOLDS = {"min_snr": 2.0, "min_r_value": 0.9}
 SNR = {11: 5.0, 3: 1.0, 8: 3.0, 5: 2.5}

@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from pydantic import ValidationError
 
 import rsc2p_kedro
-from rsc2p_kedro.parameters import FrozenModel
+from rsc2p_kedro.core.parameters import FrozenModel
 
 Parameters = TypeVar("Parameters", bound=FrozenModel)
 LIBRARIES = ("numpy", "scipy", "numba", "dask", "zarr", "tifffile", "pynwb", "hdmf", "h5py", "kedro")

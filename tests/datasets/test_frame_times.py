@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsc2p_kedro.frame_times import read_frame_times
-from rsc2p_kedro.recordings import Recording, stage_problems
+from rsc2p_kedro.datasets.frame_times import read_frame_times
+from rsc2p_kedro.manifest.recordings import Recording, stage_problems
 
 
 def table(folder: Path, times: object, column: str = "time_s") -> Path:

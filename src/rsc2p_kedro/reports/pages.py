@@ -14,9 +14,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from rsc2p_kedro.parameters import FrozenModel
-from rsc2p_kedro.pipelines.reporting.verdicts import Level, Verdict, worst
+from rsc2p_kedro.core.parameters import FrozenModel
 from rsc2p_kedro.plots.style import digits
+from rsc2p_kedro.reports.verdicts import Level, Verdict, worst
 
 Picture = Figure | bytes
 DPI = 110
@@ -190,7 +190,7 @@ def _arrange(figures: Mapping[str, Picture]) -> list[dict[str, Any]]:
 def environment() -> Environment:
     """How pages are made from templates: whatever is put into one is escaped."""
     made = Environment(
-        loader=PackageLoader("rsc2p_kedro.pipelines.reporting"),
+        loader=PackageLoader("rsc2p_kedro.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -252,7 +252,7 @@ def render_index(
     """A page over all recordings: the first two verdicts on each, and all that are not good.
 
     Args:
-        recordings: one row each (:class:`rsc2p_kedro.schemas.RecordingsTable`).
+        recordings: one row each (:class:`rsc2p_kedro.core.schemas.RecordingsTable`).
         verdicts: on each recording, by its name.
         links: by the name of each recording, addresses of its `report` and its `view`; where there is none, there is
             no link.

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsc2p_kedro import provenance
-from rsc2p_kedro.parameters import EvaluationParameters
+from rsc2p_kedro.core import provenance
+from rsc2p_kedro.core.parameters import EvaluationParameters
 
 
 def test_record_is_json_names_versions_and_does_not_change() -> None:

@@ -7,7 +7,7 @@ from kedro.framework.cli.utils import LazyGroup
 @click.group(
     name="rsc2p-kedro",
     cls=LazyGroup,
-    lazy_subcommands={"recordings": "rsc2p_kedro.recordings_commands.recordings"},
+    lazy_subcommands={"recordings": "rsc2p_kedro.cli.recordings.recordings"},
 )
 def cli() -> None:
     """Commands of this project."""

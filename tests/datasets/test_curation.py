@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from rsc2p_kedro.curation import curate, read_curation
+from rsc2p_kedro.datasets.curation import curate, read_curation
 
 TABLE = pd.DataFrame(
     {

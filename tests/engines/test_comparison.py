@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from rsc2p_kedro import engine_agreement as ea
-from rsc2p_kedro.engines.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
-from rsc2p_kedro.parameters import EvaluationParameters
-from rsc2p_kedro.recordings import Recording
-from rsc2p_kedro.schemas import EngineAgreementTable
+from rsc2p_kedro.core.parameters import EvaluationParameters
+from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
+from rsc2p_kedro.core.schemas import EngineAgreementTable
+from rsc2p_kedro.engines import comparison as ea
+from rsc2p_kedro.manifest.recordings import Recording
 
 H, W, T = 40, 60, 80
 CENTRES = ((8, 10), (20, 30), (30, 50), (12, 44))

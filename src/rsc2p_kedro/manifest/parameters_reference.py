@@ -1,7 +1,7 @@
 """Writes what is said of parameters from the models that check them: run as a module, by `make parameters`.
 
-One source, three places: the models in :mod:`rsc2p_kedro.parameters`, the files `conf/base/parameters_<stage>.yml` that
-users edit, and the page `docs/parameters.md`.
+One source, three places: the models in :mod:`rsc2p_kedro.core.parameters`, the files
+`conf/base/parameters_<stage>.yml` that users edit, and the page `docs/parameters.md`.
 """
 
 import sys
@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from rsc2p_kedro.parameters import STAGE_PARAMETERS, CaimanSettings, Compute, FrozenModel
-from rsc2p_kedro.recordings import Recording
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, Compute, FrozenModel
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 MODELS: dict[str, type[FrozenModel]] = {**STAGE_PARAMETERS, "compute": Compute, "caiman": CaimanSettings}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rsc2p_kedro.config import ManifestConfigLoader, expanded_catalog, named_recordings
+from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader, expanded_catalog, named_recordings
 
 MANIFEST = {"animal_1": {"day_7": {"path": "raw/Animal_1", "frames": [0, 1500], "frame_rate_hz": 14.7}}}
 CATALOG = {

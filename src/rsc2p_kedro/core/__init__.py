@@ -1,0 +1,1 @@
+"""What passes between stages: results, parameters, table schemas, provenance. It imports nothing of ours."""

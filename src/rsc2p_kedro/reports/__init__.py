@@ -1,0 +1,1 @@
+"""What a recording gave, for people: verdicts, and pages of HTML."""
