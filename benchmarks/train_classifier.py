@@ -174,7 +174,7 @@ def measure(trained: Classifier, table: Table) -> dict[str, dict[str, float]]:
     for kind in INITIALIZATIONS:
         here = table["adaptive"] == (kind == "adaptive")
         for name, cnn in (("snr and r_value", None), ("and classifier", scores[here])):
-            accepted, _ = decide(snr[here], r_value[here], EvaluationParameters(), cnn_score=cnn)
+            accepted, _ = decide(snr[here], r_value[here], EvaluationParameters(), classifier_score=cnn)
             result[f"{kind}, {name}"] = {
                 "components": int(here.sum()),
                 "neurons": int(cells[here].sum()),

@@ -14,7 +14,7 @@ from kedro.framework.startup import ProjectMetadata, bootstrap_project
 from rsc2p_kedro import cli
 from rsc2p_kedro.cli import recordings as recordings_commands
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rsc2p_kedro.core import parameters as p
 from rsc2p_kedro.manifest import parameters_reference as reference
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("stage", reference.MODELS)
@@ -42,8 +42,8 @@ def test_defaults_are_those_of_the_notebook():
     assert (cnmf.ar_order, cnmf.n_background, cnmf.merge_threshold, cnmf.nonnegative_baseline) == (1, 2, 0.85, True)
     assert (cnmf.patch_half_width_px, cnmf.patch_overlap_px, cnmf.components_per_patch) == (15, 10, 4)
     assert (cnmf.neuron_half_width_px, cnmf.spatial_downsampling, cnmf.temporal_downsampling) == (4, 1, 1)
-    assert (quality.min_snr, quality.min_r_value, quality.use_cnn) == (2.0, 0.85, False)
-    assert (quality.min_cnn, quality.lowest_cnn) == (0.99, 0.1)
+    assert (quality.min_snr, quality.min_r_value, quality.use_classifier) == (2.0, 0.85, False)
+    assert (quality.min_classifier_score, quality.lowest_classifier_score) == (0.99, 0.1)
     assert p.Acquisition(frame_rate_hz=14.7).decay_time_s == 0.4
 
 
@@ -52,7 +52,15 @@ def test_unknown_keys_and_values_out_of_bounds_are_refused():
         p.MotionCorrectionParameters.model_validate({"max_shift": 3})
     with pytest.raises(ValidationError, match="merge_threshold"):
         p.ExtractionParameters(merge_threshold=1.5)
-    with pytest.raises(ValidationError, match="lowest_cnn"):
-        p.EvaluationParameters(use_cnn=True, min_cnn=0.05)
+    with pytest.raises(ValidationError, match="lowest_classifier_score"):
+        p.EvaluationParameters(use_classifier=True, min_classifier_score=0.05)
     with pytest.raises(ValidationError, match="must not exceed"):
         p.EvaluationParameters(min_snr=1, lowest_snr=2)
+
+
+def test_former_names_are_accepted_with_a_warning_over_the_default(caplog):
+    made = p.EvaluationParameters.model_validate({"use_cnn": True, "use_classifier": False, "min_cnn": 0.9})
+    assert (made.use_classifier, made.min_classifier_score) == (True, 0.9)
+    assert "use_cnn is now called use_classifier" in caplog.text
+    with pytest.raises(ValidationError, match="former name of min_classifier_score"):
+        p.EvaluationParameters.model_validate({"min_cnn": 0.9, "min_classifier_score": 0.8})

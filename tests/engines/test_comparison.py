@@ -112,12 +112,12 @@ def test_nothing_found_is_no_failure():
 def test_both_engines_get_the_same_parameters():
     workflow = ea.workflow_of(
         recording().model_copy(update={"parameters": {"source_extraction": {"neuron_half_width_px": 6}}}),
-        {"evaluation": {"engine": "caiman", "use_cnn": True}},
+        {"evaluation": {"engine": "caiman", "use_classifier": True}},
     )
     own = workflow.of("embedded", workflow.evaluation)
     other = workflow.of("caiman", workflow.evaluation)
     assert isinstance(own, EvaluationParameters)
-    assert (own.engine, own.use_cnn, other.engine, other.use_cnn) == ("embedded", True, "caiman", True)
+    assert (own.engine, own.use_classifier, other.engine, other.use_classifier) == ("embedded", True, "caiman", True)
     assert workflow.of("caiman", workflow.source_extraction).neuron_half_width_px == 6
 
 

@@ -78,7 +78,7 @@ def test_columns_of_rois_are_those_of_the_contract(result: MadeUp, written: Path
         np.testing.assert_array_equal(rois["area"][:], result.found.component_table["area_px"])
         np.testing.assert_allclose(rois["snr"][:], result.found.component_table["snr"], rtol=1e-6)
         assert rois["roi_name"][0] == "roi_0002"
-        assert "cnn_score" not in rois.colnames  # nobody asked for it: no column of NaN
+        assert "classifier_score" not in rois.colnames  # nobody asked for it: no column of NaN
 
 
 def test_parameters_of_all_stages_and_versions_can_be_read_from_the_file(written: Path) -> None:
@@ -106,14 +106,14 @@ def test_spike_rates_say_what_they_are_and_come_back_with_what_is_needed_to_read
         ophys = io.read().processing["ophys"]
         series = ophys["Fluorescence"]["SpikeRates"]
         np.testing.assert_array_equal(series.data[:], spikes.rates.T)
-        assert series.unit == "typical rises per frame"
-        for part in ("posterior mean", "typical_rise", "decay_time", "Axes: (time, ROI)"):
+        assert series.unit == "typical transient amplitudes per frame"
+        for part in ("posterior mean", "transient_amplitude", "decay_time", "Axes: (time, ROI)"):
             assert part in series.description
         rois = ophys["ImageSegmentation"]["PlaneSegmentation"]
         assert series.rois.table is rois
         np.testing.assert_array_equal(series.rois.data[:], range(len(rois)))
         np.testing.assert_array_equal(rois["decay_time"][:], spikes.decay_time_s)
-        np.testing.assert_array_equal(rois["typical_rise"][:], spikes.typical_rise)
+        np.testing.assert_array_equal(rois["transient_amplitude"][:], spikes.transient_amplitude)
         np.testing.assert_allclose(rois["event_rate"][:], result.found.component_table["event_rate_hz"], rtol=1e-6)
 
 

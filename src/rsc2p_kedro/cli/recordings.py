@@ -157,7 +157,7 @@ def compare_engines(project: ProjectMetadata, name: str, caiman_python: str | No
     from rsc2p_kedro.engines.comparison import workflow_of, write_agreement
 
     workflow = workflow_of(recording, parameters)
-    problem = caiman_problem(workflow.caiman, use_cnn=workflow.of("caiman", workflow.evaluation).use_cnn)
+    problem = caiman_problem(workflow.caiman, use_cnn=workflow.of("caiman", workflow.evaluation).use_classifier)
     if problem:
         raise click.ClickException(problem)
     catalog = _catalog_with_movie(project, env, recording)
@@ -227,9 +227,9 @@ def _caiman_problems(parameters: dict[str, Any], known: list[Recording]) -> list
     from rsc2p_kedro.engines.caiman import caiman_problem
 
     judging = [{**(parameters.get("evaluation") or {}), **one.parameters.get("evaluation", {})} for one in known]
-    use_cnn = any(one.get("engine") == "caiman" and bool(one.get("use_cnn")) for one in judging)
+    use_classifier = any(one.get("engine") == "caiman" and bool(one.get("use_classifier")) for one in judging)
     try:
-        problem = caiman_problem(CaimanSettings.model_validate(parameters.get("caiman") or {}), use_cnn=use_cnn)
+        problem = caiman_problem(CaimanSettings.model_validate(parameters.get("caiman") or {}), use_cnn=use_classifier)
     except ValidationError:
         return []  # that is said of the settings
     return [problem] if problem else []

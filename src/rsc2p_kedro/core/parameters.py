@@ -6,17 +6,52 @@ manifest), how the *algorithms* work (one model per stage, from ``conf/<env>/par
 brackets in the description. The defaults of the algorithms are those of the notebook this project grew from.
 """
 
-from typing import Literal
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 EngineName = Literal["embedded", "caiman"]
 
+logger = logging.getLogger(__name__)
+
 
 class FrozenModel(BaseModel):
-    """A record that cannot be changed and refuses keys it does not know."""
+    """A record that cannot be changed and refuses keys it does not know.
+
+    Attributes:
+        renamed: former names of fields. They are accepted for one release, with a warning that gives the new name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    renamed: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, values: Any) -> Any:
+        """Values under the present names of their fields.
+
+        conf/base holds every parameter under its present name, so a former name in a user's own file comes together
+        with the default under the present one, and has precedence over it.
+
+        Raises:
+            ValueError: both names are given, with different values, and neither is the default.
+        """
+        former = [name for name in cls.renamed if isinstance(values, Mapping) and name in values]
+        if not former:
+            return values
+        values = dict(values)
+        for old in former:
+            new, value = cls.renamed[old], values.pop(old)
+            present = values.get(new, cls.model_fields[new].default)
+            if present not in (value, cls.model_fields[new].default):
+                raise ValueError(f"{old} ({value!r}) is the former name of {new} ({present!r}): give {new} alone.")
+            logger.warning(
+                "The parameter %s is now called %s; the old name will be refused by the next release.", old, new
+            )
+            values[new] = value
+        return values
 
 
 class Acquisition(FrozenModel):
@@ -225,6 +260,12 @@ class ExtractionParameters(FrozenModel):
 class EvaluationParameters(FrozenModel):
     """Which components are cells. A component is accepted if any upper threshold passes and all lower ones do."""
 
+    renamed: ClassVar[dict[str, str]] = {
+        "use_cnn": "use_classifier",
+        "min_cnn": "min_classifier_score",
+        "lowest_cnn": "lowest_classifier_score",
+    }
+
     engine: EngineName = Field(
         "embedded", description="What does the work: `embedded`, or `caiman`, the user's own CaImAn (docs/engines.md)."
     )
@@ -246,13 +287,15 @@ class EvaluationParameters(FrozenModel):
     lowest_r_value: float = Field(
         -1.0, ge=-1, le=1, description="A footprint that agrees less than this is never accepted [rval_lowest]."
     )
-    use_cnn: bool = Field(
+    use_classifier: bool = Field(
         False,
-        description="Let a learned classifier of shape and trace take part: our own, or CaImAn's with `engine: caiman` "
-        "(docs/methods_evaluation.md) [use_cnn].",
+        description="Let a learned classifier of shape and trace take part: our own, or CaImAn's CNN with "
+        "`engine: caiman` (docs/methods_evaluation.md) [use_cnn].",
     )
-    min_cnn: float = Field(0.99, ge=0, le=1, description="A classifier score that is enough [min_cnn_thr].")
-    lowest_cnn: float = Field(
+    min_classifier_score: float = Field(
+        0.99, ge=0, le=1, description="A classifier score that is enough [min_cnn_thr]."
+    )
+    lowest_classifier_score: float = Field(
         0.1, ge=0, le=1, description="A classifier score below which nothing is accepted [cnn_lowest]."
     )
     spike_delay: float = Field(
@@ -287,7 +330,7 @@ class EvaluationParameters(FrozenModel):
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> "EvaluationParameters":
-        for name in ("snr", "r_value", "cnn"):
+        for name in ("snr", "r_value", "classifier_score"):
             low, high = getattr(self, f"lowest_{name}"), getattr(self, f"min_{name}")
             if low > high:
                 raise ValueError(f"lowest_{name} ({low}) must not exceed min_{name} ({high}).")

@@ -39,6 +39,8 @@ class MotionCorrection:
         valid_mask: (H, W) bool, pixels that every registered frame has seen.
         peak_quality: (T,) float32, height of the correlation peak over the noise of its surroundings.
         registered: (T,) bool, false for frames that could not be registered (their shifts are interpolated or 0).
+        patch_stride_px: distance of neighbouring patches in px; none where only rigid shifts were estimated.
+        patch_overlap_px: overlap of neighbouring patches in px, likewise.
         provenance: engine, its version, and its parameters as JSON.
     """
 
@@ -49,6 +51,8 @@ class MotionCorrection:
     valid_mask: NDArray[np.bool_]
     peak_quality: Float
     registered: NDArray[np.bool_]
+    patch_stride_px: int | None = None
+    patch_overlap_px: int | None = None
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -156,6 +160,9 @@ class Components:
         ar_coefficients: g, (N, p) float32.
         lam: (N,) float32, sparsity penalty (or minimal spike size) of the deconvolution.
         pixel_noise: sn, (H, W) float32.
+        neuron_half_width_px: half-width in px of a neuron that the components were searched with; none: unknown.
+        n_fitted_background: leading background components that the engine fitted, which a refit starts from; the rest
+            are constants that the engine had taken out of the movie. None: all of them.
         lineage: what the refit did with each component of the first fit; empty after a first fit.
         provenance: engine, its version, and its parameters as JSON.
     """
@@ -173,6 +180,8 @@ class Components:
     ar_coefficients: Float
     lam: Float
     pixel_noise: Float
+    neuron_half_width_px: int | None = None
+    n_fitted_background: int | None = None
     lineage: tuple[LineageEntry, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
 
@@ -200,6 +209,8 @@ class Components:
         for name in ("baseline", "noise", "lam"):
             _expect(problems, name, getattr(self, name), (N,))
         _expect(problems, "pixel_noise", self.pixel_noise, self.shape)
+        if self.n_fitted_background is not None and not 0 <= self.n_fitted_background <= nb:
+            problems.append(f"n_fitted_background should be 0 to {nb}, is {self.n_fitted_background}")
         _check(problems, self)
 
     @property
@@ -227,7 +238,7 @@ class ComponentQuality:
     Attributes:
         snr: (N,) float32, exceptionality of the transients, on CaImAn's scale.
         r_value: (N,) float32, correlation of the footprint with the mean frame of its transients; 0 where it has none.
-        cnn_score: (N,) float32 in 0..1, or none where no classifier was asked for.
+        classifier_score: (N,) float32 in 0..1, or none where no classifier was asked for.
         accepted: (N,) bool.
         reasons: one for each component, such as `accepted: snr` or `rejected: r_value 0.41 < 0.85`.
         n_transients: (N,) int64, transients that were used.
@@ -239,7 +250,7 @@ class ComponentQuality:
     accepted: NDArray[np.bool_]
     reasons: tuple[str, ...]
     n_transients: NDArray[np.int64]
-    cnn_score: Float | None = None
+    classifier_score: Float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -249,8 +260,8 @@ class ComponentQuality:
             _expect(problems, name, getattr(self, name), (N,))
         if len(self.reasons) != N:
             problems.append(f"reasons should be {N}, are {len(self.reasons)}")
-        if self.cnn_score is not None:
-            _expect(problems, "cnn_score", self.cnn_score, (N,))
+        if self.classifier_score is not None:
+            _expect(problems, "classifier_score", self.classifier_score, (N,))
         _check(problems, self)
 
 
@@ -335,27 +346,28 @@ class SpikeInference:
     """How many spikes N components fired in T frames, as far as their traces tell.
 
     Attributes:
-        rates: (N, T) float32 >= 0, expected spikes a frame, in units of the component's own typical rise: a number of
-            spikes up to a factor that the trace alone does not tell.
-        rise_probability: (N, T) float32 in 0..1, probability that the component fired in the frame.
+        rates: (N, T) float32 >= 0, expected spikes a frame, in units of the component's own typical
+            transient amplitude: a number of spikes up to a factor that the trace alone does not tell.
+        event_probability: (N, T) float32 in 0..1, probability that the component fired in the frame.
         decay_time_s: (N,) float32, decay of its calcium.
-        typical_rise: (N,) float32, mean rise of fluorescence, in the units of the trace; 0 for a trace without noise.
+        transient_amplitude: (N,) float32, mean amplitude of a transient, in the units of the trace; 0 for a trace
+            without noise.
         noise: (N,) float32, standard deviation of the noise of the trace.
     """
 
     rates: Float
-    rise_probability: Float
+    event_probability: Float
     decay_time_s: Float
-    typical_rise: Float
+    transient_amplitude: Float
     noise: Float
 
     def __post_init__(self) -> None:
         problems: list[str] = []
         if self.rates.ndim != 2:
             problems.append(f"rates should be (N, T), have shape {self.rates.shape}")
-        for name in ("rates", "rise_probability"):
+        for name in ("rates", "event_probability"):
             _expect(problems, name, getattr(self, name), self.rates.shape)
-        for name in ("decay_time_s", "typical_rise", "noise"):
+        for name in ("decay_time_s", "transient_amplitude", "noise"):
             _expect(problems, name, getattr(self, name), self.rates.shape[:1])
         if self.rates.size and self.rates.min() < 0:
             problems.append("rates should not be below 0")

@@ -66,7 +66,7 @@ class ComponentTable(_Table):
     area_px: Series[int] = pa.Field(ge=1, description="Pixels above a fifth of the footprint's maximum.")
     snr: Series[float]
     r_value: Series[float] = pa.Field(ge=-1.001, le=1.001)
-    cnn_score: Series[float] = pa.Field(
+    classifier_score: Series[float] = pa.Field(
         nullable=True, ge=0, le=1, description="Empty where no classifier was asked for."
     )
     baseline: Series[float]

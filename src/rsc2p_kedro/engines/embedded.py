@@ -32,7 +32,8 @@ class EmbeddedEngine:
         self, movie: da.Array, parameters: MotionCorrectionParameters, *, compute: Compute
     ) -> MotionCorrection:
         motion = registration.estimate_motion(movie, parameters, compute=compute)
-        return replace(motion, provenance=_provenance(parameters))
+        grid = (parameters.patch_stride_px, parameters.patch_overlap_px) if motion.piecewise else (None, None)
+        return replace(motion, patch_stride_px=grid[0], patch_overlap_px=grid[1], provenance=_provenance(parameters))
 
     def apply_motion(
         self, movie: da.Array, motion: MotionCorrection, parameters: MotionCorrectionParameters

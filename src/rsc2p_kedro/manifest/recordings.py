@@ -73,7 +73,9 @@ class Recording(FrozenModel):
         for stage, values in overrides.items():
             if stage not in STAGE_PARAMETERS:
                 raise ValueError(f"unknown stage '{stage}'; stages with parameters are {', '.join(STAGE_PARAMETERS)}.")
-            unknown = sorted(set(values) - set(STAGE_PARAMETERS[stage].model_fields))
+            unknown = sorted(
+                set(values) - set(STAGE_PARAMETERS[stage].model_fields) - set(STAGE_PARAMETERS[stage].renamed)
+            )
             if unknown:
                 known = ", ".join(STAGE_PARAMETERS[stage].model_fields)
                 raise ValueError(f"{stage} has no parameter {', '.join(unknown)}; it has {known}.")

@@ -43,7 +43,7 @@ from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
 from rsc2p_kedro.nwb.streaming import MaskIterator, MovieIterator, compressed
 
 UNIT = "a.u."
-RATE_UNIT = "typical rises per frame"
+RATE_UNIT = "typical transient amplitudes per frame"
 _SAME_STEP_S = 2e-9  # nwbinspector wants a rate, no timestamps, where steps are the same to nine decimals
 XY = "Axes: (time, x, y), x is the column and y the row of the frame."
 
@@ -161,7 +161,7 @@ class RecordingResults:
         beside = {
             "dff_guarded": self.dff.guarded,
             "spike_decay_time_s": self.spikes.decay_time_s,
-            "typical_rise": self.spikes.typical_rise,
+            "transient_amplitude": self.spikes.transient_amplitude,
         }
         return ChosenRois(
             components=self.components.select(keep),
@@ -179,7 +179,7 @@ class ChosenRois:
     Attributes:
         components: themselves.
         table: one row each, of the component table, of dF/F (`dff_guarded`) and of the spike inference
-            (`spike_decay_time_s`, `typical_rise`); its index are the ids.
+            (`spike_decay_time_s`, `transient_amplitude`); its index are the ids.
         dff: (N, T).
         f0: (N, T), what dF/F was made with.
         spike_rates: (N, T).
@@ -465,7 +465,8 @@ def describe_spikes(evaluation: EvaluationParameters) -> str:
     ]
     return (
         "Inferred spike rate: posterior mean number of rises of calcium in each frame given the whole noisy trace, in "
-        "units of the ROI's own typical rise (its column typical_rise). It is a number of spikes up to a factor that a "
+        "units of the ROI's own typical transient amplitude (its column transient_amplitude). It is a number of spikes "
+        "up to a factor that a "
         "trace alone does not tell, and where the data do not decide, neither does it; Deconvolved is the one most "
         "probable set of spikes instead. The calcium of a ROI decays with the time constant in its column decay_time. "
         "Rates are moved earlier by half a frame and the delay, and the height of a rise counts to the power 1 / "
@@ -522,7 +523,7 @@ def make_roi_table(
             "Correlation of its mask with the mean frame of its transients.",
             table["r_value"].to_numpy(np.float32),
         ),
-        "cnn_score": ("How much its shape is a cell's, 0 to 1.", table["cnn_score"].to_numpy(np.float32)),
+        "classifier_score": ("How much its shape is a cell's, 0 to 1.", table["classifier_score"].to_numpy(np.float32)),
         "area": ("Pixels above a fifth of the mask's maximum.", table["area_px"].to_numpy(np.int64)),
         "event_rate": (
             "Events per second: stretches of frames in each of which a rise of calcium is likely.",
@@ -532,9 +533,9 @@ def make_roi_table(
             "Decay time of calcium in s, which SpikeRates were inferred with.",
             table["spike_decay_time_s"].to_numpy(np.float32),
         ),
-        "typical_rise": (
+        "transient_amplitude": (
             "Mean rise of RoiResponseSeries, the unit of SpikeRates; 0 where its trace has no noise.",
-            table["typical_rise"].to_numpy(np.float32),
+            table["transient_amplitude"].to_numpy(np.float32),
         ),
         "baseline": ("Constant fluorescence of the ROI, in neither its traces nor Neuropil.", components.baseline),
         "ROICentroids": ("Centre (x, y) in px.", np.ascontiguousarray(points_to_nwb(centres))),

@@ -23,7 +23,7 @@ class Row(NamedTuple):
         name: what stands beside it.
         dff: (T,) dF/F, 1 is 100 %.
         spikes: (T,) deconvolved, any unit.
-        inferred: (T,) expected spikes a frame, in units of the component's typical rise.
+        inferred: (T,) expected spikes a frame, in units of the component's typical transient amplitude.
     """
 
     name: str
@@ -89,7 +89,7 @@ def traces_with_spikes(
     Args:
         dff: (N, T) dF/F, 1 is 100 %.
         spikes: (N, T) deconvolved, any unit.
-        inferred: (N, T) expected spikes a frame, in units of each component's typical rise.
+        inferred: (N, T) expected spikes a frame, in units of each component's typical transient amplitude.
         frame_rate_hz: frames per second.
         ids: (N,).
         snr: (N,).
@@ -131,7 +131,7 @@ class Clearest(NamedTuple):
     Attributes:
         dff: (K, T) dF/F, 1 is 100 %.
         spikes: (K, T) deconvolved, any unit.
-        inferred: (K, T) expected spikes a frame, in units of each component's typical rise.
+        inferred: (K, T) expected spikes a frame, in units of each component's typical transient amplitude.
         names: (K,), what stands beside each.
         frame_rate_hz: frames per second.
     """

@@ -53,7 +53,8 @@ FIGURES: dict[str, tuple[str, str]] = {
         "cells",
         "The clearest cells, and those that only just passed or failed: dF/F, its deconvolved spikes, and the spikes "
         "that the trace lets one expect in each frame (inferred), up to a factor. Each row has its own scale; the bar "
-        "at its right gives that of dF/F. Inferred spikes that never reach the component's typical rise are drawn as "
+        "at its right gives that of dF/F. Inferred spikes that never reach the component's typical "
+        "transient amplitude are drawn as "
         "small as they are.",
     ),
     "quality_figure": (

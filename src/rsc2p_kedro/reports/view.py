@@ -27,10 +27,10 @@ from rsc2p_kedro.reports import pages
 MOST_POINTS = 400_000
 """Points of time, summed over components, of one kind of trace; five kinds at this size take 5.3 MB of the page."""
 
-MEASURES = {"snr": "snr", "r_value": "r_value", "cnn": "cnn_score"}
+MEASURES = {"snr": "snr", "r_value": "r_value", "classifier_score": "classifier_score"}
 """Measure, as in the names of its thresholds -> its column in the table of components."""
 
-STEPS = {"snr": 0.1, "r_value": 0.01, "cnn": 0.01}
+STEPS = {"snr": 0.1, "r_value": 0.01, "classifier_score": 0.01}
 
 
 def render_view(
@@ -129,7 +129,9 @@ def _plain(value: Any) -> Any:
 
 
 def _measures(table: pd.DataFrame) -> dict[str, str]:
-    return {name: column for name, column in MEASURES.items() if table[column].notna().any() or name != "cnn"}
+    return {
+        name: column for name, column in MEASURES.items() if table[column].notna().any() or name != "classifier_score"
+    }
 
 
 def _limits(table: pd.DataFrame, parameters: EvaluationParameters) -> list[dict[str, Any]]:
@@ -140,7 +142,7 @@ def _limits(table: pd.DataFrame, parameters: EvaluationParameters) -> list[dict[
         for role, words in (("min", "enough alone"), ("lowest", "needed")):
             value = float(getattr(parameters, f"{role}_{measure}"))
             low, high = (0.0, math.ceil(max([*values, value, 5.0]))) if measure == "snr" else (-1.0, 1.0)
-            low = 0.0 if measure == "cnn" else low
+            low = 0.0 if measure == "classifier_score" else low
             key, label = f"{role}_{measure}", f"{measure.replace('snr', 'SNR')}, {words}"
             limits.append({"key": key, "label": label, "value": value, "low": low, "high": high,
                            "step": STEPS[measure], "parameter": True})  # fmt: skip

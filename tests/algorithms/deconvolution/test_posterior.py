@@ -106,7 +106,7 @@ def test_rates_say_the_same_in_any_unit(known) -> None:
     traces, _, found = known
     scaled = infer_spikes(1000 * traces + 500, Acquisition(frame_rate_hz=15, decay_time_s=0.5))
     np.testing.assert_allclose(scaled.rates, found.rates, atol=2e-3)
-    np.testing.assert_allclose(scaled.typical_rise, 1000 * found.typical_rise, rtol=1e-3)
+    np.testing.assert_allclose(scaled.transient_amplitude, 1000 * found.transient_amplitude, rtol=1e-3)
 
 
 def test_drift_as_large_as_a_transient_is_no_activity(known) -> None:
@@ -119,14 +119,14 @@ def test_drift_as_large_as_a_transient_is_no_activity(known) -> None:
 def test_noise_alone_has_no_certain_rises() -> None:
     noise = np.random.default_rng(1).normal(2, 0.5, (10, 1500))
     found = infer_spikes(noise, Acquisition(frame_rate_hz=15, decay_time_s=0.4))
-    assert (found.rise_probability > 0.9).mean() < 1e-3
-    assert found.rise_probability.mean() < 0.05
+    assert (found.event_probability > 0.9).mean() < 1e-3
+    assert found.event_probability.mean() < 0.05
 
 
 def test_large_rises_count_for_fewer_spikes_where_fluorescence_is_supralinear(known) -> None:
     traces, _, found = known
     linear = infer_spikes(traces, Acquisition(frame_rate_hz=15, decay_time_s=0.5), supralinearity=1.0)
-    np.testing.assert_array_equal(linear.rise_probability, found.rise_probability)
+    np.testing.assert_array_equal(linear.event_probability, found.event_probability)
     assert (linear.rates.max(axis=1) > found.rates.max(axis=1)).all()
 
 
@@ -157,7 +157,7 @@ def test_neither_threads_nor_groups_change_a_bit(known, threads: int) -> None:
     compute = Compute(threads=threads, show_progress=False)
     whole = infer_spikes(traces, acquisition, **options)
     parts = infer_spikes_of_all(traces, acquisition, compute=compute, **options)
-    for name in ("rates", "rise_probability", "decay_time_s", "typical_rise", "noise"):
+    for name in ("rates", "event_probability", "decay_time_s", "transient_amplitude", "noise"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 

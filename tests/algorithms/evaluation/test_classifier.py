@@ -11,17 +11,16 @@ from tests.reference import classifier as reference
 
 from rsc2p_kedro.algorithms.evaluation import describe_components, evaluate_components
 from rsc2p_kedro.algorithms.evaluation.classifier import Classifier, half_width_of, load_classifier
-from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
-WITH = EvaluationParameters(use_cnn=True, lowest_cnn=0.2)
+WITH = EvaluationParameters(use_classifier=True, lowest_classifier_score=0.2)
 
 
 @pytest.fixture(scope="module")
 def found(scene):
     """The components of the scene, which say how large neurons are."""
-    made_with = ExtractionParameters(neuron_half_width_px=3).model_dump_json()
-    return replace(scene.components, provenance={"parameters": made_with})
+    return replace(scene.components, neuron_half_width_px=3)
 
 
 @pytest.fixture(scope="module")
@@ -83,24 +82,26 @@ def test_weights_survive_writing_and_odd_ones_are_refused() -> None:
 def test_the_classifier_takes_part_only_where_it_is_asked_for(scene, found, acquisition: Acquisition) -> None:
     without = evaluate_components(scene.movie, found, acquisition, EvaluationParameters(), compute=COMPUTE)
     quality = evaluate_components(scene.movie, found, acquisition, WITH, compute=COMPUTE)
-    assert without.cnn_score is None
-    assert quality.cnn_score is not None
+    assert without.classifier_score is None
+    assert quality.classifier_score is not None
     np.testing.assert_array_equal(quality.snr, without.snr)
     np.testing.assert_array_equal(quality.r_value, without.r_value)
     assert quality.accepted.tolist() == [True, True, True, False]
-    assert f"cnn {np.floor(quality.cnn_score[3] * 100) / 100:.2f} < lowest 0.20" in quality.reasons[3]
+    assert (
+        f"classifier_score {np.floor(quality.classifier_score[3] * 100) / 100:.2f} < lowest 0.20" in quality.reasons[3]
+    )
 
 
 def test_its_thresholds_are_honoured(scene, found, acquisition: Acquisition) -> None:
     def accepted(**thresholds: float) -> tuple[list[bool], tuple[str, ...]]:
-        parameters = EvaluationParameters(use_cnn=True, **thresholds)
+        parameters = EvaluationParameters(use_classifier=True, **thresholds)
         quality = evaluate_components(scene.movie, found, acquisition, parameters, compute=COMPUTE)
         return quality.accepted.tolist(), quality.reasons
 
-    assert accepted(lowest_cnn=1, min_cnn=1)[0] == [False] * 4
-    good, reasons = accepted(min_snr=1e3, min_r_value=1, min_cnn=0.5)
+    assert accepted(lowest_classifier_score=1, min_classifier_score=1)[0] == [False] * 4
+    good, reasons = accepted(min_snr=1e3, min_r_value=1, min_classifier_score=0.5)
     assert good == [True, True, True, False]
-    assert reasons[0] == "accepted: cnn"
+    assert reasons[0] == "accepted: classifier_score"
 
 
 def test_neither_threads_nor_blocks_change_a_bit_of_the_score(scene, found, acquisition: Acquisition) -> None:
@@ -109,13 +110,13 @@ def test_neither_threads_nor_blocks_change_a_bit_of_the_score(scene, found, acqu
     parts = evaluate_components(
         lazy, found, acquisition, WITH, compute=other.model_copy(update={"show_progress": False})
     )
-    np.testing.assert_array_equal(whole.cnn_score, parts.cnn_score)
+    np.testing.assert_array_equal(whole.classifier_score, parts.classifier_score)
 
 
 def test_no_components_have_no_scores(scene, found, acquisition: Acquisition) -> None:
     quality = evaluate_components(scene.movie, found.select(np.zeros(4, bool)), acquisition, WITH, compute=COMPUTE)
-    assert quality.cnn_score is not None
-    assert quality.cnn_score.shape == (0,)
+    assert quality.classifier_score is not None
+    assert quality.classifier_score.shape == (0,)
 
 
 def test_components_must_say_how_large_neurons_are(scene, found, acquisition: Acquisition) -> None:

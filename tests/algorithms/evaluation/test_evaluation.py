@@ -71,6 +71,6 @@ def test_any_upper_threshold_is_enough_and_all_lower_ones_are_needed(snr: float,
 
 def test_a_score_of_shape_takes_part_where_there_is_one() -> None:
     snr = r_value = np.array([0.6, 3.0, 0.6]) / np.array([1, 1, 1])
-    accepted, reasons = decide(snr, r_value / 4, DEFAULT, cnn_score=np.array([0.995, 0.05, 0.5]))
+    accepted, reasons = decide(snr, r_value / 4, DEFAULT, classifier_score=np.array([0.995, 0.05, 0.5]))
     assert accepted.tolist() == [True, False, False]
-    assert reasons[:2] == ("accepted: cnn", "rejected: cnn 0.05 < lowest 0.10")
+    assert reasons[:2] == ("accepted: classifier_score", "rejected: classifier_score 0.05 < lowest 0.10")

@@ -17,7 +17,7 @@ from rsc2p_kedro.algorithms.evaluation.features import (
     trace_of,
     transient_of,
 )
-from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.core.parameters import Acquisition, Compute
 
 COMPUTE = Compute(threads=1, show_progress=False)
 
@@ -72,13 +72,12 @@ def test_overlap_is_the_cosine_with_the_nearest_other() -> None:
 
 def test_features_do_not_depend_on_orientation(scene, acquisition: Acquisition) -> None:
     H, W = scene.components.shape
-    made_with = {"parameters": ExtractionParameters(neuron_half_width_px=3).model_dump_json()}
 
     def turned(A: sp.csc_array) -> sp.csc_array:
         order = np.arange(H * W).reshape(H, W)[::-1].T.ravel()
         return sp.csc_array(sp.csr_array(A)[order])
 
-    whole = replace(scene.components, provenance=made_with)
+    whole = replace(scene.components, neuron_half_width_px=3)
     other = replace(
         whole,
         shape=(W, H),

@@ -14,7 +14,9 @@ H, W, T = recorded.H, recorded.W, recorded.T
 
 def components(**options):
     found = recorded.estimates(**options)
-    return found, c.components_from_caiman(found, (H, W), offset=recorded.OFFSET, provenance={"engine": "caiman"})
+    return found, c.components_from_caiman(
+        found, (H, W), offset=recorded.OFFSET, neuron_half_width_px=4, provenance={"engine": "caiman"}
+    )
 
 
 def test_pixels_find_their_places_in_either_order():
@@ -56,9 +58,13 @@ def test_scales_and_components_without_pixels():
     longer = {name: np.concatenate([value[:1], value]) for name, value in found.items() if len(value) == 2}
     scaled = {name: longer[name] / 2 for name in ("C", "S", "YrA", "bl", "neurons_sn", "lam")} | {"f": found["f"]}
     kept = c.components_from_caiman(
-        found | longer | scaled | c.sparse_parts("A", empty_first), (H, W), offset=recorded.OFFSET, provenance={},
+        found | longer | scaled | c.sparse_parts("A", empty_first),
+        (H, W),
+        offset=recorded.OFFSET,
+        neuron_half_width_px=4,
+        provenance={},
         ids=np.array([7, 8, 9]),
-    )  # fmt: skip
+    )
     assert kept.ids.tolist() == [8, 9]
     np.testing.assert_allclose(kept.traces, whole.traces, rtol=1e-5)
     np.testing.assert_allclose(kept.footprints.toarray(), whole.footprints.toarray(), rtol=1e-6)
@@ -73,7 +79,7 @@ def test_there_and_back_again():
 
 def test_all_background_of_another_engine_is_handed_over():
     _, record = components()
-    other = dataclasses.replace(record, provenance={"engine": "embedded"})
+    other = dataclasses.replace(record, n_fitted_background=None)
     back = c.components_to_caiman(other)
     assert back["b"].shape == (H * W, 3)
     np.testing.assert_allclose(back["C"], record.traces)

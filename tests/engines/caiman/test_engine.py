@@ -50,9 +50,12 @@ def does():
 
 
 def components():
-    provenance = {"engine": "caiman", "parameters": p.ExtractionParameters(neuron_half_width_px=7).model_dump_json()}
     return conversions.components_from_caiman(
-        recorded.estimates(), (H, W), offset=recorded.OFFSET, provenance=provenance
+        recorded.estimates(),
+        (H, W),
+        offset=recorded.OFFSET,
+        neuron_half_width_px=7,
+        provenance={"engine": "caiman"},
     )
 
 
@@ -132,7 +135,7 @@ def test_acceptance_is_caimans_and_the_classifier_sees_the_size_of_neurons(caima
         "n_transients": np.array([4, 0]),
         "cnn": np.array([0.9, 0.2]),
     }
-    parameters = p.EvaluationParameters(engine="caiman", use_cnn=use_cnn, min_cnn=0.8)
+    parameters = p.EvaluationParameters(engine="caiman", use_classifier=use_cnn, min_classifier_score=0.8)
     quality = does().evaluate(movie, components(), ACQUISITION, parameters, compute=COMPUTE)
     groups = caiman.asked[0][1]["groups"]
     assert (groups["quality"]["use_cnn"], groups["init"]["gSig"]) == (use_cnn, [7, 7])
@@ -140,9 +143,9 @@ def test_acceptance_is_caimans_and_the_classifier_sees_the_size_of_neurons(caima
     assert quality.reasons[0].startswith("accepted: ")
     assert quality.reasons[1] == "rejected: on a threshold, by CaImAn's rule"
     if use_cnn:
-        np.testing.assert_allclose(quality.cnn_score, [0.9, 0.2])
+        np.testing.assert_allclose(quality.classifier_score, [0.9, 0.2])
     else:
-        assert quality.cnn_score is None
+        assert quality.classifier_score is None
 
 
 def test_dff_comes_with_its_f0_and_says_where_it_means_nothing(caiman):

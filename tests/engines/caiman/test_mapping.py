@@ -51,9 +51,9 @@ TOLD = [
     (p.EvaluationParameters, {"lowest_snr": 0.7}, {"quality.SNR_lowest": 0.7}),
     (p.EvaluationParameters, {"min_r_value": 0.8}, {"quality.rval_thr": 0.8}),
     (p.EvaluationParameters, {"lowest_r_value": 0.1}, {"quality.rval_lowest": 0.1}),
-    (p.EvaluationParameters, {"use_cnn": True, "engine": "caiman"}, {"quality.use_cnn": True}),
-    (p.EvaluationParameters, {"min_cnn": 0.9}, {"quality.min_cnn_thr": 0.9}),
-    (p.EvaluationParameters, {"lowest_cnn": 0.2}, {"quality.cnn_lowest": 0.2}),
+    (p.EvaluationParameters, {"use_classifier": True, "engine": "caiman"}, {"quality.use_cnn": True}),
+    (p.EvaluationParameters, {"min_classifier_score": 0.9}, {"quality.min_cnn_thr": 0.9}),
+    (p.EvaluationParameters, {"lowest_classifier_score": 0.2}, {"quality.cnn_lowest": 0.2}),
 ]  # fmt: skip
 
 

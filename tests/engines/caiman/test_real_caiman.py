@@ -205,15 +205,17 @@ def classifier(tmp_path, monkeypatch) -> None:
 
 
 def test_caimans_classifier_scores_each_component_and_has_a_say(caiman, done, classifier):
-    judging = JUDGING.model_copy(update={"use_cnn": True, "min_snr": 1e3, "min_r_value": 1.0, "lowest_cnn": 0.0})
+    judging = JUDGING.model_copy(
+        update={"use_classifier": True, "min_snr": 1e3, "min_r_value": 1.0, "lowest_classifier_score": 0.0}
+    )
     assert caiman_problem(p.CaimanSettings(python=PYTHON), use_cnn=True) is None
     judge = partial(caiman.evaluate, done["corrected"], done["refit"], ACQUISITION, compute=COMPUTE)
-    scores = judge(judging).cnn_score
+    scores = judge(judging).classifier_score
     wide = np.asarray(done["refit"].footprints.sum(axis=0)).ravel()  # of unit norm: the wider, the larger its sum
     assert np.corrcoef(np.log(scores / (1 - scores)), wide)[0, 1] > 0.95
     middle = float(np.median(scores))
-    quality = judge(judging.model_copy(update={"min_cnn": middle}))
-    np.testing.assert_array_equal(quality.cnn_score, scores)
+    quality = judge(judging.model_copy(update={"min_classifier_score": middle}))
+    np.testing.assert_array_equal(quality.classifier_score, scores)
     untouched = quality.snr > judging.lowest_snr
     np.testing.assert_array_equal(quality.accepted[untouched], scores[untouched] >= np.float32(middle))
 
@@ -222,7 +224,11 @@ def test_a_classifier_without_weights_is_named_and_how_to_get_them(caiman, done,
     monkeypatch.setenv("CAIMAN_DATA", str(tmp_path))
     with pytest.raises(CaimanError, match=r"caimanmanager install"):
         caiman.evaluate(
-            done["corrected"], done["refit"], ACQUISITION, JUDGING.model_copy(update={"use_cnn": True}), compute=COMPUTE
+            done["corrected"],
+            done["refit"],
+            ACQUISITION,
+            JUDGING.model_copy(update={"use_classifier": True}),
+            compute=COMPUTE,
         )
 
 

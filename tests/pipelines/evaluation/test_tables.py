@@ -10,7 +10,7 @@ from rsc2p_kedro.pipelines.evaluation.nodes import tabulate_all_components
 def table(n: int) -> pd.DataFrame:
     whole, real = np.arange(n), np.ones(n) / 2
     columns = dict.fromkeys(("centre_y_px", "centre_x_px", "snr", "r_value", "baseline", "noise"), real)
-    facts = {"component_id": whole, "area_px": whole + 1, "n_transients": whole, "cnn_score": real * np.nan}
+    facts = {"component_id": whole, "area_px": whole + 1, "n_transients": whole, "classifier_score": real * np.nan}
     rest = {"decay_time_s": real, "event_rate_hz": real, "accepted": True, "reason": "accepted: snr", "curated": False}
     return pd.DataFrame(columns | facts | rest)
 

@@ -23,8 +23,8 @@ What comes out, a frame::
 
     rate_t = q_t (m_t / mu)^(1 / k),    m_t the mean size of the jump if there was one
 
-in units of the cell's typical rise. k > 1 where fluorescence grows faster than the number of spikes, as the cooperative
-binding of calcium to GCaMP makes it (Greenberg et al. 2018, doi 10.1101/479055). Fluorescence rises some time after the
+in units of the cell's typical transient amplitude. k > 1 where fluorescence grows faster than the number of spikes, as
+the cooperative binding of calcium to GCaMP makes it (Greenberg et al. 2018, doi 10.1101/479055). Fluorescence rises some time after the
 spike, later in the cells and with the indicators in which it also falls slowly; and a frame shows the mean of its
 exposure. Half a frame and a share of the trace's decay time are taken off the times, with linear interpolation between
 frames.
@@ -299,9 +299,9 @@ def infer_spikes(
     earlier = 0.5 + delay * decay
     return SpikeInference(
         rates=np.maximum(advance(rates, earlier), 0).astype(np.float32),
-        rise_probability=np.clip(advance(jumps, earlier), 0, 1).astype(np.float32),
+        event_probability=np.clip(advance(jumps, earlier), 0, 1).astype(np.float32),
         decay_time_s=(decay / rate).astype(np.float32),
-        typical_rise=mean_jump.astype(np.float32),
+        transient_amplitude=mean_jump.astype(np.float32),
         noise=noise.astype(np.float32),
     )
 

@@ -108,20 +108,20 @@ def evaluate_components(
             neurons are.
     """
     _check(movie, components)
-    asked = parameters.use_cnn
+    asked = parameters.use_classifier
     if not components.n_components:
         nothing = np.zeros(0, np.float32)
         no_score = nothing if asked else None
         return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64), no_score)
     measures = _measure(movie, components, acquisition, compute=compute)
     snr, r_value = measures.transients.snr.astype(np.float32), measures.r_value.astype(np.float32)
-    cnn_score = load_classifier().score(_describe(components, measures, acquisition)) if asked else None
-    accepted, reasons = decide(snr, r_value, parameters, cnn_score=cnn_score)
+    classifier_score = load_classifier().score(_describe(components, measures, acquisition)) if asked else None
+    accepted, reasons = decide(snr, r_value, parameters, classifier_score=classifier_score)
     return ComponentQuality(
         snr=snr,
         r_value=r_value,
         accepted=accepted,
         reasons=reasons,
         n_transients=count_runs(measures.transients.frames),
-        cnn_score=cnn_score,
+        classifier_score=classifier_score,
     )

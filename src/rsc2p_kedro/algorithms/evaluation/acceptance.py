@@ -18,7 +18,7 @@ def _say(value: float) -> str:
 
 
 def _decide_one(values: Mapping[str, float], parameters: EvaluationParameters) -> tuple[bool, str]:
-    """Whether one component is accepted, and the reason, from its measures by name (`snr`, `r_value`, `cnn`)."""
+    """Whether one component is accepted, and the reason, from its measures by name."""
     low = {name: getattr(parameters, f"lowest_{name}") for name in values}
     enough = {name: getattr(parameters, f"min_{name}") for name in values}
     too_low = [f"{name} {_say(v)} < lowest {low[name]:.2f}" for name, v in values.items() if v < low[name]]
@@ -31,10 +31,12 @@ def _decide_one(values: Mapping[str, float], parameters: EvaluationParameters) -
 
 
 def decide(
-    snr: NDArray, r_value: NDArray, parameters: EvaluationParameters, *, cnn_score: NDArray | None = None
+    snr: NDArray, r_value: NDArray, parameters: EvaluationParameters, *, classifier_score: NDArray | None = None
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Accepted (N,) and reasons, such as `rejected: r_value 0.41 < 0.85 and snr 1.20 < 2.00`, from measures (N,)."""
-    measures = {"r_value": r_value, "snr": snr} | ({} if cnn_score is None else {"cnn": cnn_score})
+    measures = {"r_value": r_value, "snr": snr} | (
+        {} if classifier_score is None else {"classifier_score": classifier_score}
+    )
     rows = [dict(zip(measures, map(float, row), strict=True)) for row in zip(*measures.values(), strict=True)]
     decisions = [_decide_one(row, parameters) for row in rows]
     return np.array([good for good, _ in decisions], bool), tuple(reason for _, reason in decisions)

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from rsc2p_kedro.core.parameters import ExtractionParameters
 from rsc2p_kedro.core.results import Components
 
 Array = NDArray[np.float64]
@@ -114,11 +113,10 @@ def half_width_of(components: Components) -> int:
     Raises:
         ValueError: the components do not say.
     """
-    made_with = components.provenance.get("parameters")
-    if made_with is None:
+    if components.neuron_half_width_px is None:
         raise ValueError(
-            "use_cnn: the classifier judges shapes by `neuron_half_width_px` of source extraction, and these "
-            "components do not say with which they were found (provenance['parameters'] is missing). Extract them by "
-            "an engine, or set use_cnn to false."
+            "use_classifier: the classifier judges shapes by `neuron_half_width_px` of source extraction, and these "
+            "components do not say which half-width they were searched with. Run source extraction again, or set "
+            "use_classifier to false."
         )
-    return ExtractionParameters.model_validate_json(made_with).neuron_half_width_px
+    return components.neuron_half_width_px

@@ -34,16 +34,16 @@ def radii(footprints: sp.csc_array) -> NDArray[np.float64]:
     return np.sqrt(areas(footprints) / np.pi)
 
 
-def event_rates(rise_probability: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
+def event_rates(event_probability: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
     """Events per second (N,): stretches of frames in each of which, with its two neighbours, a rise was likely.
 
     Args:
-        rise_probability: (N, T), that calcium rose in a frame; where it is not sure in which of two frames it did,
+        event_probability: (N, T), that calcium rose in a frame; where it is not sure in which of two frames it did,
             the probability is shared between them.
         frame_rate_hz: frames per second.
     """
-    T = rise_probability.shape[1]
-    padded = np.pad(rise_probability, ((0, 0), (1, 1)))
+    T = event_probability.shape[1]
+    padded = np.pad(event_probability, ((0, 0), (1, 1)))
     likely = padded[:, :T] + padded[:, 1 : T + 1] + padded[:, 2:] > _LIKELY
     return count_runs(likely) / (T / frame_rate_hz)
 

@@ -523,6 +523,7 @@ def _record(
         ar_coefficients=fitted.g.astype(np.float32),
         lam=(fitted.lam * norms).astype(np.float32),
         pixel_noise=short.noise,
+        neuron_half_width_px=work.parameters.neuron_half_width_px,
         provenance={"engine": "embedded", "version": __version__},
     )
 

@@ -21,7 +21,6 @@ from scipy.optimize import linear_sum_assignment
 from rsc2p_kedro.core.results import Components, LineageEntry, MotionCorrection
 
 Arrays = Mapping[str, NDArray]
-BACKGROUND_KEY = "caiman_background"
 _SAME_CELL = 0.3
 _SAME_ACTIVITY = 0.5
 
@@ -121,6 +120,7 @@ def components_from_caiman(
     shape: tuple[int, int],
     *,
     offset: float,
+    neuron_half_width_px: int,
     provenance: dict[str, str],
     ids: NDArray[np.int64] | None = None,
 ) -> Components:
@@ -128,12 +128,13 @@ def components_from_caiman(
 
     CaImAn's C holds the baseline of each trace, and CaImAn saw the movie minus `offset`. Both are light that does not
     change: they become one more background component (two, where some of it is below 0), so that A C + b f is the whole
-    movie. How many components CaImAn's own background has, which a refit must know, stands in the provenance.
+    movie. `n_fitted_background` tells the refit how many components CaImAn's own background has.
 
     Args:
         found: CaImAn's estimates, pixels in F order.
         shape: (H, W).
         offset: what was taken off the movie.
+        neuron_half_width_px: that the components were searched with, in px.
         provenance: of the result.
         ids: of the components; none: 0, 1, ... Components without a single pixel are left out.
     """
@@ -168,7 +169,9 @@ def components_from_caiman(
         ar_coefficients=found["g"][keep].astype(np.float32),
         lam=np.nan_to_num(scaled("lam")).astype(np.float32),
         pixel_noise=found["sn"].reshape(shape, order="F").astype(np.float32),
-        provenance={**provenance, BACKGROUND_KEY: str(len(f))},
+        neuron_half_width_px=neuron_half_width_px,
+        n_fitted_background=len(f),
+        provenance=provenance,
     )
 
 
@@ -179,8 +182,8 @@ def components_to_caiman(components: Components) -> dict[str, NDArray]:
     any other result, all of the background.
     """
     shape = components.shape
-    made = components.provenance.get(BACKGROUND_KEY)
-    n_background = len(components.background_traces) if made is None else int(made)
+    made = components.n_fitted_background
+    n_background = len(components.background_traces) if made is None else made
     baseline = components.baseline if made is not None else np.zeros_like(components.baseline)
     footprints = sp.csc_array(to_f_order(components.footprints.tocsr(), shape)).astype(np.float64)
     background = components.background_footprints[:, :n_background].toarray()

@@ -117,7 +117,9 @@ class CaimanEngine:
             write_movie=partial(write_map, movie=movie, compute=compute, order="F"),
             compute=compute,
         )
-        return conversions.motion_from_caiman(answer.arrays, _provenance(answer, parameters))
+        motion = conversions.motion_from_caiman(answer.arrays, _provenance(answer, parameters))
+        grid = (parameters.patch_stride_px, parameters.patch_overlap_px) if motion.piecewise else (None, None)
+        return replace(motion, patch_stride_px=grid[0], patch_overlap_px=grid[1])
 
     def apply_motion(
         self, movie: da.Array, motion: MotionCorrection, parameters: MotionCorrectionParameters
@@ -127,7 +129,13 @@ class CaimanEngine:
                 f"CaImAn applies its own shifts; these are by engine {motion.provenance.get('engine', 'unknown')}. Run "
                 "estimate_motion with `engine: caiman` first, or apply them with the engine that made them."
             )
-        made_with = MotionCorrectionParameters.model_validate_json(motion.provenance["parameters"])
+        made_with = parameters.model_copy(
+            update={
+                "piecewise": motion.piecewise,
+                "patch_stride_px": motion.patch_stride_px or parameters.patch_stride_px,
+                "patch_overlap_px": motion.patch_overlap_px or parameters.patch_overlap_px,
+            }
+        )
         dtype = movie.dtype if parameters.corrected_dtype == "raw" else np.dtype(np.float32)
         slabs = _CorrectedSlabs(self._settings, movie, motion, made_with, dtype)
         T, H, W = movie.shape
@@ -162,7 +170,13 @@ class CaimanEngine:
             compute=compute,
         )
         provenance = _provenance(answer, parameters, told=earlier is None)
-        found = conversions.components_from_caiman(answer.arrays, shape, offset=offset, provenance=provenance)
+        found = conversions.components_from_caiman(
+            answer.arrays,
+            shape,
+            offset=offset,
+            neuron_half_width_px=parameters.neuron_half_width_px,
+            provenance=provenance,
+        )
         if earlier is None:
             return found
         ids, lineage = conversions.trace_lineage(earlier, found)
@@ -180,11 +194,17 @@ class CaimanEngine:
         if components.n_components == 0:
             nothing = np.zeros(0, np.float32)
             return ComponentQuality(
-                nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64), nothing if parameters.use_cnn else None
+                nothing,
+                nothing,
+                np.zeros(0, bool),
+                (),
+                np.zeros(0, np.int64),
+                nothing if parameters.use_classifier else None,
             )
-        made_with = components.provenance.get("parameters")
-        extraction = ExtractionParameters.model_validate_json(made_with) if made_with else None
-        models = [acquisition, parameters] + ([extraction] if extraction else [])
+        half_width = components.neuron_half_width_px
+        models: list[FrozenModel] = [acquisition, parameters]
+        if half_width is not None:
+            models.append(ExtractionParameters.model_validate({"neuron_half_width_px": half_width}))
         answer = ask(
             worker.evaluate,
             self._settings,
@@ -251,23 +271,23 @@ def _round_to(frames: NDArray, dtype: np.dtype) -> NDArray:
 
 def _reasons(accepted: NDArray[np.bool_], decided: NDArray[np.bool_], said: tuple[str, ...]) -> tuple[str, ...]:
     """Reasons of our rule, which is CaImAn's but for values that lie on a threshold."""
-    verdicts = ["accepted" if good else "rejected" for good in accepted]
-    rows = zip(accepted == decided, said, verdicts, strict=True)
-    return tuple(why if same else f"{verdict}: on a threshold, by CaImAn's rule" for same, why, verdict in rows)
+    decisions = ["accepted" if good else "rejected" for good in accepted]
+    rows = zip(accepted == decided, said, decisions, strict=True)
+    return tuple(why if same else f"{decision}: on a threshold, by CaImAn's rule" for same, why, decision in rows)
 
 
 def _quality(answer: Answer, parameters: EvaluationParameters) -> ComponentQuality:
     found = answer.arrays
     snr, r_value = (np.nan_to_num(found[name], posinf=1e3, neginf=0) for name in ("snr", "r_value"))
-    cnn = found["cnn"].astype(np.float32) if parameters.use_cnn else None
-    decided, said = decide(snr, r_value, parameters, cnn_score=cnn)
+    cnn = found["cnn"].astype(np.float32) if parameters.use_classifier else None
+    decided, said = decide(snr, r_value, parameters, classifier_score=cnn)
     return ComponentQuality(
         snr=snr.astype(np.float32),
         r_value=r_value.astype(np.float32),
         accepted=found["accepted"],
         reasons=_reasons(found["accepted"], decided, said),
         n_transients=found["n_transients"].astype(np.int64),
-        cnn_score=cnn,
+        classifier_score=cnn,
         provenance=_provenance(answer, parameters),
     )
 

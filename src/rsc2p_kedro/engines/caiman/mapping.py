@@ -74,9 +74,9 @@ TARGETS: dict[type[FrozenModel], dict[str, tuple[Target, ...]]] = {
         "lowest_snr": (Target("quality", "SNR_lowest"),),
         "min_r_value": (Target("quality", "rval_thr"),),
         "lowest_r_value": (Target("quality", "rval_lowest"),),
-        "use_cnn": (Target("quality", "use_cnn"),),
-        "min_cnn": (Target("quality", "min_cnn_thr"),),
-        "lowest_cnn": (Target("quality", "cnn_lowest"),),
+        "use_classifier": (Target("quality", "use_cnn"),),
+        "min_classifier_score": (Target("quality", "min_cnn_thr"),),
+        "lowest_classifier_score": (Target("quality", "cnn_lowest"),),
     },
 }
 """Where each parameter goes in CaImAn's groups."""

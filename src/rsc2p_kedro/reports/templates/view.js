@@ -46,7 +46,7 @@ function short(value) {
 
 // As short, but with as many decimals in every row of a list.
 function aligned(column, value) {
-  const decimals = { snr: 1, r_value: 3, cnn_score: 3 }[column];
+  const decimals = { snr: 1, r_value: 3, classifier_score: 3 }[column];
   return decimals === undefined || typeof value !== "number" ? short(value) : value.toFixed(decimals);
 }
 
