@@ -1,58 +1,26 @@
-"""How far two engines agree on one recording: both run from the raw movie to dF/F, and their results are compared.
+"""How far two engines agree on one recording, from their shifts, components and dF/F.
 
-Each engine works in a process of its own, one after the other, with the same parameters, so that time and memory are
-those of that engine alone. Nobody is right here: agreement is not truth, for which there is simulation.
+Neither engine is the truth: agreement is not accuracy, which only recordings with a known truth (simulation) can tell.
 """
 
-import os
-import sys
-import threading
-import time
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import scipy.ndimage as ndi
 import scipy.sparse as sp
-from kedro.io import DataCatalog
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
-from rsc2p_kedro.algorithms.summary_images import summarize
-from rsc2p_kedro.core.parameters import (
-    CaimanSettings,
-    Compute,
-    EngineName,
-    EvaluationParameters,
-    ExtractionParameters,
-    FrozenModel,
-    MotionCorrectionParameters,
-)
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
-from rsc2p_kedro.datasets.records import read_record, write_record
-from rsc2p_kedro.datasets.seeds import read_seeds
-from rsc2p_kedro.datasets.zarr_movie import ZarrMovieDataset
-from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.plots.engines import agreement_figure
+from rsc2p_kedro.engines.cost import StepCost
 from rsc2p_kedro.simulation.truth import correlations, intersection_over_union, match, motion_error
 
-STEPS = ("correct_motion", "apply_motion", "fit", "refit", "evaluate", "dff")
-_SPIKE_SIGMA_FRAMES = 2.0
-_SAMPLE_S = 0.2
-_GRID = 4
-
-Model = TypeVar("Model", bound=FrozenModel)
-Result = TypeVar("Result")
+SPIKE_SIGMA_FRAMES = 2.0
+"""Spike trains are blurred by a Gaussian of this many frames before they are correlated, as in the benchmarks."""
+GRID = 4
+"""Local shifts are compared at the centres of GRID x GRID equal parts of the frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +28,12 @@ class EngineRun:
     """What one engine made of a recording.
 
     Attributes:
-        engine: its name.
-        motion: of the raw movie.
-        components: of the refit.
-        quality: of the components.
-        dff: of the components.
-        correlation_image: (H, W) float32, of the corrected movie.
-        seconds: of each step, by its name.
-        peak_memory_gb: most memory of all its processes together; NaN where it could not be measured.
-        cpu_seconds: of all its processes, start and compilation included, which other work on the machine does not
-            lengthen; 0 where the system does not tell.
+        engine: name of the engine.
+        motion: motion of the raw movie.
+        components: components of the refit, in the corrected movie.
+        quality: quality and acceptance of the components.
+        dff: dF/F of the components.
+        costs: cost of each step, in the order of the steps.
     """
 
     engine: str
@@ -77,146 +41,22 @@ class EngineRun:
     components: Components
     quality: ComponentQuality
     dff: DeltaFOverF
-    correlation_image: NDArray[np.float32]
-    seconds: dict[str, float] = field(default_factory=dict)
-    peak_memory_gb: float = float("nan")
-    cpu_seconds: float = 0.0
+    costs: Sequence[StepCost] = ()
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time of each step in s."""
+        return {cost.step: cost.seconds for cost in self.costs}
 
-@dataclass(frozen=True)
-class Workflow:
-    """All that a run takes: the recording, parameters of the stages as they stand, and where the user's CaImAn is."""
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of all steps in s."""
+        return sum(cost.cpu_seconds for cost in self.costs)
 
-    recording: Recording
-    motion_correction: MotionCorrectionParameters
-    source_extraction: ExtractionParameters
-    evaluation: EvaluationParameters
-    compute: Compute
-    caiman: CaimanSettings
-
-    def of(self, engine: EngineName, parameters: Model) -> Model:
-        """The parameters of a stage for this recording and that engine."""
-        values = self.recording.override(parameters).model_dump() | {"engine": engine}
-        return type(parameters).model_validate(values)
-
-
-def run_engine(engine: EngineName, movie: da.Array, workflow: Workflow, folder: Path) -> EngineRun:
-    """The notebook's whole workflow by one engine; the corrected movie goes into the folder."""
-    seconds: dict[str, float] = {}
-
-    def timed(step: str, work: Callable[[], Result]) -> Result:
-        start = time.perf_counter()
-        result = work()
-        seconds[step] = time.perf_counter() - start
-        return result
-
-    does, acquisition, compute = get_engine(engine, workflow.caiman), workflow.recording.acquisition, workflow.compute
-    moving = workflow.of(engine, workflow.motion_correction)
-    finding = workflow.of(engine, workflow.source_extraction)
-    judging = workflow.of(engine, workflow.evaluation)
-    motion = timed("correct_motion", lambda: does.correct_motion(movie, moving, compute=compute))
-    stored = ZarrMovieDataset(filepath=folder / "corrected.zarr", threads=compute.threads, show_progress=False)
-    timed("apply_motion", lambda: stored.save(does.apply_motion(movie, motion, moving)))
-    corrected = stored.load()
-    seeded = finding.initialization == "seeded"
-    seeds = read_seeds(workflow.recording.seeds, corrected.shape[1:]) if seeded else None
-    extract = partial(does.extract_sources, corrected, acquisition, finding, compute=compute)
-    fit = timed("fit", lambda: extract(valid_mask=motion.valid_mask, seeds=seeds))
-    found = timed("refit", lambda: extract(valid_mask=motion.valid_mask, earlier=fit))
-    quality = timed("evaluate", lambda: does.evaluate(corrected, found, acquisition, judging, compute=compute))
-    dff = timed("dff", lambda: does.compute_dff(found, acquisition, judging))
-    image = summarize(corrected, compute=compute, valid_mask=motion.valid_mask).correlation
-    return EngineRun(engine, motion, found, quality, dff, image, seconds)
-
-
-def _run_alone(engine: EngineName, movie_path: str, workflow: Workflow, folder: str) -> None:
-    """What the process of one engine does; kernels are compiled before the clock starts."""
-    warnings.simplefilter("ignore")
-    if engine == "embedded":
-        from rsc2p_kedro.engines.warm_up import warm_up
-
-        warm_up()
-    movie = ZarrMovieDataset(filepath=movie_path).load()
-    write_record(Path(folder) / "run.npz", run_engine(engine, movie, workflow, Path(folder)))
-
-
-def run_measured(engine: EngineName, movie_path: Path, workflow: Workflow, folder: Path) -> EngineRun:
-    """Runs an engine in a process of its own, and measures its memory.
-
-    Args:
-        engine: its name.
-        movie_path: of the raw movie, a zarr array (T, H, W).
-        workflow: what to do.
-        folder: for what is made meanwhile.
-
-    Raises:
-        RuntimeError: the process has failed; what it said stands above.
-    """
-    folder.mkdir(parents=True)
-    before = os.times()
-    process = get_context("spawn").Process(target=_run_alone, args=(engine, str(movie_path), workflow, str(folder)))
-    process.start()
-    watch = MemoryWatch(process.pid or 0)
-    try:
-        process.join()
-    finally:
-        process.terminate()
-        peak = watch.stop()
-    if process.exitcode:
-        raise RuntimeError(f"Engine {engine} failed (exit code {process.exitcode}); see above for what it said.")
-    done = read_record(folder / "run.npz", EngineRun)
-    after = os.times()
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return replace(done, peak_memory_gb=peak, cpu_seconds=cpu)
-
-
-class MemoryWatch(threading.Thread):
-    """Looks at the memory of a process and all its children, five times a second (Linux).
-
-    Counted is what only they have (anonymous and shared memory), not the pages of files that the system keeps at hand.
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._pid, self._peak, self._done = pid, float("nan"), threading.Event()
-        if sys.platform.startswith("linux"):
-            self.start()
-
-    def run(self) -> None:
-        while not self._done.wait(_SAMPLE_S):
-            self._peak = float(np.fmax(self._peak, memory_of_tree(self._pid) / 1e9))
-
-    def stop(self) -> float:
-        """Ends the watch; the peak in GB."""
-        self._done.set()
-        if self.is_alive():
-            self.join()
-        return self._peak
-
-
-def memory_of_tree(pid: int) -> int:
-    """Bytes that a process and all its children have for themselves (Linux)."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            parent = _status(int(entry.name)).get("PPid", 0)
-            children.setdefault(parent, []).append(int(entry.name))
-    tree, total = [pid], 0
-    for one in tree:  # grows as children are found
-        tree += children.get(one, [])
-        status = _status(one)
-        total += status.get("RssAnon", 0) + status.get("RssShmem", 0)
-    return 1024 * total
-
-
-def _status(pid: int) -> dict[str, int]:
-    """Numbers in what Linux tells of a process (memory in KB); none where it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in lines)
-    return {name: int(value.split()[0]) for name, value in pairs if value.split() and value.split()[0].isdigit()}
+    @property
+    def peak_memory_gb(self) -> float:
+        """Largest peak of memory of any step in GB; NaN without costs."""
+        return max((cost.peak_memory_gb for cost in self.costs), default=float("nan"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +98,7 @@ def moved_footprints(footprints: sp.csc_array, shape: tuple[int, int], dy: int, 
 def local_shifts(motion: MotionCorrection) -> NDArray[np.float64]:
     """Whole shifts (T, 16, 2) at the centres of 4 x 4 tiles, linear between patch centres, constant beyond them."""
     H, W = motion.template.shape
-    y, x = (n * (np.arange(_GRID) + 0.5) / _GRID - 0.5 for n in (H, W))
+    y, x = (n * (np.arange(GRID) + 0.5) / GRID - 0.5 for n in (H, W))
     points = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
     if not motion.piecewise:
         return np.repeat(motion.shifts[:, None].astype(float), len(points), axis=1)
@@ -273,7 +113,7 @@ def local_shifts(motion: MotionCorrection) -> NDArray[np.float64]:
 
 
 def _blurred(spikes: NDArray) -> NDArray[np.float64]:
-    return ndi.gaussian_filter1d(spikes.astype(float), _SPIKE_SIGMA_FRAMES, axis=1)
+    return ndi.gaussian_filter1d(spikes.astype(float), SPIKE_SIGMA_FRAMES, axis=1)
 
 
 def agreement(first: EngineRun, second: EngineRun) -> Agreement:
@@ -324,66 +164,10 @@ def agreement_table(first: EngineRun, second: EngineRun, found: Agreement) -> pd
         ("share_matched", "", *shares, nan, "Share of its accepted components that the other accepts."),
         ("share_found", "", *any_shares, nan, "Share of its accepted components that the other has at all."),
         *((name, unit, nan, nan, value, text) for name, unit, value, text in between),
-        *((f"{step}_time", "s", *(run.seconds[step] for run in runs), nan, "Wall time.") for step in STEPS),
+        *((f"{step}_time", "s", *(run.seconds[step] for run in runs), nan, "Wall time.") for step in first.seconds),
         ("total_time", "s", *(sum(run.seconds.values()) for run in runs), nan, "Wall time of all steps."),
-        ("cpu_time", "s", *(run.cpu_seconds for run in runs), nan, "Of all its processes, their start included."),
-        ("peak_memory", "GB", *(run.peak_memory_gb for run in runs), nan, "Of all its processes, without file cache."),
+        ("cpu_time", "s", *(run.cpu_seconds for run in runs), nan, "CPU time of all its processes, their start included."),
+        ("peak_memory", "GB", *(run.peak_memory_gb for run in runs), nan, "Largest of all steps, above what was held before the step."),
     ]
     columns = ["measure", "unit", first.engine, second.engine, "both", "description"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def draw_agreement(first: EngineRun, second: EngineRun, found: Agreement, recording: Recording) -> Figure:
-    """The figure of two runs."""
-    shape, (dy, dx) = first.components.shape, np.rint(found.offset_px).astype(int)
-    accepted = [np.flatnonzero(run.quality.accepted) for run in (first, second)]
-    own = sp.csc_array(first.components.footprints[:, accepted[0]])
-    other = sp.csc_array(second.components.footprints[:, accepted[1]])
-    among_accepted = [np.searchsorted(accepted[side], found.matched[:, side]) for side in (0, 1)]
-    return agreement_figure(
-        first.correlation_image,
-        (own, moved_footprints(other, shape, int(dy), int(dx))),
-        np.column_stack(among_accepted),
-        iou=found.iou,
-        trace_correlation=found.trace_correlation,
-        dff_correlation=found.dff_correlation,
-        shifts=(first.motion.shifts, second.motion.shifts),
-        seconds=(first.seconds, second.seconds),
-        memory_gb=(first.peak_memory_gb, second.peak_memory_gb),
-        names=(first.engine, second.engine),
-        frame_rate_hz=recording.frame_rate_hz,
-        pixel_size_um=recording.pixel_size_um,
-        title=f"{recording.name}: {first.engine} and {second.engine} {second.motion.provenance['version']}",
-    )
-
-
-def write_agreement(catalog: DataCatalog, workflow: Workflow) -> pd.DataFrame:
-    """Runs both engines on the raw movie of a recording; the table, which is stored like the figure.
-
-    Args:
-        catalog: with the movie; what is made meanwhile lies beside it, and is removed.
-        workflow: the recording and its parameters.
-    """
-    name = workflow.recording.name
-    movie_path = Path(catalog[f"{name}.movie"]._filepath)  # type: ignore[attr-defined]
-    with TemporaryDirectory(dir=movie_path.parent, prefix="engines_") as folder:
-        first, second = (
-            run_measured(engine, movie_path, workflow, Path(folder) / engine) for engine in ("embedded", "caiman")
-        )
-    found = agreement(first, second)
-    table = agreement_table(first, second, found)
-    catalog.save(f"{name}.engine_agreement_table", table)
-    catalog.save(f"{name}.engine_agreement_figure", draw_agreement(first, second, found, workflow.recording))
-    return table
-
-
-def workflow_of(recording: Recording, parameters: dict[str, Any]) -> Workflow:
-    """A workflow from the parameters of an environment."""
-    return Workflow(
-        recording=recording,
-        motion_correction=MotionCorrectionParameters.model_validate(parameters.get("motion_correction") or {}),
-        source_extraction=ExtractionParameters.model_validate(parameters.get("source_extraction") or {}),
-        evaluation=EvaluationParameters.model_validate(parameters.get("evaluation") or {}),
-        compute=Compute.model_validate(parameters.get("compute") or {}),
-        caiman=CaimanSettings.model_validate(parameters.get("caiman") or {}),
-    )

@@ -1,8 +1,6 @@
 """evaluation: components -> their quality and acceptance, spikes, a table of all of that, dF/F."""
 
-import warnings
-from collections.abc import Iterable
-from functools import partial, update_wrapper
+from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
@@ -14,12 +12,23 @@ from rsc2p_kedro.pipelines.evaluation.nodes import (
     tabulate_all_components,
     tabulate_components,
 )
+from rsc2p_kedro.pipelines.stage import Stage, bind
 
 
 def create_pipeline(recording: Recording) -> Pipeline:
+    """The stage for one recording.
+
+    Args:
+        recording: a recording of the manifest; its curation table is an input where it has one.
+
+    Returns:
+        Its pipeline.
+    """
+    stage = Stage(recording, "evaluation")
+    described = ("components", "component_quality", "spike_inference")
     return Pipeline(
         [
-            Node(
+            stage.node(
                 evaluate_components,
                 inputs=[
                     "corrected_movie",
@@ -30,44 +39,48 @@ def create_pipeline(recording: Recording) -> Pipeline:
                     "params:caiman",
                 ],
                 outputs="component_quality",
-                name="evaluate_components",
             ),
-            Node(
+            stage.node(
                 infer_component_spikes,
                 inputs=["components", "params:recording", "params:evaluation", "params:compute"],
                 outputs="spike_inference",
-                name="infer_component_spikes",
             ),
-            Node(
+            stage.node(
                 tabulate_components,
-                inputs=["components", "component_quality", "spike_inference", "params:recording"],
+                inputs={
+                    **{name: name for name in described},
+                    "recording": "params:recording",
+                    **stage.optional("curation"),
+                },
                 outputs="component_table",
-                name="tabulate_components",
             ),
-            Node(
+            stage.node(
                 compute_dff,
                 inputs=["components", "params:recording", "params:evaluation", "params:caiman"],
                 outputs="dff",
-                name="compute_dff",
             ),
         ]
     )
 
 
-def create_table_of_all(recordings: Iterable[Recording]) -> Pipeline:
-    """A table of the components of all recordings. Its node belongs to no recording, so it bears no namespace."""
+def create_table_of_all(recordings: Sequence[Recording]) -> Pipeline:
+    """A table of the components of all recordings. Its node belongs to no recording, so it has no namespace.
+
+    Args:
+        recordings: all recordings of the manifest.
+
+    Returns:
+        A pipeline of one node.
+    """
     names = [recording.name for recording in recordings]
-    with warnings.catch_warnings():
-        # Kedro keeps dots for namespaces, and it is datasets of namespaces that this node brings together.
-        warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
-        return Pipeline(
-            [
-                Node(
-                    update_wrapper(partial(tabulate_all_components, names), tabulate_all_components),
-                    inputs=[f"{name}.component_table" for name in names],
-                    outputs="components_table",
-                    name="tabulate_all_components",
-                )
-            ],
-            tags="evaluation",
-        )
+    return Pipeline(
+        [
+            Node(
+                bind(tabulate_all_components, names),
+                inputs=[f"{name}.component_table" for name in names],
+                outputs="components_table",
+                name="tabulate_all_components",
+                tags=["evaluation"],
+            )
+        ]
+    )

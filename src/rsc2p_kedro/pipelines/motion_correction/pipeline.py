@@ -1,6 +1,6 @@
 """motion_correction: movie -> template and shifts, corrected movie, tables of both."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.motion_correction.nodes import (
@@ -9,40 +9,54 @@ from rsc2p_kedro.pipelines.motion_correction.nodes import (
     estimate_motion,
     summarize_corrected_movie,
 )
+from rsc2p_kedro.pipelines.stage import Stage
 
 
 def create_pipeline(recording: Recording) -> Pipeline:
+    """The stage for one recording.
+
+    Args:
+        recording: a recording of the manifest.
+
+    Returns:
+        Its pipeline.
+    """
+    stage = Stage(recording, "motion_correction")
     return Pipeline(
         [
-            Node(
+            stage.node(
                 estimate_motion,
                 inputs=[
                     "movie",
                     "params:recording",
                     "params:motion_correction",
+                    "params:source_extraction",
                     "params:compute",
                     "params:caiman",
                 ],
                 outputs="motion",
-                name="estimate_motion",
             ),
-            Node(
+            stage.node(
                 apply_motion,
                 inputs=["movie", "motion", "params:recording", "params:motion_correction", "params:caiman"],
                 outputs="corrected_movie",
-                name="apply_motion",
             ),
-            Node(
+            stage.node(
                 summarize_corrected_movie,
                 inputs=["corrected_movie", "motion", "params:compute"],
                 outputs="corrected_summary_images",
-                name="summarize_corrected_movie",
             ),
-            Node(
+            stage.node(
                 assess_motion,
-                inputs=["movie", "corrected_movie", "motion", "params:compute"],
+                inputs=[
+                    "movie",
+                    "corrected_movie",
+                    "motion",
+                    "params:recording",
+                    "params:source_extraction",
+                    "params:compute",
+                ],
                 outputs=["motion_table", "motion_quality"],
-                name="assess_motion",
             ),
         ]
     )

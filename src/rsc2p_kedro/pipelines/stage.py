@@ -1,0 +1,96 @@
+"""Nodes of one stage of one recording, under the names they have among all recordings.
+
+Kedro's modular pipelines copy every node at each level of the namespace. With thousands of recordings this takes minutes
+at the start of each command, so nodes are made once, with their final names.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Node
+
+from rsc2p_kedro.manifest.recordings import Recording
+
+Names = str | Sequence[str] | Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Makes the nodes of one stage of one recording.
+
+    Datasets are named within the recording (`movie` stands for `animal.session.movie`), parameters as in `conf`
+    (`params:evaluation`), and `params:recording` stands for the recording's entry in the manifest.
+
+    Attributes:
+        recording: the recording, whose name is the namespace of its datasets.
+        name: name of the stage; its nodes have the namespace `animal.session.name`.
+        own: prefix of datasets that belong to this stage alone, `animal.session.own.dataset`; empty: the datasets
+            belong to the recording.
+        shared: datasets of the recording that the stage uses although it has a prefix of its own.
+    """
+
+    recording: Recording
+    name: str
+    own: str = ""
+    shared: frozenset[str] = frozenset()
+
+    def node(self, function: Callable, inputs: Names, outputs: Names) -> Node:
+        """One node, named after its function.
+
+        Args:
+            function: what the node calls.
+            inputs: names of datasets and parameters, in the order of the arguments or by their names.
+            outputs: names of datasets.
+
+        Returns:
+            The node, with the namespace of the stage and the tags animal, session and stage.
+        """
+        return Node(
+            function,
+            inputs=self._full(inputs),
+            outputs=self._full(outputs),
+            name=function.__name__,
+            namespace=f"{self.recording.name}.{self.name}",
+            tags=[self.recording.animal, self.recording.session_key, self.name.partition(".")[0]],
+        )
+
+    def optional(self, *names: str) -> dict[str, str]:
+        """Inputs for files that a recording need not have.
+
+        Args:
+            names: fields of the recording that hold the path of a file, which are also the names of the datasets.
+
+        Returns:
+            Those of them that the recording has, as inputs by name.
+        """
+        return {name: name for name in names if getattr(self.recording, name) is not None}
+
+    def _full(self, names: Names) -> Any:
+        if isinstance(names, str):
+            return self._full_name(names)
+        if isinstance(names, Mapping):
+            return {argument: self._full_name(name) for argument, name in names.items()}
+        return [self._full_name(name) for name in names]
+
+    def _full_name(self, name: str) -> str:
+        if name == "params:recording":
+            return f"params:recordings.{self.recording.name}"
+        if name.startswith("params:"):
+            return name
+        own = f"{self.own}." if self.own and name not in self.shared else ""
+        return f"{self.recording.name}.{own}{name}"
+
+
+def bind(function: Callable, *arguments: Any) -> Callable:
+    """A function with its first arguments given, which keeps its name, documentation and type hints.
+
+    Args:
+        function: a function of a module, so that the result can be sent to another process.
+        arguments: its first arguments.
+
+    Returns:
+        The function of the remaining arguments.
+    """
+    return update_wrapper(partial(function, *arguments), function)
