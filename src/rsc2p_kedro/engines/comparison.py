@@ -39,7 +39,7 @@ from rsc2p_kedro.core.parameters import (
 )
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 from rsc2p_kedro.datasets.records import read_record, write_record
-from rsc2p_kedro.datasets.seeds import read_seeds
+from rsc2p_kedro.datasets.seeds import check_seeds, read_seeds
 from rsc2p_kedro.datasets.zarr_movie import ZarrMovieDataset
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
@@ -119,7 +119,9 @@ def run_engine(engine: EngineName, movie: da.Array, workflow: Workflow, folder: 
     timed("apply_motion", lambda: stored.save(does.apply_motion(movie, motion, moving)))
     corrected = stored.load()
     seeded = finding.initialization == "seeded"
-    seeds = read_seeds(workflow.recording.seeds, corrected.shape[1:]) if seeded else None
+    file = workflow.recording.seeds
+    drawn = read_seeds(file) if seeded and file is not None else None
+    seeds = check_seeds(drawn, corrected.shape[1:], source=str(file)) if seeded else None
     extract = partial(does.extract_sources, corrected, acquisition, finding, compute=compute)
     fit = timed("fit", lambda: extract(valid_mask=motion.valid_mask, seeds=seeds))
     found = timed("refit", lambda: extract(valid_mask=motion.valid_mask, earlier=fit))
