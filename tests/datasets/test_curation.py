@@ -2,7 +2,10 @@
 
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 
+from rsc2p_kedro.core.schemas import CurationTable
+from rsc2p_kedro.datasets import CurationDataset
 from rsc2p_kedro.datasets.curation import curate, read_curation
 
 TABLE = pd.DataFrame(
@@ -41,3 +44,31 @@ def test_a_table_that_is_none_is_refused_with_what_was_expected(tmp_path, text):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="no file"):
         read_curation(tmp_path / "none.csv")
+
+
+def test_dataset_gives_a_checked_table_and_is_never_written(tmp_path):
+    path = tmp_path / "curation.csv"
+    path.write_text("component_id,decision\n3,reject\n5,accept\n")
+    dataset = CurationDataset(filepath=path)
+    table = dataset.load()
+    assert CurationTable.validate(table).to_dict("list") == {
+        "component_id": [3, 5],
+        "decision": ["reject", "accept"],
+        "note": ["", ""],
+    }
+    with pytest.raises(DatasetError, match="decisions are the user's"):
+        dataset.save(table)
+    assert path.read_text().startswith("component_id,decision\n3")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(None, "`curation:` names .*where there is no file"), ("component_id,decision\n1,maybe\n", "maybe")],
+)
+def test_dataset_names_what_is_wrong_with_a_file(tmp_path, text, says):
+    dataset = CurationDataset(filepath=tmp_path / "curation.csv")
+    if text is not None:
+        (tmp_path / "curation.csv").write_text(text)
+    assert dataset.exists() == (text is not None)
+    with pytest.raises(DatasetError, match=says):
+        dataset.load()

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 
-from rsc2p_kedro.datasets.frame_times import read_frame_times
+from rsc2p_kedro.datasets import FrameTimesDataset
+from rsc2p_kedro.datasets.frame_times import check_frame_times, read_frame_times
 from rsc2p_kedro.manifest.recordings import Recording, stage_problems
 
 
@@ -52,3 +54,28 @@ def test_too_few_times_are_found_before_the_run(tmp_path: Path) -> None:
     }
     (problem,) = stage_problems(Recording.model_validate(entry), {})
     assert "row for each of 60 frames, there are 50" in problem
+
+
+def test_dataset_gives_the_times_and_is_never_written(tmp_path: Path) -> None:
+    times = np.arange(20) / 10
+    dataset = FrameTimesDataset(filepath=table(tmp_path, times), frame_rate_hz=10)
+    np.testing.assert_array_equal(dataset.load(), times)
+    with pytest.raises(DatasetError, match="times of frames come from the microscope"):
+        dataset.save(times + 1)
+    np.testing.assert_array_equal(dataset.load(), times)
+
+
+def test_dataset_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
+    missing = FrameTimesDataset(filepath=tmp_path / "none.csv", frame_rate_hz=10)
+    assert not missing.exists()
+    with pytest.raises(DatasetError, match="where there is no file"):
+        missing.load()
+    with pytest.raises(DatasetError, match="which is 10 Hz, but `frame_rate_hz` is 20"):
+        FrameTimesDataset(filepath=table(tmp_path, np.arange(20) / 10), frame_rate_hz=20).load()
+
+
+def test_times_must_cover_all_frames() -> None:
+    times = np.arange(20) / 10
+    assert check_frame_times(times, 20) is times
+    with pytest.raises(ValueError, match=r"times\.csv: there should be a row for each of 21 frames, there are 20"):
+        check_frame_times(times, 21, source=Path("times.csv"))

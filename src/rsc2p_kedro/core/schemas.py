@@ -88,6 +88,14 @@ class AllComponentsTable(ComponentTable):
     component_id: Series[int] = pa.Field(ge=0, description="Unique within its recording.")
 
 
+class CurationTable(_Table):
+    """One row a decision of the user on a component."""
+
+    component_id: Series[int] = pa.Field(ge=0, unique=True)
+    decision: Series[str] = pa.Field(isin=["accept", "reject"])
+    note: Series[str] = pa.Field(nullable=True, description="The user's reason; may be empty.")
+
+
 class InspectionTable(_Table):
     """One row a message of a check of the NWB file; none where it is in order."""
 

@@ -1,4 +1,4 @@
-"""Kedro datasets of this project, one class per file. Each is imported when first asked for: NWB takes a while."""
+"""Kedro datasets of this project, each imported when it is first used, as importing pynwb is slow."""
 
 from importlib import import_module
 from typing import Any
@@ -7,8 +7,12 @@ _MODULES = {
     "AtomicCSVDataset": "atomic_files",
     "AtomicFigureDataset": "atomic_files",
     "AtomicTextDataset": "atomic_files",
+    "CurationDataset": "curation",
+    "FrameTimesDataset": "frame_times",
     "NWBFileDataset": "nwb_file",
+    "NWBInspectionDataset": "nwb_inspection",
     "RecordDataset": "records",
+    "SeedsDataset": "seeds",
     "TIFFRecordingDataset": "tiff_recording",
     "ZarrMovieDataset": "zarr_movie",
 }

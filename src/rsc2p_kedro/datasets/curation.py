@@ -1,50 +1,79 @@
-"""The user's own decisions on components, which always win."""
+"""The user's own decisions on components, which take precedence over every threshold."""
 
 from pathlib import Path
 
 import pandas as pd
-import pandera.pandas as pa
 from pandera.errors import SchemaErrors
-from pandera.typing import Series
+
+from rsc2p_kedro.core.schemas import CurationTable
+from rsc2p_kedro.datasets.read_only import ReadOnlyDataset, read_csv
+
+EXPECTED = "the columns component_id, decision ('accept' or 'reject') and note"
 
 
-class CurationTable(pa.DataFrameModel):
-    """One row a decision of the user."""
+class CurationDataset(ReadOnlyDataset[pd.DataFrame]):
+    """Decisions of the user on components, as a CSV table.
 
-    component_id: Series[int] = pa.Field(ge=0, unique=True)
-    decision: Series[str] = pa.Field(isin=["accept", "reject"])
-    note: Series[str] = pa.Field(nullable=True)
+    Examples:
+        ```yaml
+        animal_1.day_7.curation:
+          type: rsc2p_kedro.datasets.CurationDataset
+          filepath: data/01_raw/animal_1/curation.csv
+        ```
 
-    class Config:
-        strict = True
-        coerce = True
+        >>> (tmp_path / "curation.csv").write_text("component_id,decision,note\\n3,reject,blood vessel\\n5,accept,\\n")
+        >>> CurationDataset(filepath=tmp_path / "curation.csv").load()
+           component_id decision          note
+        0             3   reject  blood vessel
+        1             5   accept
+
+    Loading gives a checked :class:`~rsc2p_kedro.core.schemas.CurationTable`; the column `note` may be left out of the
+    file and is then empty.
+    """
+
+    WHY_READ_ONLY = "decisions are the user's. Export them from the interactive view, or edit the table."
+
+    def _read(self) -> pd.DataFrame:
+        return read_curation(self._filepath)
 
 
 def read_curation(path: Path) -> pd.DataFrame:
-    """The decisions in a CSV table with the columns component_id, decision (`accept` or `reject`) and note.
+    """Reads the user's decisions on components.
+
+    Args:
+        path: a CSV table with the columns `component_id`, `decision` (`accept` or `reject`) and, if wanted, `note`.
+
+    Returns:
+        A :class:`~rsc2p_kedro.core.schemas.CurationTable`, one row for each decision; missing notes are "".
 
     Raises:
-        ValueError: there is no such file, or it is no such table; all problems are listed.
+        ValueError: there is no such file, or its content is not as described above; all problems are listed.
     """
     if not path.is_file():
         raise ValueError(f"`curation:` names {path}, where there is no file. Correct the path, or take the line out.")
-    table = pd.read_csv(path, dtype={"note": str})
+    table = read_csv(path, EXPECTED, dtype={"note": str})
     if "note" not in table:
         table["note"] = ""
     try:
         return CurationTable.validate(table.fillna({"note": ""}), lazy=True)
     except SchemaErrors as error:
         wrong = error.failure_cases[["column", "check", "failure_case", "index"]].to_string(index=False)
-        raise ValueError(
-            f"{path} should have the columns component_id, decision ('accept' or 'reject') and note:\n{wrong}"
-        ) from error
+        raise ValueError(f"{path} should have {EXPECTED}:\n{wrong}") from error
 
 
 def curate(component_table: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFrame:
-    """A table of components with the user's decisions laid over those of the evaluation.
+    """Applies the user's decisions to a table of components.
+
+    Args:
+        component_table: a :class:`~rsc2p_kedro.core.schemas.ComponentTable`, with the decisions of the evaluation.
+        decisions: a :class:`~rsc2p_kedro.core.schemas.CurationTable`.
+
+    Returns:
+        A copy of the table in which `accepted`, `curated` and `reason` of the components that the user decided on hold
+        that decision; the reason keeps that of the evaluation.
 
     Raises:
-        ValueError: a decision is about a component that is not there.
+        ValueError: a decision is about a component that is not in the table.
     """
     unknown = sorted(set(decisions["component_id"]) - set(component_table["component_id"]))
     if unknown:

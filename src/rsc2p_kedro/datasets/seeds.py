@@ -1,49 +1,112 @@
-"""Where the user says the neurons are, for `initialization: seeded`."""
+"""Places of neurons that a user has marked, for `initialization: seeded`."""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 
+from rsc2p_kedro.datasets.read_only import ReadOnlyDataset, read_csv
 
-def read_seeds(path: Path | None, shape: tuple[int, int]) -> NDArray:
-    """Centres (n, 2) as (y, x) in px, or masks (n, H, W) bool, that a user has drawn.
+EXPECTED = "a CSV table with columns y_px and x_px, or a TIFF of labels (H, W) or masks (n, H, W)"
+
+
+class SeedsDataset(ReadOnlyDataset[NDArray]):
+    """Seeds of neurons, drawn by the user: a CSV table of centres, or a TIFF of masks.
+
+    Examples:
+        ```yaml
+        animal_1.day_7.seeds:
+          type: rsc2p_kedro.datasets.SeedsDataset
+          filepath: data/01_raw/animal_1/seeds.csv
+        ```
+
+        >>> (tmp_path / "seeds.csv").write_text("y_px,x_px\\n12,30\\n40.5,8\\n")
+        >>> SeedsDataset(filepath=tmp_path / "seeds.csv").load()
+        array([[12. , 30. ],
+               [40.5,  8. ]])
+
+    Loading gives centres (n, 2) float64 as (y, x) in px, or masks (n, H, W) bool. Whether they fit a movie is checked
+    by :func:`check_seeds`, once the movie is known.
+    """
+
+    WHY_READ_ONLY = "seeds are drawn by the user. Save them with the program that drew them."
+
+    def _read(self) -> NDArray:
+        return read_seeds(self._filepath)
+
+
+def read_seeds(path: Path) -> NDArray:
+    """Reads the seeds that a user has drawn.
 
     Args:
-        path: a CSV table with columns `y_px` and `x_px`, or a TIFF of labels (H, W) or of masks (n, H, W).
-        shape: (H, W) of the movie.
+        path: a CSV table with columns `y_px` and `x_px`, or a TIFF of labels (H, W; 0 is background) or of masks
+            (n, H, W; pixels above 0 belong to the mask).
+
+    Returns:
+        Centres (n, 2) float64 as (y, x) in px, or masks (n, H, W) bool.
 
     Raises:
-        ValueError: there is no such file, or it does not hold what is expected.
+        ValueError: there is no such file, or its content is not as described above.
     """
-    if path is None or not path.is_file():
-        raise ValueError(
-            f"`initialization: seeded` needs seeds, found {path}. Name a file under `seeds:` in the recording's entry: "
-            "a CSV table with columns y_px and x_px, or a TIFF of labels (H, W) or masks (n, H, W)."
-        )
-    seeds = _centres(path) if path.suffix.lower() == ".csv" else _masks(path)
-    if seeds.ndim == 3 and seeds.shape[1:] != tuple(shape):
-        raise ValueError(f"{path}: masks should be {shape[0]} x {shape[1]} px as the movie, are {seeds.shape[1:]}.")
-    if seeds.ndim == 2 and not ((seeds >= 0) & (seeds <= np.subtract(shape, 1))).all():
-        outside = int((~((seeds >= 0) & (seeds <= np.subtract(shape, 1))).all(axis=1)).sum())
-        raise ValueError(f"{path}: {outside} of {len(seeds)} centres lie outside the {shape[0]} x {shape[1]} px frame.")
+    if not path.is_file():
+        raise ValueError(_no_seeds(path))
+    return _read_centres(path) if path.suffix.lower() == ".csv" else _read_masks(path)
+
+
+def check_seeds(seeds: NDArray | None, shape: tuple[int, int], *, source: Path | str = "seeds") -> NDArray:
+    """Checks that seeds fit the frames of a movie.
+
+    Args:
+        seeds: centres (n, 2) as (y, x) in px or masks (n, H, W); None where the recording names no file.
+        shape: (H, W) of the movie.
+        source: the file they were read from, for the error.
+
+    Returns:
+        The same seeds.
+
+    Raises:
+        ValueError: there are no seeds, masks have another shape than the movie, or centres lie outside the frame.
+    """
+    if seeds is None:
+        raise ValueError(_no_seeds(None))
+    height, width = shape
+    if seeds.ndim == 3 and seeds.shape[1:] != (height, width):
+        raise ValueError(f"{source}: masks should be {height} x {width} px as the movie, are {seeds.shape[1:]}.")
+    if seeds.ndim == 2:
+        n_outside = int((~((seeds >= 0) & (seeds <= np.subtract(shape, 1))).all(axis=1)).sum())
+        if n_outside:
+            raise ValueError(
+                f"{source}: {n_outside} of {len(seeds)} centres lie outside the {height} x {width} px frame."
+            )
     return seeds
 
 
-def _centres(path: Path) -> NDArray:
-    table = pd.read_csv(path)
-    missing = {"y_px", "x_px"} - set(table.columns)
-    if missing:
+def _no_seeds(path: Path | None) -> str:
+    return (
+        f"`initialization: seeded` needs seeds, found {path}. Name a file under `seeds:` in the recording's entry: "
+        f"{EXPECTED}."
+    )
+
+
+def _read_centres(path: Path) -> NDArray[np.float64]:
+    table = read_csv(path, "columns y_px and x_px")
+    if not {"y_px", "x_px"} <= set(table.columns):
         raise ValueError(f"{path}: expected columns y_px and x_px, found {', '.join(table.columns)}.")
-    return table[["y_px", "x_px"]].to_numpy(dtype=float)
+    try:
+        return table[["y_px", "x_px"]].to_numpy(dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f"{path}: y_px and x_px should be numbers in px ({error}). Correct these rows.") from error
 
 
-def _masks(path: Path) -> NDArray:
-    image = tifffile.imread(path)
+def _read_masks(path: Path) -> NDArray[np.bool_]:
+    try:
+        image = tifffile.imread(path)
+    except Exception as error:  # damaged headers raise errors of many kinds
+        raise ValueError(f"{path} cannot be read as TIFF ({error}). Give {EXPECTED}.") from error
     if image.ndim == 3:
         return image > 0
     if image.ndim == 2 and image.dtype.kind in "ui":
-        return np.stack([image == label for label in np.unique(image) if label]).reshape(-1, *image.shape)
+        labels = np.unique(image[image != 0])
+        return image == labels[:, None, None]
     raise ValueError(f"{path}: expected labels (H, W) or masks (n, H, W), found {image.dtype} {image.shape}.")

@@ -5,7 +5,7 @@ import pandas as pd
 
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters
 from rsc2p_kedro.core.results import Components, MotionCorrection
-from rsc2p_kedro.datasets.seeds import read_seeds
+from rsc2p_kedro.datasets.seeds import check_seeds, read_seeds
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
 
@@ -26,7 +26,13 @@ def fit_components(
         parameters,
         compute=compute,
         valid_mask=motion.valid_mask,
-        seeds=read_seeds(recording.seeds, corrected_movie.shape[1:]) if parameters.initialization == "seeded" else None,
+        seeds=check_seeds(
+            None if recording.seeds is None else read_seeds(recording.seeds),
+            corrected_movie.shape[1:],
+            source=str(recording.seeds),
+        )
+        if parameters.initialization == "seeded"
+        else None,
     )
 
 
