@@ -1,19 +1,45 @@
-"""What is said around a run. Nothing that must happen hangs here: workers of other processes know no hooks."""
+"""What happens around a run. Nothing that results depend on: workers in other processes run no hooks."""
 
 import logging
 from collections import defaultdict
 from time import perf_counter
 from typing import Any
 
+from kedro.framework import project
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rsc2p_kedro.manifest.recordings import ManifestError, Recording, stage_problems
+from rsc2p_kedro.manifest.checks import ManifestError, stage_problems
+from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
+from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.metadata_checks import check_metadata
 
 logger = logging.getLogger(__name__)
+
+
+class ManifestHook:
+    """Knows the configuration of the running session, which Kedro does not hand to `register_pipelines`.
+
+    Attributes:
+        config_loader: loader of the session that was started last; None before the first one.
+    """
+
+    def __init__(self) -> None:
+        self.config_loader: ManifestConfigLoader | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Notes the configuration, and has the pipelines registered anew for it.
+
+        Args:
+            context: context of a session that starts. Another session in the same process may have had another
+                environment, and so other recordings.
+        """
+        self.config_loader = context.config_loader
+        project.pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")
 
 
 class StartHook:
@@ -21,27 +47,44 @@ class StartHook:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        parameters = catalog.load("parameters")
-        namespaces = [node.namespace or "" for node in pipeline.nodes]
-        exported = {name.removesuffix(".export") for name in namespaces if name.endswith(".export")}
-        sessions = (parameters.get("recordings") or {}).values()
-        recordings = [r for s in sessions for r in s.values() if isinstance(r, Recording)]
-        running = {".".join(name.split(".")[:2]) for name in namespaces}
-        problems = [f"{r.name}: {p}" for r in recordings if r.name in running for p in stage_problems(r, parameters)]
+        """Checks the recordings that the run is about.
+
+        Args:
+            run_params: options of the run.
+            pipeline: what will run.
+            catalog: with the parameters.
+
+        Raises:
+            ManifestError: parameters of a recording contradict each other, or its files are not as they should be.
+            MetadataError: metadata that NWB or DANDI demand are missing, of a recording that is to be exported.
+        """
+        recordings = {
+            name.removeprefix("params:recordings."): catalog.load(name)
+            for name in pipeline.inputs()
+            if name.startswith("params:recordings.")
+        }
+        running = [recording for recording in recordings.values() if isinstance(recording, Recording)]
+        shared = {
+            name: catalog.load(f"params:{name}") for name in ("motion_correction", "source_extraction", "evaluation")
+        }
+        problems = [f"{one.name}: {problem}" for one in running for problem in stage_problems(one, shared)]
         if problems:
-            raise ManifestError("The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems))
-        if exported:
-            check_metadata(parameters["nwb"], [r for r in recordings if r.name in exported])
+            raise ManifestError.listing(problems)
+        exported = {node.namespace for node in pipeline.nodes if node.namespace and node.namespace.endswith(".export")}
+        to_check = [one for one in running if f"{one.name}.export" in exported]
+        if to_check:
+            check_metadata(catalog.load("params:nwb"), to_check, env=run_params.get("env"))
 
 
 class StageTimesHook:
-    """Says at the end of a run how long each stage took, loading and saving included."""
+    """Logs at the end of a run how long each stage took, loading and saving included."""
 
     def __init__(self) -> None:
         self._spans: dict[tuple[str, ...], list[float]] = defaultdict(list)
 
     @hook_impl
     def before_pipeline_run(self) -> None:
+        """Starts anew."""
         self._spans.clear()
 
     def _note(self, node: Node) -> None:
@@ -49,18 +92,36 @@ class StageTimesHook:
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
+        """Notes the time.
+
+        Args:
+            dataset_name: unused.
+            node: node that loads.
+        """
         self._note(node)
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
+        """Notes the time.
+
+        Args:
+            node: node that ran.
+        """
         self._note(node)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Notes the time.
+
+        Args:
+            dataset_name: unused.
+            node: node that saves.
+        """
         self._note(node)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
+        """Logs the time of each stage."""
         stages: dict[str, float] = defaultdict(float)
         for name, moments in self._spans.items():
             stages[".".join(name[:-1])] += moments[-1] - moments[0]

@@ -1,9 +1,9 @@
 """Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
-from rsc2p_kedro.hooks import StageTimesHook, StartHook
+from rsc2p_kedro.hooks import ManifestHook, StageTimesHook, StartHook
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 
-HOOKS = (StartHook(), StageTimesHook())
+HOOKS = (ManifestHook(), StartHook(), StageTimesHook())
 
 CONFIG_LOADER_CLASS = ManifestConfigLoader
 CONFIG_LOADER_ARGS = {

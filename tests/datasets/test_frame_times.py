@@ -9,7 +9,8 @@ from kedro.io import DatasetError
 
 from rsc2p_kedro.datasets import FrameTimesDataset
 from rsc2p_kedro.datasets.frame_times import check_frame_times, read_frame_times
-from rsc2p_kedro.manifest.recordings import Recording, stage_problems
+from rsc2p_kedro.manifest.checks import stage_problems
+from rsc2p_kedro.manifest.recordings import Recording
 
 
 def table(folder: Path, times: object, column: str = "time_s") -> Path:

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
-from rsc2p_kedro.manifest.recordings import ManifestError
+from rsc2p_kedro.manifest.checks import ManifestError
 from rsc2p_kedro.nwb.metadata_checks import MetadataError
 
 pytestmark = [

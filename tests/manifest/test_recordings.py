@@ -3,7 +3,8 @@
 import pytest
 
 from rsc2p_kedro.core.parameters import EvaluationParameters, MotionCorrectionParameters
-from rsc2p_kedro.manifest.recordings import ManifestError, Recording, parse_manifest, stage_problems
+from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest, stage_problems
+from rsc2p_kedro.manifest.recordings import Recording
 
 GOOD = {"path": "raw/Animal_1", "frame_rate_hz": 14.7}
 

@@ -9,7 +9,7 @@ from kedro.config import OmegaConfigLoader
 from pydantic import BaseModel, ValidationError
 from tests.nwb.made_up import recording, shared
 
-from rsc2p_kedro.manifest.recordings import ManifestError, parse_manifest
+from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest
 from rsc2p_kedro.nwb.metadata import (
     ImagingPlaneFields,
     NwbParameters,

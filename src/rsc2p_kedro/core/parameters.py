@@ -7,7 +7,8 @@ brackets in the description. The defaults of the algorithms are those of the not
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
@@ -15,6 +16,20 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validato
 EngineName = Literal["embedded", "caiman"]
 
 logger = logging.getLogger(__name__)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that does not exist.
+
+    Args:
+        name: what was given.
+        known: names that exist.
+
+    Returns:
+        A sentence with up to three similar names and a leading space, or "" where none is similar.
+    """
+    close = get_close_matches(name, sorted(set(known)), n=3)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 class FrozenModel(BaseModel):
@@ -27,31 +42,38 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
     renamed: ClassVar[dict[str, str]] = {}
 
-    @model_validator(mode="before")
     @classmethod
-    def _accept_former_names(cls, values: Any) -> Any:
-        """Values under the present names of their fields.
+    def present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values under the present names of their fields, with a warning for each former name.
 
         conf/base holds every parameter under its present name, so a former name in a user's own file comes together
         with the default under the present one, and has precedence over it.
 
+        Args:
+            values: values by present or former names.
+
+        Returns:
+            The same by present names.
+
         Raises:
-            ValueError: both names are given, with different values, and neither is the default.
+            ValueError: a value is given under both names, they differ, and neither is the default.
         """
-        former = [name for name in cls.renamed if isinstance(values, Mapping) and name in values]
-        if not former:
-            return values
-        values = dict(values)
-        for old in former:
-            new, value = cls.renamed[old], values.pop(old)
-            present = values.get(new, cls.model_fields[new].default)
-            if present not in (value, cls.model_fields[new].default):
-                raise ValueError(f"{old} ({value!r}) is the former name of {new} ({present!r}): give {new} alone.")
+        present = {name: value for name, value in values.items() if name not in cls.renamed}
+        for former in sorted(values.keys() & cls.renamed.keys()):
+            name, value = cls.renamed[former], values[former]
+            default = cls.model_fields[name].default
+            if present.get(name, default) not in (value, default):
+                raise ValueError(f"{former} ({value!r}) is the former name of {name} ({present[name]!r}): give one.")
             logger.warning(
-                "The parameter %s is now called %s; the old name will be refused by the next release.", old, new
+                "The parameter %s is now called %s; the next release will refuse the old name.", former, name
             )
-            values[new] = value
-        return values
+            present[name] = value
+        return present
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, values: Any) -> Any:
+        return cls.present_names(values) if cls.renamed and isinstance(values, Mapping) else values
 
 
 class Acquisition(FrozenModel):

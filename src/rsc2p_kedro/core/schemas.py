@@ -10,6 +10,13 @@ class _Table(pa.DataFrameModel):
         coerce = True
 
 
+class FileTable(_Table):
+    """One row a file of the raw recording, in reading order."""
+
+    file: Series[str] = pa.Field(unique=True, description="Name of the file, below the recording's path.")
+    n_frames: Series[int] = pa.Field(ge=1, description="Frames it holds on disk, whether they are used or not.")
+
+
 class FrameTable(_Table):
     """One row a frame of the raw recording."""
 

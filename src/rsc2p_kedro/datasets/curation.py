@@ -59,32 +59,3 @@ def read_curation(path: Path) -> pd.DataFrame:
     except SchemaErrors as error:
         wrong = error.failure_cases[["column", "check", "failure_case", "index"]].to_string(index=False)
         raise ValueError(f"{path} should have {EXPECTED}:\n{wrong}") from error
-
-
-def curate(component_table: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFrame:
-    """Applies the user's decisions to a table of components.
-
-    Args:
-        component_table: a :class:`~rsc2p_kedro.core.schemas.ComponentTable`, with the decisions of the evaluation.
-        decisions: a :class:`~rsc2p_kedro.core.schemas.CurationTable`.
-
-    Returns:
-        A copy of the table in which `accepted`, `curated` and `reason` of the components that the user decided on hold
-        that decision; the reason keeps that of the evaluation.
-
-    Raises:
-        ValueError: a decision is about a component that is not in the table.
-    """
-    unknown = sorted(set(decisions["component_id"]) - set(component_table["component_id"]))
-    if unknown:
-        raise ValueError(
-            f"The curation table decides on components {unknown}, which are not there: it was made for other results."
-        )
-    curated = component_table.set_index("component_id")
-    for record in decisions.to_dict("records"):
-        component, accepted = int(record["component_id"]), record["decision"] == "accept"
-        verb, note = ("accepted" if accepted else "rejected"), (f" ({record['note']})" if record["note"] else "")
-        was = curated.loc[component, "reason"]
-        curated.loc[component, ["accepted", "curated"]] = [accepted, True]
-        curated.loc[component, "reason"] = f"{verb}: by the user{note}; was {was!s}"
-    return curated.reset_index()[component_table.columns]

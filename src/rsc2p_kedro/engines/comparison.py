@@ -166,8 +166,20 @@ def agreement_table(first: EngineRun, second: EngineRun, found: Agreement) -> pd
         *((name, unit, nan, nan, value, text) for name, unit, value, text in between),
         *((f"{step}_time", "s", *(run.seconds[step] for run in runs), nan, "Wall time.") for step in first.seconds),
         ("total_time", "s", *(sum(run.seconds.values()) for run in runs), nan, "Wall time of all steps."),
-        ("cpu_time", "s", *(run.cpu_seconds for run in runs), nan, "CPU time of all its processes, their start included."),
-        ("peak_memory", "GB", *(run.peak_memory_gb for run in runs), nan, "Largest of all steps, above what was held before the step."),
+        (
+            "cpu_time",
+            "s",
+            *(run.cpu_seconds for run in runs),
+            nan,
+            "CPU time of all its processes, their start included.",
+        ),
+        (
+            "peak_memory",
+            "GB",
+            *(run.peak_memory_gb for run in runs),
+            nan,
+            "Largest of all steps, above what was held before the step.",
+        ),
     ]
     columns = ["measure", "unit", first.engine, second.engine, "both", "description"]
     return pd.DataFrame(rows, columns=columns)

@@ -29,7 +29,12 @@ class EmbeddedEngine:
     """See :class:`rsc2p_kedro.engines.protocol.Engine`."""
 
     def correct_motion(
-        self, movie: da.Array, parameters: MotionCorrectionParameters, *, compute: Compute
+        self,
+        movie: da.Array,
+        parameters: MotionCorrectionParameters,
+        *,
+        compute: Compute,
+        neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
         motion = registration.estimate_motion(movie, parameters, compute=compute)
         grid = (parameters.patch_stride_px, parameters.patch_overlap_px) if motion.piecewise else (None, None)

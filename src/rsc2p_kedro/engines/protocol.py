@@ -20,7 +20,12 @@ class Engine(Protocol):
     """Numerical work on a lazy movie (T, H, W)."""
 
     def correct_motion(
-        self, movie: da.Array, parameters: MotionCorrectionParameters, *, compute: Compute
+        self,
+        movie: da.Array,
+        parameters: MotionCorrectionParameters,
+        *,
+        compute: Compute,
+        neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
         """Estimates the motion of a movie."""
         ...

@@ -1,8 +1,8 @@
-"""Configuration that knows the manifest: what a recording says of itself reaches the parameters and the catalog.
+"""Configuration that knows the manifest: the entries of recordings reach the parameters and the catalog.
 
-Kedro's factory patterns know a dataset by its name alone, but where the raw frames lie, and what an NWB file must be
-called, only the manifest can tell. So that it holds for every command, runner and worker alike, this is done where
-configuration is read, and not by a hook.
+Kedro's factory patterns know a dataset by its name alone. Where the raw frames lie, which files a user gives, and how
+an NWB file must be named, only the manifest can tell. As this must hold for every command, runner and worker alike, it
+is done where configuration is read, and not by a hook.
 """
 
 import re
@@ -16,33 +16,49 @@ from yaml.constructor import ConstructorError
 
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
+FILES = ("path", "frame_times", "seeds", "curation")
+"""Fields of a recording that name a file or a folder."""
+
+MACHINE_PARAMETERS = ("caiman", "compute", "nwb")
+"""Parameters that belong to the machine or the laboratory: those in conf/local hold under every environment, below what
+the environment itself says."""
+
 _FACT = re.compile(r"\{recording\.(\w+)\}")
 
 
 def named_recordings(manifest: Any, root: Path) -> Any:
     """The manifest with the keys of animal and session written into each recording, and its paths below the root.
 
-    Kedro runs from any folder of the project; what a user writes is meant from its root. A manifest that is not two
-    levels of mappings is returned as it is: checking it is not the work of this function.
+    Kedro runs from any folder of the project, while paths in the manifest are relative to its root.
+
+    Args:
+        manifest: {animal: {session: facts}}. Whatever is not two levels of mappings is returned as it is, for the
+            manifest's own check to report.
+        root: root of the project.
+
+    Returns:
+        The same mapping, with absolute paths.
     """
-    if not isinstance(manifest, Mapping):
-        return manifest
-    return {
-        animal: {
-            session: {**facts, **_paths(facts, root), "animal": animal, "session_key": session}
-            if isinstance(facts, Mapping)
-            else facts
-            for session, facts in sessions.items()
+    return (
+        {
+            animal: {
+                session: {**facts, **_paths(facts, root), "animal": animal, "session_key": session}
+                if isinstance(facts, Mapping)
+                else facts
+                for session, facts in sessions.items()
+            }
+            if isinstance(sessions, Mapping)
+            else sessions
+            for animal, sessions in manifest.items()
         }
-        if isinstance(sessions, Mapping)
-        else sessions
-        for animal, sessions in manifest.items()
-    }
+        if isinstance(manifest, Mapping)
+        else manifest
+    )
 
 
 def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Absolute paths of a recording's files."""
-    named = {name: recording.get(name) for name in ("path", "frame_times", "seeds", "curation")}
+    named = {name: recording.get(name) for name in FILES}
     return {name: (root / path).as_posix() for name, path in named.items() if isinstance(path, str | Path)}
 
 
@@ -50,8 +66,10 @@ def _facts(animal: str, session: str, recording: Mapping[str, Any], shared: dict
     """What catalog entries may ask of a recording, as `{recording.<name>}`."""
     subject_id, session_id = dandi_ids(animal, session, recording)
     return {
+        **{name: recording.get(name) for name in FILES},
         "path": str(recording.get("path", "")),
         "frames": recording.get("frames"),
+        "frame_rate_hz": recording.get("frame_rate_hz"),
         "dandi_path": dandi_path(subject_id, session_id),
         **shared,
     }
@@ -75,10 +93,16 @@ def _filled(value: Any, names: dict[str, str], facts: dict[str, Any]) -> Any:
 
 
 def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The catalog with every pattern that asks for facts of a recording turned into one entry a recording.
+    """The catalog with every pattern that asks for facts of a recording turned into one entry per recording.
 
-    Other patterns stay factory patterns. Recordings that are not mappings are passed over, for the manifest's own check
-    speaks of them.
+    Args:
+        catalog: entries and patterns. `{recording.NAME}` in a pattern stands for a fact of the recording.
+        parameters: with the manifest under `recordings`. Recordings that are not mappings are passed over, for the
+            manifest's own check to report.
+
+    Returns:
+        The catalog. Other patterns stay factory patterns. An entry whose file a recording does not have (no `seeds:`,
+        say) is left out for that recording.
     """
     asking = {name: entry for name, entry in catalog.items() if _FACT.search(str(entry))}
     expanded = {name: entry for name, entry in catalog.items() if name not in asking}
@@ -90,11 +114,13 @@ def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) 
     }
     for animal, sessions in _items(parameters.get("recordings")):
         for session, recording in _items(sessions):
-            if isinstance(recording, Mapping):
-                names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording, shared)
-                expanded |= {
-                    _filled(name, names, facts): _filled(entry, names, facts) for name, entry in asking.items()
-                }
+            if not isinstance(recording, Mapping):
+                continue
+            names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording, shared)
+            for name, entry in asking.items():
+                filled = _filled(entry, names, facts)
+                if filled.get("filepath", "") is not None:
+                    expanded[_filled(name, names, facts)] = filled
     return expanded
 
 
@@ -117,23 +143,62 @@ def _where_not_yaml(conf: Path, error: ConstructorError) -> str:
 
 
 class ManifestConfigLoader(OmegaConfigLoader):
-    """Kedro's configuration, with the manifest of recordings worked into parameters and catalog."""
+    """Kedro's configuration, with the manifest of recordings worked into parameters and catalog.
 
-    latest: "ManifestConfigLoader | None" = None
-    """The loader made last: that of the running session, for `register_pipelines`, which Kedro gives no context."""
+    Parameters and catalog are read once; make another loader to read changed files.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._read: dict[str, dict[str, Any]] = {}
         super().__init__(*args, **kwargs)
-        ManifestConfigLoader.latest = self
 
     def __getitem__(self, key: str) -> dict[str, Any]:
+        """Configuration of one kind.
+
+        Args:
+            key: `parameters`, `catalog`, or another kind that Kedro knows.
+
+        Returns:
+            The merged configuration of base, environment and, for what belongs to the machine, conf/local.
+
+        Raises:
+            ValueError: a file is no valid YAML or has a key twice; the message names file and line.
+            MissingConfigException: there is no such configuration.
+        """
+        if key in self._read:
+            return self._read[key]
         try:
             config = super().__getitem__(key)
         except ConstructorError as error:
             raise ValueError(_where_not_yaml(Path(self.conf_source), error)) from error
         if key == "parameters" and "recordings" in config:
-            root = Path(self.conf_source).resolve().parent
-            return {**config, "recordings": named_recordings(config["recordings"], root)}
-        if key == "catalog":
-            return expanded_catalog(config, self["parameters"])
+            config = {**config, "recordings": named_recordings(config["recordings"], self.root)}
+        elif key == "catalog":
+            config = expanded_catalog(config, self["parameters"])
+        if key in ("parameters", "catalog"):
+            self._read[key] = config
         return config
+
+    @property
+    def run_env(self) -> str:
+        """The environment that is laid over base."""
+        return self.env or self.default_run_env
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths of the manifest start from: that of `conf`, or the present one if packed."""
+        source = Path(self.conf_source).resolve()
+        return source.parent if source.is_dir() else Path.cwd()
+
+    def _read_raw_config(self, key: str) -> Any:
+        """Files of base and of the environment, with what conf/local says of the machine put below the latter."""
+        base, own, base_path, env_path, processed = super()._read_raw_config(key)
+        if key != "parameters" or self.run_env in (self.default_run_env, self.base_env):
+            return base, own, base_path, env_path, processed
+        folder = self._get_conf_env_path(self.default_run_env)
+        local = self._read_dir_configs(folder, [*self.config_patterns[key]], key, processed, False)
+        for name in MACHINE_PARAMETERS:
+            layers = [config.pop(name) for configs in (local, own) for config in configs.values() if name in config]
+            if layers:
+                own[Path(folder) / f"parameters_{name} (merged)"] = OmegaConf.create({name: OmegaConf.merge(*layers)})
+        return base, own, base_path, env_path, processed

@@ -1,35 +1,18 @@
-"""The manifest: which recordings there are, and what is known of each.
+"""One recording, as the user describes it in the manifest.
 
-The parameter ``recordings`` is two levels deep: animal, session, facts (see :class:`Recording`).
+The manifest is the parameter ``recordings``, two levels deep: animal, session, facts (see :class:`Recording`).
 """
 
-import re
-from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, Acquisition, ExtractionParameters, FrozenModel
-from rsc2p_kedro.datasets.frame_times import read_frame_times
-from rsc2p_kedro.nwb.identifiers import dandi_ids
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, Acquisition, EngineName, FrozenModel, did_you_mean
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
-from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, shared_problems, validate_leniently
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 Parameters = TypeVar("Parameters", bound=FrozenModel)
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-_HOW_TO_START = """There is no recording to work on.
-  - To see the project at work on simulated recordings: kedro run --env demo (or: make demo)
-  - To add your own: kedro recordings scan DIR, with DIR the folder that holds your TIFFs. It writes
-    conf/local/parameters_recordings.yml; fill it in, then: kedro recordings check; kedro run."""
-
-
-class ManifestError(ValueError):
-    """The manifest of recordings is not as it should be. The message lists every problem."""
 
 
 class Recording(FrozenModel):
@@ -69,17 +52,18 @@ class Recording(FrozenModel):
 
     @field_validator("parameters")
     @classmethod
-    def _overrides_are_known(cls, overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _check_overrides(cls, overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        checked = {}
         for stage, values in overrides.items():
             if stage not in STAGE_PARAMETERS:
                 raise ValueError(f"unknown stage '{stage}'; stages with parameters are {', '.join(STAGE_PARAMETERS)}.")
-            unknown = sorted(
-                set(values) - set(STAGE_PARAMETERS[stage].model_fields) - set(STAGE_PARAMETERS[stage].renamed)
-            )
-            if unknown:
-                known = ", ".join(STAGE_PARAMETERS[stage].model_fields)
-                raise ValueError(f"{stage} has no parameter {', '.join(unknown)}; it has {known}.")
-        return overrides
+            model = STAGE_PARAMETERS[stage]
+            checked[stage] = model.present_names(values)
+            unknown = sorted(set(checked[stage]) - set(model.model_fields))
+            hints = [f"{stage} has no parameter {name}.{did_you_mean(name, model.model_fields)}" for name in unknown]
+            if hints:
+                raise ValueError(" ".join(hints))
+        return checked
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "Recording":
@@ -100,162 +84,31 @@ class Recording(FrozenModel):
             frame_rate_hz=self.frame_rate_hz, decay_time_s=self.decay_time_s, pixel_size_um=self.pixel_size_um
         )
 
+    def with_engine(self, engine: EngineName) -> "Recording":
+        """This recording, with one engine in every stage.
+
+        Args:
+            engine: the engine, whatever the parameters of stages name.
+
+        Returns:
+            A copy whose own parameters name the engine.
+        """
+        with_engine = [stage for stage, model in STAGE_PARAMETERS.items() if "engine" in model.model_fields]
+        own = {stage: {**self.parameters.get(stage, {}), "engine": engine} for stage in with_engine}
+        return self.model_copy(update={"parameters": {**self.parameters, **own}})
+
     def override(self, parameters: Parameters) -> Parameters:
-        """The parameters of a stage with those of this recording laid over them."""
+        """The parameters of a stage for this recording.
+
+        Args:
+            parameters: those that all recordings share.
+
+        Returns:
+            The same with those of this recording laid over them.
+
+        Raises:
+            ValidationError: together they are not valid.
+        """
         stage = next(name for name, model in STAGE_PARAMETERS.items() if isinstance(parameters, model))
         values = {**parameters.model_dump(), **self.parameters.get(stage, {})}
         return type(parameters).model_validate(values)
-
-
-def examine_manifest(manifest: Any) -> tuple[list[Recording], list[str]]:
-    """The recordings of a manifest, in its order, and what is wrong with it.
-
-    Recordings with wrong values are left out; those with wrong metadata for NWB are there, with examples in the place
-    of these, so that the rest of their metadata can be judged.
-
-    Args:
-        manifest: {animal: {session: facts}}, as the configuration loader gives it; none: no recordings.
-    """
-    problems: list[str] = []
-    recordings: list[Recording] = []
-    for animal, sessions in _mapping(manifest or {}, "recordings", "animal", problems).items():
-        for session, facts in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
-            name = f"recordings.{animal}.{session}"
-            known = {**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}
-            recording, wrong = validate_leniently(Recording, known)
-            recordings += [] if recording is None else [recording]
-            problems += [_in_words(name, detail) for detail in wrong]
-    return recordings, problems + _repeated_ids(recordings)
-
-
-def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None) -> list[Recording]:
-    """The recordings of a manifest, in its order.
-
-    Args:
-        manifest: {animal: {session: facts}}, as the configuration loader gives it; none: no recordings.
-        nwb: the metadata that all recordings share; none: these are not looked at.
-
-    Raises:
-        ManifestError: lists everything that is wrong, of all recordings, and what is missing besides for NWB.
-    """
-    recordings, problems = examine_manifest(manifest)
-    problems += shared_problems(nwb)[1] if nwb is not None else []
-    if problems:
-        text = "The manifest of recordings needs mending:\n" + "\n".join(f"  - {p}" for p in problems)
-        raise ManifestError("\n\n".join([text, *_missing_besides(recordings, nwb)]))
-    return recordings
-
-
-def _missing_besides(recordings: list[Recording], nwb: Mapping[str, Any] | None) -> list[str]:
-    """What is missing for NWB, told together with what is wrong, so that it need not be told later."""
-    if nwb is None:
-        return []
-    try:
-        check_metadata(nwb, recordings)
-    except MetadataError as error:
-        return [str(error)]
-    return []
-
-
-def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the parameters of the stages once those of a recording are laid over them, and with its seeds
-    and the times of its frames.
-
-    Args:
-        recording: its overrides, seeds, curation and times.
-        parameters: of all stages, by their names, as mappings or models; what is missing has its defaults.
-    """
-    problems: list[str] = []
-    for stage, model in STAGE_PARAMETERS.items():
-        shared = parameters.get(stage) or {}
-        try:
-            shared = shared if isinstance(shared, model) else model.model_validate(shared)
-        except ValidationError:
-            continue  # that is said of the stage, once, and not of every recording
-        try:
-            settled = recording.override(shared)
-        except ValidationError as error:
-            problems += [f"parameters.{stage}: {detail['msg']}" for detail in error.errors()]
-            continue
-        if isinstance(settled, ExtractionParameters):
-            problems += _seed_problems(recording, settled.initialization == "seeded")
-    return problems + _time_problems(recording)
-
-
-def _time_problems(recording: Recording) -> list[str]:
-    """What is wrong with the table of the times of frames, where there is one."""
-    if recording.frame_times is None:
-        return []
-    try:
-        read_frame_times(
-            recording.frame_times, frame_rate_hz=recording.frame_rate_hz, n_frames=_frames_to_come(recording)
-        )
-    except ValueError as error:
-        return [f"frame_times: {error}"]
-    return []
-
-
-def _frames_to_come(recording: Recording) -> int | None:
-    """Frames that will be read, counted from the first on disk; none where there are none on disk (yet)."""
-    if recording.simulation is not None:
-        return recording.simulation.n_frames
-    if recording.frames is not None:
-        return recording.frames[1]
-    from rsc2p_kedro.datasets.tiff_frames import inspect_recording
-
-    return inspect_recording(recording.path).n_frames or None
-
-
-def _seed_problems(recording: Recording, seeded: bool) -> list[str]:
-    if seeded and recording.seeds is None:
-        return ["seeds: are missing; `initialization: seeded` takes centres (CSV) or masks (TIFF)."]
-    if recording.seeds is not None and not seeded:
-        return ["seeds: are there and would not be used; set `initialization: seeded` for the recording."]
-    return []
-
-
-def explain_how_to_start(recordings: dict[str, Any] | None) -> None:
-    """Tells who runs with an empty manifest how to add recordings, and how to see the demo.
-
-    Raises:
-        ManifestError: always.
-    """
-    raise ManifestError(_HOW_TO_START)
-
-
-def _mapping(value: Any, name: str, key_is: str, problems: list[str]) -> Mapping[str, Any]:
-    """A level of the manifest, or an empty one where it is not a mapping with usable keys (which is noted)."""
-    if not isinstance(value, Mapping):
-        problems.append(f"{name} should map each {key_is} to what is known of it, is {value!r}.")
-        return {}
-    if key_is == "fact":
-        return value
-    bad = [key for key in value if not (isinstance(key, str) and _KEY.fullmatch(key))]
-    problems += [
-        f"{name}: the {key_is} key {key!r} should be letters, digits, `_` and `-` only (quote numbers)." for key in bad
-    ]
-    return {key: part for key, part in value.items() if key not in bad}
-
-
-def _in_words(name: str, detail: Any) -> str:
-    """One problem that pydantic found, with the key to look for and what was given."""
-    where = ".".join([name, *map(str, detail["loc"])])
-    given = "" if detail["type"] == "missing" else f", given {detail['input']!r}"
-    own = detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
-    names = [name for name in Recording.model_fields if name not in ("animal", "session_key")]
-    allowed = f" Allowed are {', '.join(names)}." if own else ""
-    return f"{where}: {detail['msg']}{given}.{allowed}"
-
-
-def _repeated_ids(recordings: list[Recording]) -> list[str]:
-    """Recordings that would be written to one and the same NWB file."""
-    names = {
-        recording.name: dandi_ids(recording.animal, recording.session_key, recording.model_dump())
-        for recording in recordings
-    }
-    return [
-        f"subject_id '{ids[0]}' with session_id '{ids[1]}' stands for more than one recording: "
-        f"{', '.join(name for name, other in names.items() if other == ids)}. Give each a session_id of its own."
-        for ids, count in Counter(names.values()).items()
-        if count > 1
-    ]

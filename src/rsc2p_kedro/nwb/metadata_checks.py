@@ -144,9 +144,9 @@ class MetadataError(ValueError):
         problems: what is wrong, by name of the recording.
     """
 
-    def __init__(self, problems: Mapping[tuple[str, str], Sequence[str]]) -> None:
+    def __init__(self, problems: Mapping[tuple[str, str], Sequence[str]], env: str | None = None) -> None:
         self.problems = {f"{animal}.{session}": list(lines) for (animal, session), lines in problems.items()}
-        super().__init__("\n\n".join(["NWB and DANDI need to know more.", *self._parts(problems), self._hint()]))
+        super().__init__("\n\n".join(["NWB and DANDI need to know more.", *self._parts(problems), self._hint(env)]))
 
     @staticmethod
     def _parts(problems: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
@@ -161,11 +161,11 @@ class MetadataError(ValueError):
         return parts
 
     @staticmethod
-    def _hint() -> str:
+    def _hint(env: str | None) -> str:
         return (
-            "Recordings stand in conf/local/parameters_recordings.yml. What is true of all of them can stand once, "
-            "under `nwb:` in conf/local/parameters_nwb.yml. (With `--env NAME`, both stand in conf/NAME.) With "
-            "`on_issue: warn` there, only what NWB and DANDI insist on is asked for."
+            f"Recordings stand in conf/{env or 'local'}/parameters_recordings.yml. What is true of all of them can "
+            f"stand once, under `nwb:` in conf/{env or 'local'}/parameters_nwb.yml. With `on_issue: warn` there, only "
+            "what NWB and DANDI insist on is asked for."
         )
 
 
@@ -190,7 +190,9 @@ def shared_problems(shared: NwbParameters | Mapping[str, Any]) -> tuple[NwbParam
     return known, [f"{'.'.join(map(str, ('nwb', *d['loc'])))}: {d['msg']}, given {d['input']!r}." for d in wrong]
 
 
-def check_metadata(shared: NwbParameters | Mapping[str, Any], recordings: Iterable[RecordingLike]) -> None:
+def check_metadata(
+    shared: NwbParameters | Mapping[str, Any], recordings: Iterable[RecordingLike], *, env: str | None = None
+) -> None:
     """Stops with the full list when any recording's metadata are not complete, or two recordings would share a file.
 
     Wrong values among the shared metadata are not told here, but by :func:`shared_problems`.
@@ -213,4 +215,4 @@ def check_metadata(shared: NwbParameters | Mapping[str, Any], recordings: Iterab
         if found:
             problems[recording.animal, recording.session_key] = found
     if problems:
-        raise MetadataError(problems)
+        raise MetadataError(problems, env)

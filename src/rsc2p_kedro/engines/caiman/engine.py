@@ -106,7 +106,12 @@ class CaimanEngine:
         self._settings = settings
 
     def correct_motion(
-        self, movie: da.Array, parameters: MotionCorrectionParameters, *, compute: Compute
+        self,
+        movie: da.Array,
+        parameters: MotionCorrectionParameters,
+        *,
+        compute: Compute,
+        neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
         groups = caiman_groups(parameters, processes=processes_of(compute))
         groups["motion"]["min_mov"] = lowest_value(movie, compute)

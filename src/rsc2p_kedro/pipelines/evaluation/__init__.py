@@ -1,5 +1,5 @@
 """The stage `evaluation`."""
 
-from rsc2p_kedro.pipelines.evaluation.pipeline import create_pipeline, create_table_of_all
+from rsc2p_kedro.pipelines.evaluation.pipeline import create_pipeline
 
-__all__ = ["create_pipeline", "create_table_of_all"]
+__all__ = ["create_pipeline"]

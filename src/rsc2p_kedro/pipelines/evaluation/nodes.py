@@ -1,4 +1,6 @@
-"""Adapters of evaluation: the catalog on one side, an engine on the other."""
+"""Nodes of evaluation: datasets of the catalog on one side, an engine on the other."""
+
+from collections.abc import Sequence
 
 import dask.array as da
 import numpy as np
@@ -8,9 +10,9 @@ from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
 from rsc2p_kedro.algorithms.evaluation import description
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EvaluationParameters
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, SpikeInference
-from rsc2p_kedro.datasets.curation import curate, read_curation
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines.evaluation.curation import curate
 
 
 def evaluate_components(
@@ -21,7 +23,19 @@ def evaluate_components(
     compute: Compute,
     caiman: CaimanSettings,
 ) -> ComponentQuality:
-    """How far each component can be trusted, and whether it is accepted."""
+    """Quality of each component, and whether it is accepted.
+
+    Args:
+        corrected_movie: corrected movie (T, H, W) that the components were found in.
+        components: components of the refit.
+        recording: the recording, whose own parameters have precedence.
+        parameters: thresholds, and which engine evaluates.
+        compute: what the machine may use.
+        caiman: where the user's CaImAn is.
+
+    Returns:
+        SNR, r_value, acceptance and its reason of each component.
+    """
     parameters = recording.override(parameters)
     return get_engine(parameters.engine, caiman).evaluate(
         corrected_movie, components, recording.acquisition, parameters, compute=compute
@@ -31,7 +45,17 @@ def evaluate_components(
 def infer_component_spikes(
     components: Components, recording: Recording, parameters: EvaluationParameters, compute: Compute
 ) -> SpikeInference:
-    """Spike rates of all components, from their noisy traces; some components at a time."""
+    """Spike rates of all components from their noisy traces.
+
+    Args:
+        components: components of the refit.
+        recording: the recording, whose own parameters have precedence.
+        parameters: delay and supralinearity of the indicator.
+        compute: what the machine may use; components are worked on in parallel.
+
+    Returns:
+        Spike rates (N, T), and what is needed to read them.
+    """
     parameters = recording.override(parameters)
     return infer_spikes_of_all(
         components.traces + components.residual_traces,
@@ -47,8 +71,23 @@ def tabulate_components(
     component_quality: ComponentQuality,
     spike_inference: SpikeInference,
     recording: Recording,
+    curation: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row a component: where it is, how good it is, and the decision, the user's own before all others."""
+    """Place, size, quality and acceptance of each component.
+
+    Args:
+        components: components of the refit.
+        component_quality: their quality and acceptance.
+        spike_inference: their spikes.
+        recording: the recording, for its frame rate.
+        curation: decisions of the user, which have precedence over those of the evaluation.
+
+    Returns:
+        A :class:`~rsc2p_kedro.core.schemas.ComponentTable`, one row a component.
+
+    Raises:
+        ValueError: the user decided on a component that is not there.
+    """
     rate, quality = recording.frame_rate_hz, component_quality
     centres = description.centres(components.footprints, components.shape)
     table = pd.DataFrame(
@@ -70,17 +109,35 @@ def tabulate_components(
             "curated": False,
         }
     )
-    return table if recording.curation is None else curate(table, read_curation(recording.curation))
+    return table if curation is None else curate(table, curation)
 
 
 def compute_dff(
     components: Components, recording: Recording, parameters: EvaluationParameters, caiman: CaimanSettings
 ) -> DeltaFOverF:
-    """Relative change of fluorescence of all components."""
+    """dF/F of all components.
+
+    Args:
+        components: components of the refit.
+        recording: the recording, whose own parameters have precedence.
+        parameters: percentile and window of the baseline, and which engine computes.
+        caiman: where the user's CaImAn is.
+
+    Returns:
+        dF/F and F0, (N, T) each.
+    """
     parameters = recording.override(parameters)
     return get_engine(parameters.engine, caiman).compute_dff(components, recording.acquisition, parameters)
 
 
-def tabulate_all_components(names: list[str], *component_tables: pd.DataFrame) -> pd.DataFrame:
-    """The components of all recordings in one table, each under the name of its recording."""
+def tabulate_all_components(names: Sequence[str], *component_tables: pd.DataFrame) -> pd.DataFrame:
+    """The components of all recordings in one table.
+
+    Args:
+        names: names of the recordings.
+        *component_tables: their tables of components, in the same order.
+
+    Returns:
+        An :class:`~rsc2p_kedro.core.schemas.AllComponentsTable`, one row a component, with the name of its recording.
+    """
     return pd.concat(dict(zip(names, component_tables, strict=True)), names=["recording"]).reset_index(level=0)

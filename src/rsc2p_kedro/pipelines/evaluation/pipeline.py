@@ -12,75 +12,67 @@ from rsc2p_kedro.pipelines.evaluation.nodes import (
     tabulate_all_components,
     tabulate_components,
 )
-from rsc2p_kedro.pipelines.stage import Stage, bind
+from rsc2p_kedro.pipelines.stage import Stage, bind, node_of_all
 
 
-def create_pipeline(recording: Recording) -> Pipeline:
-    """The stage for one recording.
+def create_pipeline(recordings: Sequence[Recording]) -> Pipeline:
+    """The stage for all recordings.
 
     Args:
-        recording: a recording of the manifest; its curation table is an input where it has one.
+        recordings: recordings of the manifest.
 
     Returns:
-        Its pipeline.
+        Its nodes, in the namespace of each recording, and the table of the components of all recordings.
     """
+    nodes = [node for recording in recordings for node in _nodes(recording)]
+    return Pipeline([*nodes, _node_of_all(recordings)])
+
+
+def _nodes(recording: Recording) -> list[Node]:
+    """The nodes of one recording; the curation table is an input where the recording has one."""
     stage = Stage(recording, "evaluation")
     described = ("components", "component_quality", "spike_inference")
-    return Pipeline(
-        [
-            stage.node(
-                evaluate_components,
-                inputs=[
-                    "corrected_movie",
-                    "components",
-                    "params:recording",
-                    "params:evaluation",
-                    "params:compute",
-                    "params:caiman",
-                ],
-                outputs="component_quality",
-            ),
-            stage.node(
-                infer_component_spikes,
-                inputs=["components", "params:recording", "params:evaluation", "params:compute"],
-                outputs="spike_inference",
-            ),
-            stage.node(
-                tabulate_components,
-                inputs={
-                    **{name: name for name in described},
-                    "recording": "params:recording",
-                    **stage.optional("curation"),
-                },
-                outputs="component_table",
-            ),
-            stage.node(
-                compute_dff,
-                inputs=["components", "params:recording", "params:evaluation", "params:caiman"],
-                outputs="dff",
-            ),
-        ]
-    )
+    return [
+        stage.node(
+            evaluate_components,
+            inputs=[
+                "corrected_movie",
+                "components",
+                "params:recording",
+                "params:evaluation",
+                "params:compute",
+                "params:caiman",
+            ],
+            outputs="component_quality",
+        ),
+        stage.node(
+            infer_component_spikes,
+            inputs=["components", "params:recording", "params:evaluation", "params:compute"],
+            outputs="spike_inference",
+        ),
+        stage.node(
+            tabulate_components,
+            inputs={
+                **{name: name for name in described},
+                "recording": "params:recording",
+                **stage.optional("curation"),
+            },
+            outputs="component_table",
+        ),
+        stage.node(
+            compute_dff,
+            inputs=["components", "params:recording", "params:evaluation", "params:caiman"],
+            outputs="dff",
+        ),
+    ]
 
 
-def create_table_of_all(recordings: Sequence[Recording]) -> Pipeline:
-    """A table of the components of all recordings. Its node belongs to no recording, so it has no namespace.
-
-    Args:
-        recordings: all recordings of the manifest.
-
-    Returns:
-        A pipeline of one node.
-    """
+def _node_of_all(recordings: Sequence[Recording]) -> Node:
+    """The table of the components of all recordings; it belongs to no recording, so it has no namespace."""
     names = [recording.name for recording in recordings]
-    return Pipeline(
-        [
-            Node(
-                bind(tabulate_all_components, names),
-                inputs=[f"{name}.component_table" for name in names],
-                outputs="components_table",
-                name="tabulate_all_components",
-                tags=["evaluation"],
-            )
-        ]
+    return node_of_all(
+        bind(tabulate_all_components, tuple(names)),
+        inputs=[f"{name}.component_table" for name in names],
+        outputs="components_table",
+        stage="evaluation",
     )

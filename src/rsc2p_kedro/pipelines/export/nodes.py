@@ -1,7 +1,5 @@
-"""Adapters of the export: what the stages found on one side, an NWB file on the other."""
+"""Nodes of the export: results of all stages on one side, an NWB file on the other."""
 
-import logging
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -25,23 +23,21 @@ from rsc2p_kedro.core.results import (
     SpikeInference,
     SummaryImages,
 )
-from rsc2p_kedro.datasets.frame_times import read_frame_times
-from rsc2p_kedro.datasets.tiff_frames import inspect_file as inspect_tiff
+from rsc2p_kedro.datasets.frame_times import check_frame_times
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
-from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
-
-logger = logging.getLogger(__name__)
 
 
 def build_nwb(
     movie: da.Array,
     corrected_movie: da.Array,
+    file_table: pd.DataFrame,
     frame_table: pd.DataFrame,
     motion: MotionCorrection,
     components: Components,
     component_table: pd.DataFrame,
+    component_quality: ComponentQuality,
     dff: DeltaFOverF,
     spike_inference: SpikeInference,
     corrected_summary_images: SummaryImages,
@@ -51,15 +47,37 @@ def build_nwb(
     motion_correction: MotionCorrectionParameters,
     source_extraction: ExtractionParameters,
     evaluation: EvaluationParameters,
-    component_quality: ComponentQuality,
+    frame_times: NDArray[np.float64] | None = None,
 ) -> NWBFile:
-    """The NWB file of a recording; its movie is read as the file is saved.
+    """The NWB file of a recording.
+
+    Args:
+        movie: raw movie (T, H, W).
+        corrected_movie: corrected movie (T, H, W).
+        file_table: files on disk and the number of frames in each.
+        frame_table: file and page of each frame that was used.
+        motion: template and shifts.
+        components: components of the refit.
+        component_table: their place, quality and acceptance.
+        component_quality: their quality, for its provenance.
+        dff: their dF/F.
+        spike_inference: their spike rates.
+        corrected_summary_images: images of the corrected movie.
+        recording: the recording, with its metadata.
+        nwb: metadata that all recordings share, and what the file holds.
+        ingestion: parameters of the stage.
+        motion_correction: parameters of the stage; those that made `motion` have precedence.
+        source_extraction: parameters of the stage; those that made `components` have precedence.
+        evaluation: parameters of the stage; those that made `component_quality` have precedence.
+        frame_times: (n,) times in s of all frames on disk; None: frames follow the frame rate.
+
+    Returns:
+        The file in memory; movies are read as it is saved.
 
     Raises:
-        ValueError: `raw: external` is asked for and a TIFF is no longer there, or the table under `frame_times` is not
-            as it should be.
+        ValueError: there are fewer frame times than frames, or the results are not of one recording.
     """
-    found = RecordingResults(
+    results = RecordingResults(
         movie,
         corrected_movie,
         motion,
@@ -68,10 +86,11 @@ def build_nwb(
         dff,
         spike_inference,
         corrected_summary_images,
-        link_tiffs(frame_table, recording) if nwb.raw == "external" else None,
-        _frame_times(recording, len(movie)),
+        link_tiffs(file_table, frame_table, recording) if nwb.raw == "external" else None,
+        None if frame_times is None else _enough_times(frame_times, recording, len(movie)),
     )
     stages = {
+        "acquisition": recording.acquisition,
         "ingestion": recording.override(ingestion),
         "motion_correction": parameters_of(motion.provenance, recording.override(motion_correction)),
         "source_extraction": parameters_of(components.provenance, recording.override(source_extraction)),
@@ -82,37 +101,35 @@ def build_nwb(
         source_extraction=components.provenance,
         evaluation=component_quality.provenance,
     )
-    return build_nwb_file(
-        merge_metadata(nwb, recording),
-        found,
-        parameters=nwb,
-        stages={"acquisition": recording.acquisition, **stages},
-        provenance=provenance,
-        inputs=describe_inputs(
-            recording,
-            movie,
-            frame_table=frame_table,
-            motion=motion,
-            components=components,
-            component_quality=component_quality,
-            component_table=component_table,
-            dff=dff,
-            spike_inference=spike_inference,
-            corrected_summary_images=corrected_summary_images,
-        ),
+    inputs = describe_inputs(
+        recording,
+        movie,
+        frame_table=frame_table,
+        motion=motion,
+        components=components,
+        component_quality=component_quality,
+        component_table=component_table,
+        dff=dff,
+        spike_inference=spike_inference,
+        corrected_summary_images=corrected_summary_images,
     )
+    metadata = merge_metadata(nwb, recording)
+    return build_nwb_file(metadata, results, parameters=nwb, stages=stages, provenance=provenance, inputs=inputs)
 
 
-def describe_inputs(recording: Recording, movie: da.Array, **made: Any) -> dict[str, Any]:
-    """What an NWB file is made of, told by content, so that the same input makes the same file wherever it lies.
+def describe_inputs(recording: Recording, movie: da.Array, **results: Any) -> dict[str, Any]:
+    """What an NWB file is made of, identified by content, so that the same input makes the same file anywhere.
 
     Args:
-        recording: whose frames these are.
-        movie: raw, (T, H, W).
-        made: results and tables by the name of their dataset, `frame_table` (which holds the place and the brightness
-            of each raw frame) among them.
+        recording: the recording.
+        movie: raw movie (T, H, W).
+        **results: results and tables by the name of their dataset. `frame_table`, which has the file and the
+            brightness of each raw frame, must be among them.
+
+    Returns:
+        Facts of the raw frames under `raw_frames`, and the SHA-256 of each result under its name.
     """
-    files = made["frame_table"]["file"]
+    files = results["frame_table"]["file"]
     raw = {
         "folder": recording.path.name,
         "n_files": int(files.nunique()),
@@ -122,48 +139,40 @@ def describe_inputs(recording: Recording, movie: da.Array, **made: Any) -> dict[
         "shape": list(movie.shape),
         "dtype": str(movie.dtype),
     }
-    return {"raw_frames": raw, **{name: content_identity(value) for name, value in made.items()}}
+    return {"raw_frames": raw, **{name: content_identity(value) for name, value in results.items()}}
 
 
-def _frame_times(recording: Recording, n_frames: int) -> NDArray[np.float64] | None:
-    """Times of all frames on disk, for recordings that have a table of them."""
-    if recording.frame_times is None:
-        return None
-    needed = recording.frames[1] if recording.frames else n_frames
-    return read_frame_times(recording.frame_times, frame_rate_hz=recording.frame_rate_hz, n_frames=needed)
+def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: Recording) -> Links:
+    """Links to the TIFFs that hold the frames that were used, and so to all frames in these files.
 
+    Args:
+        file_table: files on disk in reading order, and the number of frames in each.
+        frame_table: file and page of each frame that was used.
+        recording: the recording, for its path.
 
-def link_tiffs(frame_table: pd.DataFrame, recording: Recording) -> Links:
-    """Links to the TIFFs of a recording: to those that hold a frame that was used, and so to all frames in them.
-
-    Raises:
-        ValueError: the last TIFF cannot be read; a window of frames may end before it does.
+    Returns:
+        The files, and where the frames that were used begin in them.
     """
     folder = (recording.path if recording.path.is_dir() else recording.path.parent).resolve()
-    first = frame_table.groupby("file", sort=False)[["frame", "page"]].first()
-    paths, n_before = tuple(folder / str(name) for name in first.index), int(first["page"].iloc[0])
-    starts = (first["frame"] - first["page"] + n_before).astype(int)
-    n_frames = len(frame_table) + n_before
-    if recording.frames is not None:
-        n_frames = int(starts.iloc[-1]) + _pages(paths[-1])
-    return Links(paths, tuple(starts), n_frames, n_before)
+    used = frame_table["file"].unique()
+    counts = file_table.set_index("file").loc[used, "n_frames"].to_numpy()
+    starts = np.cumsum(counts) - counts
+    paths = tuple(folder / str(name) for name in used)
+    return Links(paths, tuple(map(int, starts)), int(counts.sum()), int(frame_table["page"].iloc[0]))
 
 
-def _pages(path: Path) -> int:
-    """Frames in a TIFF."""
-    file = inspect_tiff(path)
-    if file.problems or not file.n_frames:
-        raise ValueError(
-            f"`raw: external` links to {path}, which {'; '.join(file.problems) or 'holds no frame'}. "
-            "Bring the raw data back, or use `raw: embed`."
-        )
-    return file.n_frames
+def _enough_times(times: NDArray[np.float64], recording: Recording, n_frames: int) -> NDArray[np.float64]:
+    needed = recording.frames[1] if recording.frames else n_frames
+    return check_frame_times(times, needed, source=recording.frame_times or "frame_times")
 
 
-def inspect_nwb(nwb: NWBFile) -> pd.DataFrame:
-    """What pynwb, nwbinspector and, where its client is installed, DANDI say of a file. No row: it is in order."""
-    path = Path(nwb.container_source)
-    of_dandi = dandi_messages(path)  # of the finished file: its name is checked, too
-    for row in of_dandi.itertuples():
-        logger.warning("%s: DANDI's validator says [%s]: %s", path.name, row.importance, row.message)
-    return pd.concat([inspect_file(path), of_dandi], ignore_index=True)
+def tabulate_inspection(messages: pd.DataFrame) -> pd.DataFrame:
+    """Messages of pynwb, nwbinspector and, where its client is installed, DANDI about an NWB file.
+
+    Args:
+        messages: one row a message, as the dataset `nwb@inspection` loads them from the file.
+
+    Returns:
+        The same, an :class:`~rsc2p_kedro.core.schemas.InspectionTable`; no row: the file is in order.
+    """
+    return messages

@@ -1,6 +1,8 @@
 """export: everything a recording gave -> its NWB file, and the messages of the validators about it."""
 
-from kedro.pipeline import Pipeline
+from collections.abc import Iterable
+
+from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.export.nodes import build_nwb, tabulate_inspection
@@ -22,21 +24,23 @@ RESULTS = (
 PARAMETERS = ("recording", "nwb", "ingestion", "motion_correction", "source_extraction", "evaluation")
 
 
-def create_pipeline(recording: Recording) -> Pipeline:
-    """The stage for one recording.
+def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
+    """The stage for all recordings.
 
     Args:
-        recording: a recording of the manifest; the times of its frames are an input where it has a table of them.
+        recordings: recordings of the manifest.
 
     Returns:
-        Its pipeline. The NWB file is one dataset in two forms: `nwb@pynwb` is the file, `nwb@inspection` the messages
-        of the validators about it.
+        Its nodes, in the namespace of each recording.
     """
+    return Pipeline([node for recording in recordings for node in _nodes(recording)])
+
+
+def _nodes(recording: Recording) -> list[Node]:
+    """The nodes of one recording; the times of the frames are an input where the recording has a table of them."""
     stage = Stage(recording, "export")
     inputs = {name: name for name in RESULTS} | {name: f"params:{name}" for name in PARAMETERS}
-    return Pipeline(
-        [
-            stage.node(build_nwb, inputs={**inputs, **stage.optional("frame_times")}, outputs="nwb@pynwb"),
-            stage.node(tabulate_inspection, inputs="nwb@inspection", outputs="inspection_table"),
-        ]
-    )
+    return [
+        stage.node(build_nwb, inputs={**inputs, **stage.optional("frame_times")}, outputs="nwb@pynwb"),
+        stage.node(tabulate_inspection, inputs="nwb@inspection", outputs="inspection_table"),
+    ]

@@ -1,4 +1,4 @@
-"""Turns raw frames into a movie, and says what they are like."""
+"""Turns raw frames into a movie, and describes them."""
 
 import dask.array as da
 import numpy as np
@@ -12,17 +12,46 @@ from rsc2p_kedro.manifest.recordings import Recording
 
 
 def ingest_frames(raw_frames: RawFrames, recording: Recording, parameters: IngestionParameters) -> da.Array:
-    """The movie (T, H, W) of a recording in its own dtype, lazy, cut as it is to be stored.
+    """The movie of a recording.
+
+    Args:
+        raw_frames: frames as they lie on disk.
+        recording: the recording, whose own parameters have precedence.
+        parameters: size of the chunks that the movie is stored in.
+
+    Returns:
+        (T, H, W) in the dtype of the files, lazy, chunked as it is to be stored.
 
     Raises:
-        RecordingError: when the movie is computed, where pixels are NaN or infinite.
+        RecordingError: pixels are NaN or infinite; raised when the movie is computed.
     """
     parameters = recording.override(parameters)
     return without_nan(raw_frames).rechunk((parameters.chunk_frames, parameters.chunk_px, parameters.chunk_px))
 
 
+def tabulate_files(raw_frames: RawFrames) -> pd.DataFrame:
+    """The files of a recording and how many frames each holds on disk.
+
+    Args:
+        raw_frames: frames as they lie on disk.
+
+    Returns:
+        A :class:`~rsc2p_kedro.core.schemas.FileTable`, one row a file, in reading order.
+    """
+    return pd.DataFrame(raw_frames.frames_per_file.items(), columns=["file", "n_frames"])
+
+
 def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) -> pd.DataFrame:
-    """Where each frame came from and how bright it is, a :class:`~rsc2p_kedro.core.schemas.FrameTable`."""
+    """Where each frame came from and how bright it is.
+
+    Args:
+        raw_frames: frames as they lie on disk.
+        movie: the same frames, (T, H, W), as they were stored.
+        compute: what the machine may use.
+
+    Returns:
+        A :class:`~rsc2p_kedro.core.schemas.FrameTable`, one row a frame.
+    """
     statistics = frame_statistics(movie, compute=compute)
     return pd.DataFrame(
         {
@@ -38,5 +67,13 @@ def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) ->
 
 
 def summarize_movie(movie: da.Array, compute: Compute) -> SummaryImages:
-    """Images that show the recording at a glance."""
+    """Summary images of the raw movie.
+
+    Args:
+        movie: raw movie (T, H, W).
+        compute: what the machine may use.
+
+    Returns:
+        Mean, maximum, standard deviation and local correlation over time, (H, W) each.
+    """
     return summarize(movie, compute=compute)

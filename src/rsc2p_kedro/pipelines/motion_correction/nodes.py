@@ -1,4 +1,4 @@
-"""Adapters of motion correction: the catalog on one side, an engine on the other."""
+"""Nodes of motion correction: datasets of the catalog on one side, an engine on the other."""
 
 import dask.array as da
 import numpy as np
@@ -6,7 +6,7 @@ import pandas as pd
 
 from rsc2p_kedro.algorithms import registration
 from rsc2p_kedro.algorithms.summary_images import summarize
-from rsc2p_kedro.core.parameters import CaimanSettings, Compute, MotionCorrectionParameters
+from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters, MotionCorrectionParameters
 from rsc2p_kedro.core.results import MotionCorrection, MotionQuality, SummaryImages
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
@@ -16,12 +16,28 @@ def estimate_motion(
     movie: da.Array,
     recording: Recording,
     parameters: MotionCorrectionParameters,
+    extraction: ExtractionParameters,
     compute: Compute,
     caiman: CaimanSettings,
 ) -> MotionCorrection:
-    """Template and shifts of a recording."""
-    parameters = recording.override(parameters)
-    return get_engine(parameters.engine, caiman).correct_motion(movie, parameters, compute=compute)
+    """Estimates the motion of a recording.
+
+    Args:
+        movie: raw movie (T, H, W).
+        recording: the recording, whose own parameters have precedence.
+        parameters: how motion is estimated, and by which engine.
+        extraction: says how large neurons are, which lengths within the tissue scale with.
+        compute: what the machine may use.
+        caiman: where the user's CaImAn is.
+
+    Returns:
+        Template and shifts.
+    """
+    parameters, extraction = recording.override(parameters), recording.override(extraction)
+    engine = get_engine(parameters.engine, caiman)
+    return engine.correct_motion(
+        movie, parameters, compute=compute, neuron_half_width_px=extraction.neuron_half_width_px
+    )
 
 
 def apply_motion(
@@ -31,27 +47,74 @@ def apply_motion(
     parameters: MotionCorrectionParameters,
     caiman: CaimanSettings,
 ) -> da.Array:
-    """The corrected movie, computed as it is stored."""
+    """The corrected movie.
+
+    Args:
+        movie: raw movie (T, H, W).
+        motion: its motion, estimated by the same engine.
+        recording: the recording, whose own parameters have precedence.
+        parameters: which engine applies the shifts, and in which dtype.
+        caiman: where the user's CaImAn is.
+
+    Returns:
+        (T, H, W), lazy: it is computed as it is stored.
+    """
     parameters = recording.override(parameters)
     return get_engine(parameters.engine, caiman).apply_motion(movie, motion, parameters)
 
 
 def summarize_corrected_movie(corrected_movie: da.Array, motion: MotionCorrection, compute: Compute) -> SummaryImages:
-    """Summary images of the corrected movie, to be set beside those of the raw one."""
+    """Summary images of the corrected movie, comparable with those of the raw one.
+
+    Args:
+        corrected_movie: corrected movie (T, H, W).
+        motion: its motion, whose valid mask limits the images.
+        compute: what the machine may use.
+
+    Returns:
+        Mean, maximum, standard deviation and local correlation over time, (H, W) each.
+    """
     return summarize(corrected_movie, compute=compute, valid_mask=motion.valid_mask)
 
 
 def assess_motion(
-    movie: da.Array, corrected_movie: da.Array, motion: MotionCorrection, compute: Compute
+    movie: da.Array,
+    corrected_movie: da.Array,
+    motion: MotionCorrection,
+    recording: Recording,
+    extraction: ExtractionParameters,
+    compute: Compute,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What correction did: for each frame, and (one row a measure) for the whole recording."""
+    """Whether motion correction helped.
+
+    Args:
+        movie: raw movie (T, H, W).
+        corrected_movie: corrected movie (T, H, W).
+        motion: template and shifts.
+        recording: the recording, whose own parameters have precedence.
+        extraction: says how large neurons are, which the windows of residual motion scale with.
+        compute: what the machine may use.
+
+    Returns:
+        A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row a frame, and a
+        :class:`~rsc2p_kedro.core.schemas.MotionQualityTable`, one row a measure of the whole recording.
+    """
+    half_width = recording.override(extraction).neuron_half_width_px
     quality = registration.motion_quality(movie, corrected_movie, motion, compute=compute)
     measures = pd.DataFrame(quality.rows(), columns=["measure", "before", "after", "improved"])
     return tabulate_motion(motion, quality), measures
 
 
 def tabulate_motion(motion: MotionCorrection, quality: MotionQuality) -> pd.DataFrame:
-    """One row a frame: shifts, and what correction did for it."""
+    """Shifts of each frame, and its similarity to the template before and after correction.
+
+    Args:
+        motion: template and shifts.
+        quality: correlations of the frames with the template.
+
+    Returns:
+        A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row a frame.
+    """
     deviations = motion.patch_shifts - motion.shifts[:, None]
     largest = np.linalg.norm(deviations, axis=2).max(axis=1) if motion.piecewise else np.zeros(motion.n_frames)
     return pd.DataFrame(

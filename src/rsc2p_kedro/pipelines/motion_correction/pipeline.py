@@ -1,6 +1,8 @@
 """motion_correction: movie -> template and shifts, corrected movie, tables of both."""
 
-from kedro.pipeline import Pipeline
+from collections.abc import Iterable
+
+from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.motion_correction.nodes import (
@@ -12,51 +14,54 @@ from rsc2p_kedro.pipelines.motion_correction.nodes import (
 from rsc2p_kedro.pipelines.stage import Stage
 
 
-def create_pipeline(recording: Recording) -> Pipeline:
-    """The stage for one recording.
+def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
+    """The stage for all recordings.
 
     Args:
-        recording: a recording of the manifest.
+        recordings: recordings of the manifest.
 
     Returns:
-        Its pipeline.
+        Its nodes, in the namespace of each recording.
     """
+    return Pipeline([node for recording in recordings for node in _nodes(recording)])
+
+
+def _nodes(recording: Recording) -> list[Node]:
+    """The nodes of one recording."""
     stage = Stage(recording, "motion_correction")
-    return Pipeline(
-        [
-            stage.node(
-                estimate_motion,
-                inputs=[
-                    "movie",
-                    "params:recording",
-                    "params:motion_correction",
-                    "params:source_extraction",
-                    "params:compute",
-                    "params:caiman",
-                ],
-                outputs="motion",
-            ),
-            stage.node(
-                apply_motion,
-                inputs=["movie", "motion", "params:recording", "params:motion_correction", "params:caiman"],
-                outputs="corrected_movie",
-            ),
-            stage.node(
-                summarize_corrected_movie,
-                inputs=["corrected_movie", "motion", "params:compute"],
-                outputs="corrected_summary_images",
-            ),
-            stage.node(
-                assess_motion,
-                inputs=[
-                    "movie",
-                    "corrected_movie",
-                    "motion",
-                    "params:recording",
-                    "params:source_extraction",
-                    "params:compute",
-                ],
-                outputs=["motion_table", "motion_quality"],
-            ),
-        ]
-    )
+    return [
+        stage.node(
+            estimate_motion,
+            inputs=[
+                "movie",
+                "params:recording",
+                "params:motion_correction",
+                "params:source_extraction",
+                "params:compute",
+                "params:caiman",
+            ],
+            outputs="motion",
+        ),
+        stage.node(
+            apply_motion,
+            inputs=["movie", "motion", "params:recording", "params:motion_correction", "params:caiman"],
+            outputs="corrected_movie",
+        ),
+        stage.node(
+            summarize_corrected_movie,
+            inputs=["corrected_movie", "motion", "params:compute"],
+            outputs="corrected_summary_images",
+        ),
+        stage.node(
+            assess_motion,
+            inputs=[
+                "movie",
+                "corrected_movie",
+                "motion",
+                "params:recording",
+                "params:source_extraction",
+                "params:compute",
+            ],
+            outputs=["motion_table", "motion_quality"],
+        ),
+    ]

@@ -17,7 +17,6 @@ from rsc2p_kedro.core.results import (
     SpikeInference,
     SummaryImages,
 )
-from rsc2p_kedro.datasets.curation import read_curation
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import EXPLAINED
 from rsc2p_kedro.plots import components as component_plots
@@ -305,6 +304,7 @@ def write_view(
     component_quality: ComponentQuality,
     dff: DeltaFOverF,
     spike_inference: SpikeInference,
+    curation: pd.DataFrame | None = None,
 ) -> str:
     """The interactive view of one recording as a page of HTML: cells to click through, thresholds, decisions."""
     return render_view(
@@ -316,7 +316,7 @@ def write_view(
         dff=dff,
         inferred=spike_inference,
         parameters=_thresholds(component_quality, recording, evaluation),
-        decisions=None if recording.curation is None else read_curation(recording.curation),
+        decisions=curation,
         frame_rate_hz=recording.frame_rate_hz,
         pixel_size_um=recording.pixel_size_um,
     )

@@ -7,6 +7,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.reporting import nodes
+from rsc2p_kedro.pipelines.stage import Stage
 
 FIGURES: dict[str, tuple[Callable, list[str]]] = {
     "summary_figure": (nodes.plot_summary_images, ["corrected_summary_images"]),
@@ -33,10 +34,16 @@ WITH_THRESHOLDS = {"quality_figure", "traces_figure"}
 """Figures that show the thresholds of the evaluation."""
 
 
-def create_pipeline(recording: Recording) -> Pipeline:
+def create_pipeline(recordings) -> Pipeline:
+    return Pipeline([*[n for r in recordings for n in _nodes(r)], *create_index_pipeline(recordings).nodes])
+
+
+def _nodes(recording: Recording) -> list[Node]:
     figures = [_figure(name, function, drawn) for name, (function, drawn) in FIGURES.items()]
     truth = [_truth()] if recording.simulation is not None else []
-    return Pipeline([*figures, *truth, _verdicts(), _report(bool(truth)), _view(), _summary()])
+    nodes_ = [*figures, *truth, _verdicts(), _report(bool(truth)), _view(recording), _summary()]
+    stage = Stage(recording, "reporting")
+    return [stage.node(n.func, n._inputs, n._outputs) for n in nodes_]
 
 
 def _figure(name: str, function: Callable, drawn: list[str]) -> Node:
@@ -93,7 +100,7 @@ def _report(has_truth: bool) -> Node:
     return Node(nodes.write_report, inputs=inputs, outputs="report", name="write_report")
 
 
-def _view() -> Node:
+def _view(recording: Recording) -> Node:
     shown = [
         "corrected_summary_images",
         "components",
@@ -104,7 +111,12 @@ def _view() -> Node:
     ]
     return Node(
         nodes.write_view,
-        inputs=["params:recording", "params:evaluation", *shown],
+        inputs={
+            "recording": "params:recording",
+            "evaluation": "params:evaluation",
+            **{s: s for s in shown},
+            **Stage(recording, "reporting").optional("curation"),
+        },
         outputs="view",
         name="write_view",
     )

@@ -1,5 +1,7 @@
 """simulation: settings -> folder of TIFF frames, and their truth."""
 
+from collections.abc import Iterable
+
 from kedro.pipeline import Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
@@ -7,18 +9,21 @@ from rsc2p_kedro.pipelines.simulation.nodes import simulate_recording
 from rsc2p_kedro.pipelines.stage import Stage
 
 
-def create_pipeline(recording: Recording) -> Pipeline:
-    """The stage for one recording.
+def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
+    """The stage for all simulated recordings.
 
     Args:
-        recording: a recording of the manifest.
+        recordings: recordings of the manifest; those that are not simulated are passed over.
 
     Returns:
-        Its pipeline, empty for a recording that is not simulated.
+        Its nodes, in the namespace of each recording.
     """
-    stage = Stage(recording, "simulation")
-    if recording.simulation is None:
-        return Pipeline([])
     return Pipeline(
-        [stage.node(simulate_recording, inputs="params:recording", outputs=["raw_frames", "truth"])],
+        [
+            Stage(recording, "simulation").node(
+                simulate_recording, inputs="params:recording", outputs=["raw_frames", "truth"]
+            )
+            for recording in recordings
+            if recording.simulation is not None
+        ]
     )

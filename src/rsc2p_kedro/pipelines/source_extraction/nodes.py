@@ -1,11 +1,12 @@
-"""Adapters of source extraction: the catalog on one side, an engine on the other."""
+"""Nodes of source extraction: datasets of the catalog on one side, an engine on the other."""
 
 import dask.array as da
 import pandas as pd
+from numpy.typing import NDArray
 
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters
 from rsc2p_kedro.core.results import Components, MotionCorrection
-from rsc2p_kedro.datasets.seeds import check_seeds, read_seeds
+from rsc2p_kedro.datasets.seeds import check_seeds
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
 
@@ -17,35 +18,61 @@ def fit_components(
     parameters: ExtractionParameters,
     compute: Compute,
     caiman: CaimanSettings,
+    seeds: NDArray | None = None,
 ) -> Components:
-    """The first fit."""
+    """The first fit.
+
+    Args:
+        corrected_movie: corrected movie (T, H, W).
+        motion: its motion, whose valid mask limits where neurons are sought.
+        recording: the recording, whose own parameters have precedence.
+        parameters: how sources are extracted, and by which engine.
+        compute: what the machine may use.
+        caiman: where the user's CaImAn is.
+        seeds: centres (n, 2) as (y, x) in px or masks (n, H, W), for `initialization: seeded`.
+
+    Returns:
+        The components of the first fit.
+
+    Raises:
+        ValueError: `initialization: seeded` without seeds, or with seeds that do not fit the movie.
+    """
     parameters = recording.override(parameters)
+    if parameters.initialization == "seeded":
+        seeds = check_seeds(seeds, corrected_movie.shape[1:], source=recording.seeds or "seeds")
     return get_engine(parameters.engine, caiman).extract_sources(
         corrected_movie,
         recording.acquisition,
         parameters,
         compute=compute,
         valid_mask=motion.valid_mask,
-        seeds=check_seeds(
-            None if recording.seeds is None else read_seeds(recording.seeds),
-            corrected_movie.shape[1:],
-            source=str(recording.seeds),
-        )
-        if parameters.initialization == "seeded"
-        else None,
+        seeds=seeds if parameters.initialization == "seeded" else None,
     )
 
 
 def refit_components(
     corrected_movie: da.Array,
-    fit_components: Components,
     motion: MotionCorrection,
+    fit_components: Components,
     recording: Recording,
     parameters: ExtractionParameters,
     compute: Compute,
     caiman: CaimanSettings,
 ) -> Components:
-    """The refit, from the first fit."""
+    """The refit, which starts from the first fit.
+
+    Args:
+        corrected_movie: corrected movie (T, H, W).
+        motion: its motion, whose valid mask limits where neurons are sought.
+        fit_components: components of the first fit, by the same engine.
+        recording: the recording, whose own parameters have precedence.
+        parameters: how sources are extracted, and by which engine.
+        compute: what the machine may use.
+        caiman: where the user's CaImAn is.
+
+    Returns:
+        The components of the refit, with their lineage.
+    """
     parameters = recording.override(parameters)
     return get_engine(parameters.engine, caiman).extract_sources(
         corrected_movie,
@@ -58,6 +85,13 @@ def refit_components(
 
 
 def tabulate_lineage(components: Components) -> pd.DataFrame:
-    """What became of each component between fit and refit."""
+    """Lineage of each component between fit and refit.
+
+    Args:
+        components: components of the refit.
+
+    Returns:
+        A :class:`~rsc2p_kedro.core.schemas.LineageTable`, one row a component of the fit or the refit.
+    """
     rows = [(e.component_id, e.event, " ".join(map(str, e.parents)), e.reason) for e in components.lineage]
     return pd.DataFrame(rows, columns=["component_id", "event", "parents", "reason"])

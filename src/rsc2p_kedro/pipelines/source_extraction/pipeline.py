@@ -1,6 +1,8 @@
 """source_extraction: corrected movie -> components of the first fit, components of the refit, their lineage."""
 
-from kedro.pipeline import Pipeline
+from collections.abc import Iterable
+
+from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.source_extraction.nodes import fit_components, refit_components, tabulate_lineage
@@ -14,27 +16,28 @@ PARAMETERS = {
 }
 
 
-def create_pipeline(recording: Recording) -> Pipeline:
-    """The stage for one recording.
+def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
+    """The stage for all recordings.
 
     Args:
-        recording: a recording of the manifest; its seeds are an input where it has any.
+        recordings: recordings of the manifest.
 
     Returns:
-        Its pipeline.
+        Its nodes, in the namespace of each recording.
     """
+    return Pipeline([node for recording in recordings for node in _nodes(recording)])
+
+
+def _nodes(recording: Recording) -> list[Node]:
+    """The nodes of one recording; seeds are an input where the recording has any."""
     stage = Stage(recording, "source_extraction")
     movie = {"corrected_movie": "corrected_movie", "motion": "motion"}
-    return Pipeline(
-        [
-            stage.node(
-                fit_components, inputs={**movie, **PARAMETERS, **stage.optional("seeds")}, outputs="fit_components"
-            ),
-            stage.node(
-                refit_components,
-                inputs={**movie, "fit_components": "fit_components", **PARAMETERS},
-                outputs="components",
-            ),
-            stage.node(tabulate_lineage, inputs="components", outputs="lineage_table"),
-        ]
-    )
+    return [
+        stage.node(fit_components, inputs={**movie, **PARAMETERS, **stage.optional("seeds")}, outputs="fit_components"),
+        stage.node(
+            refit_components,
+            inputs={**movie, "fit_components": "fit_components", **PARAMETERS},
+            outputs="components",
+        ),
+        stage.node(tabulate_lineage, inputs="components", outputs="lineage_table"),
+    ]

@@ -1,0 +1,90 @@
+"""`kedro recordings check`: everything that can be known to be wrong before computing."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.cli.utils import env_option
+from kedro.framework.startup import ProjectMetadata
+from pydantic import ValidationError
+
+from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
+from rsc2p_kedro.datasets.tiff_frames import RecordingError, read_frames
+from rsc2p_kedro.engines.caiman import caiman_problem
+from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
+from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata
+
+
+@click.command()
+@env_option
+@click.pass_obj
+def check(project: ProjectMetadata, env: str | None) -> None:
+    """Check manifest, parameters, metadata and raw data, without computing anything.
+
+    Lists all problems of all recordings; the exit code is 1 if there are any.
+    """
+    parameters = read_parameters(env)
+    known, wrong = examine_manifest(parameters.get("recordings"))
+    if not known and not wrong:
+        raise click.ClickException(no_recordings(env))
+    problems = {
+        "manifest": wrong,
+        **parameter_problems(parameters),
+        "caiman engine": _caiman_problems(parameters, known),
+    }
+    metadata = _metadata_error(parameters, known, environment(env))
+    for recording in known:
+        own = [*stage_problems(recording, parameters), *_raw_problems(recording, project.project_path)]
+        problems[recording.name] = own
+        number = len(own) + (len(metadata.problems.get(recording.name, [])) if metadata else 0)
+        number += sum(problem.startswith(f"recordings.{recording.name}.") for problem in wrong)
+        click.echo(f"{recording.name:<32} {count(number, 'problem') if number else 'ok'}")
+    for name, found in problems.items():
+        if found:
+            click.echo(f"\n{name}:\n" + "\n".join(f"  - {problem}" for problem in found))
+    if metadata:
+        click.echo(f"\n{metadata}")
+    if metadata or any(problems.values()):
+        raise SystemExit(1)
+
+
+def _caiman_problems(parameters: dict[str, Any], known: list[Recording]) -> list[str]:
+    """What keeps CaImAn from working, if any stage of any recording asks for it."""
+    stages = [parameters.get(stage) or {} for stage in STAGE_PARAMETERS]
+    stages += [stage for recording in known for stage in recording.parameters.values()]
+    if not any(stage.get("engine") == "caiman" for stage in stages):
+        return []
+    try:
+        shared = EvaluationParameters.model_validate(parameters.get("evaluation") or {})
+        evaluations = [recording.override(shared) for recording in known]
+        settings = CaimanSettings.model_validate(parameters.get("caiman") or {})
+    except ValidationError:
+        return []  # reported of the parameters
+    needs_cnn = any(one.engine == "caiman" and one.use_classifier for one in evaluations)
+    problem = caiman_problem(settings, use_cnn=needs_cnn)
+    return [problem] if problem else []
+
+
+def _metadata_error(parameters: dict[str, Any], known: list[Recording], env: str) -> MetadataError | None:
+    try:
+        check_metadata(parameters.get("nwb") or {}, known, env=env)
+    except MetadataError as error:
+        return error
+    return None
+
+
+def _raw_problems(recording: Recording, project: Path) -> list[str]:
+    """What is wrong with the files of a recording. Those of simulated recordings are made by the run."""
+    problems = [
+        f"{name}: there is no file {path}."
+        for name, path in {"seeds": recording.seeds, "curation": recording.curation}.items()
+        if path is not None and not (project / path).is_file()
+    ]
+    if recording.simulation is None:
+        try:
+            read_frames(project / recording.path, frames=recording.frames)
+        except RecordingError as error:
+            problems += [f"raw data: {line}" for line in error.problems]
+    return problems

@@ -1,0 +1,19 @@
+"""`kedro recordings list`."""
+
+import click
+from kedro.framework.cli.utils import env_option
+
+from rsc2p_kedro.cli.environment import no_recordings, read_recordings
+
+
+@click.command(name="list")
+@env_option
+def list_recordings(env: str | None) -> None:
+    """List the recordings of the manifest."""
+    known = read_recordings(env)
+    for recording in known:
+        window = f", frames {recording.frames[0]} to {recording.frames[1]}" if recording.frames else ""
+        kind = ", simulated" if recording.simulation else ""
+        click.echo(f"{recording.name:<32} {recording.frame_rate_hz:g} Hz  {recording.path}{window}{kind}")
+    if not known:
+        click.echo(no_recordings(env))

@@ -1,0 +1,59 @@
+"""`kedro run`: Kedro's own command, with errors that users can act on."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+
+
+def explain(error: Exception, env: str | None, runtime_params: dict[str, Any], namespaces: Iterable[str]) -> str | None:
+    """What is wrong with a run, in a few lines, for errors that are the user's to correct.
+
+    Args:
+        error: what stopped the run.
+        env: environment of the run; None: the default one.
+        runtime_params: parameters given with the command.
+        namespaces: namespaces given with the command.
+
+    Returns:
+        The message, or None for errors that need their traceback.
+    """
+    from kedro.validation.exceptions import ParameterValidationError
+
+    from rsc2p_kedro.cli.environment import read_parameters
+    from rsc2p_kedro.manifest.checks import ManifestError, parameter_problems
+    from rsc2p_kedro.nwb.metadata_checks import MetadataError
+
+    if isinstance(error, ManifestError | MetadataError):
+        return str(error)
+    if isinstance(error, ParameterValidationError):
+        problems = parameter_problems(read_parameters(env, runtime_params))
+        lines = [line for found in problems.values() for line in found]
+        return "Parameters have errors:\n" + "\n".join(f"  - {line}" for line in lines) if lines else str(error)
+    if isinstance(error, ValueError) and "Pipeline does not contain" in str(error):
+        return "\n".join([str(error), *_similar_namespaces(namespaces)])
+    return None
+
+
+def _similar_namespaces(namespaces: Iterable[str]) -> list[str]:
+    from kedro.framework.project import pipelines
+
+    from rsc2p_kedro.core.parameters import did_you_mean
+
+    full = {node.namespace for node in pipelines["__default__"].nodes if node.namespace}
+    levels = {".".join(name.split(".")[: depth + 1]) for name in full for depth in range(name.count(".") + 1)}
+    return [f"There is no {name}.{did_you_mean(name, levels)}" for name in namespaces if name not in levels]
+
+
+def _run(**options: Any) -> Any:
+    try:
+        return kedro_run.callback(**options)
+    except Exception as error:
+        message = explain(error, options["env"], options["params"], options["namespaces"])
+        if message is None:
+            raise
+        raise click.ClickException(message) from error
+
+
+run = click.Command("run", params=kedro_run.params, callback=_run, help=kedro_run.help)

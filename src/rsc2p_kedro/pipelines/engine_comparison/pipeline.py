@@ -1,0 +1,119 @@
+"""engine_comparison: raw movie -> results of both engines, from the nodes of the stages -> how far they agree."""
+
+from collections.abc import Callable, Iterable
+
+from kedro.pipeline import Node, Pipeline
+
+from rsc2p_kedro.core.parameters import EngineName
+from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines.engine_comparison import nodes
+from rsc2p_kedro.pipelines.evaluation.nodes import compute_dff, evaluate_components
+from rsc2p_kedro.pipelines.motion_correction.nodes import apply_motion, estimate_motion, summarize_corrected_movie
+from rsc2p_kedro.pipelines.source_extraction.nodes import fit_components, refit_components
+from rsc2p_kedro.pipelines.stage import Stage, bind
+
+ENGINES: tuple[EngineName, EngineName] = ("embedded", "caiman")
+STAGE = "engine_comparison"
+
+MEASURED: list[tuple[Callable, list[str], str]] = [
+    (
+        estimate_motion,
+        ["movie", "recording", "motion_correction", "source_extraction", "compute", "caiman"],
+        "motion",
+    ),
+    (
+        fit_components,
+        ["corrected_movie", "motion", "recording", "source_extraction", "compute", "caiman"],
+        "fit_components",
+    ),
+    (
+        refit_components,
+        ["corrected_movie", "motion", "fit_components", "recording", "source_extraction", "compute", "caiman"],
+        "components",
+    ),
+    (
+        evaluate_components,
+        ["corrected_movie", "components", "recording", "evaluation", "compute", "caiman"],
+        "component_quality",
+    ),
+    (compute_dff, ["components", "recording", "evaluation", "caiman"], "dff"),
+]
+"""Nodes of the stages whose cost is measured, their inputs and their output."""
+
+PARAMETERS = {"recording", "motion_correction", "source_extraction", "evaluation", "compute", "caiman"}
+
+
+def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
+    """The comparison of both engines. It starts from the raw movie, and changes no other result.
+
+    Args:
+        recordings: recordings of the manifest.
+
+    Returns:
+        Its nodes, in the namespace of each recording.
+    """
+    return Pipeline([node for recording in recordings for node in _nodes(recording)])
+
+
+def _nodes(recording: Recording) -> list[Node]:
+    """The nodes of one recording."""
+    stage = Stage(recording, STAGE)
+    runs = [f"{STAGE}.{engine}.run" for engine in ENGINES]
+    images = f"{STAGE}.{ENGINES[0]}.corrected_summary_images"
+    return [
+        *(node for engine in ENGINES for node in _nodes_of(recording, engine)),
+        stage.node(nodes.tabulate_agreement, inputs=runs, outputs="engine_agreement_table"),
+        stage.node(nodes.plot_agreement, inputs=[*runs, images, "params:recording"], outputs="engine_agreement_figure"),
+    ]
+
+
+def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
+    """The notebook's workflow from the raw movie to dF/F by one engine."""
+    name = f"{STAGE}.{engine}"
+    stage = Stage(recording, name, own=name, shared=frozenset({"movie", "seeds"}))
+    measured = [
+        stage.node(
+            bind(nodes.measured_by_engine, function, engine, like=function),
+            inputs=_inputs(stage, function, names),
+            outputs=[output, f"{output}_cost"],
+        )
+        for function, names, output in MEASURED
+    ]
+    applied = _params("movie", "motion", "recording", "motion_correction")
+    return [
+        *measured,
+        stage.node(
+            bind(nodes.by_engine, apply_motion, engine, like=apply_motion),
+            inputs=[*applied, "params:caiman"],
+            outputs="corrected_movie",
+        ),
+        stage.node(
+            bind(nodes.measure_apply_motion, engine),
+            inputs=[*applied, "params:compute", "params:caiman"],
+            outputs="corrected_movie_cost",
+        ),
+        stage.node(
+            summarize_corrected_movie,
+            inputs=["corrected_movie", "motion", "params:compute"],
+            outputs="corrected_summary_images",
+        ),
+        stage.node(
+            bind(nodes.collect_run, engine),
+            inputs=[
+                *("motion", "components", "component_quality", "dff"),
+                *("motion_cost", "corrected_movie_cost", "fit_components_cost", "components_cost"),
+                *("component_quality_cost", "dff_cost"),
+            ],
+            outputs="run",
+        ),
+    ]
+
+
+def _params(*names: str) -> list[str]:
+    return [f"params:{name}" if name in PARAMETERS else name for name in names]
+
+
+def _inputs(stage: Stage, function: Callable, names: list[str]) -> list[str]:
+    """Inputs of a node, and the seeds where the recording has any."""
+    seeds = list(stage.optional("seeds")) if function is fit_components else []
+    return [*_params(*names), *seeds]
