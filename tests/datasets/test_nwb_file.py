@@ -148,6 +148,20 @@ def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
         assert series.num_samples == T
 
 
+def test_links_to_files_that_are_not_there_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    files = tuple(tmp_path / "raw" / name for name in ("one.tif", "two.tif", "three.tif"))
+    (tmp_path / "raw").mkdir()
+    files[0].touch()
+    nwb = made_up(n=0, parameters={"raw": "external"}, links=Links(files, (0, 50, 60), T)).build()
+    with (
+        old_file_stays(tmp_path),
+        pytest.raises(
+            DatasetError, match=r"links to .*two\.tif and 1 more, where there is no file\. Bring the raw data"
+        ),
+    ):
+        dataset(tmp_path).save(nwb)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_folder_beyond_ascii_and_with_spaces(tmp_path: Path) -> None:
     folder = tmp_path / "Meßdaten, día 7"

@@ -106,12 +106,25 @@ def test_folder_of_stacks_is_one_recording(tmp_path, movie):
         tifffile.imwrite(tmp_path / "rec" / f"part_{number}.tif", part, photometric="minisblack")
     raw = check_movie(tmp_path / "rec", movie, chunk_frames=6)
     assert (raw.files[12], raw.pages[12]) == ("part_10.tif", 2)
+    assert list(raw.frames_per_file.items()) == [("part_9.tif", 10), ("part_10.tif", 3), ("part_11.tif", 27)]
 
 
 def test_window_of_frames(tmp_path, movie):
     raw = check_movie(write_singles(tmp_path / "rec", movie), movie[10:30], frames=[10, 30], chunk_frames=8)
     assert raw.movie.chunks[0] == (8, 8, 4)
     assert (raw.files[0], raw.files[-1]) == ("frame_11.tif", "frame_30.tif")
+
+
+def test_window_that_cuts_a_stack_tells_how_many_frames_lie_on_disk(tmp_path, movie):
+    tifffile.imwrite(tmp_path / "rec.tif", movie, photometric="minisblack")
+    raw = check_movie(tmp_path / "rec.tif", movie[10:30], frames=[10, 30])
+    assert raw.frames_per_file == {"rec.tif": 40}
+
+
+def test_pages_that_their_file_does_not_hold_are_refused(tmp_path, movie):
+    lazy, names = da.from_array(movie[:2]), ("a.tif", "a.tif")
+    with pytest.raises(ValueError, match=r"frame 1 should be page 1 of a\.tif, which holds 1 frames"):
+        tf.RawFrames(lazy, names, np.arange(2), tmp_path, {"a.tif": 1})
 
 
 def test_other_and_hidden_files_are_passed_over(tmp_path, movie):

@@ -81,7 +81,7 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
             )
         self._check_name(data)
         self._release()
-        _make_links_relative(data, self._filepath.parent)
+        _relink(data, self._filepath.parent)
         with replacing(self._filepath) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*\\.nwb.*", category=UserWarning)  # of the temporary name
             write_nwb(data, temporary, threads=self._threads, show_progress=self._show_progress)
@@ -135,15 +135,23 @@ def _listed(messages: pd.DataFrame) -> str:
     )
 
 
-def _make_links_relative(nwb: NWBFile, folder: Path) -> None:
-    """Paths to TIFFs, relative to the folder of the file: only here is it known where that will be."""
+def _relink(nwb: NWBFile, folder: Path) -> None:
+    """Makes links to raw files relative to the folder of the NWB file, which is known only now."""
     for series in nwb.acquisition.values():
         if isinstance(series, ImageSeries) and series.external_file is not None:
-            series.external_file[:] = [_link(Path(path), folder) for path in series.external_file]
+            paths = [Path(path) for path in series.external_file]
+            missing = [str(path) for path in paths if not (folder / path).is_file()]
+            if missing:
+                others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise DatasetError(
+                    f"`raw: external` links to {missing[0]}{others}, where there is no file. Bring the raw data back, "
+                    "or use `raw: embed`."
+                )
+            series.external_file[:] = [_relative(path, folder) for path in paths]
 
 
-def _link(path: Path, folder: Path) -> str:
-    """A path relative to a folder; absolute where they lie on different drives."""
+def _relative(path: Path, folder: Path) -> str:
+    """A path relative to a folder, or the absolute path where they are on different drives."""
     if path.is_absolute() and path.drive == folder.resolve().drive:
         path = Path(os.path.relpath(path, folder))
     return path.as_posix()

@@ -8,7 +8,7 @@ pixels of uncompressed files come straight from their place in the file, others 
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -54,18 +54,30 @@ class RawFrames:
         files: for each frame the name of the file it is in, below `path`.
         pages: (T,) int64, for each frame its page in that file, from 0.
         path: where the recording lies.
+        frames_per_file: for each file of the recording, in reading order, its name below `path` (as in `files`) and
+            the number of frames it holds on disk. Files and frames outside the `frames` that were asked for count too,
+            so the numbers may add up to more than T.
     """
 
     movie: da.Array
     files: tuple[str, ...]
     pages: NDArray[np.int64]
     path: Path
+    frames_per_file: Mapping[str, int]
 
     def __post_init__(self) -> None:
         if not self.movie.shape[0] == len(self.files) == len(self.pages):
             raise ValueError(
                 f"RawFrames is inconsistent: {self.movie.shape[0]} frames, {len(self.files)} file names, "
                 f"{len(self.pages)} pages."
+            )
+        n_on_disk = np.array([self.frames_per_file.get(name, 0) for name in self.files])
+        outside = np.flatnonzero(self.pages >= n_on_disk)
+        if len(outside):
+            name, page = self.files[outside[0]], self.pages[outside[0]]
+            raise ValueError(
+                f"RawFrames is inconsistent: frame {outside[0]} should be page {page} of {name}, which holds "
+                f"{n_on_disk[outside[0]]} frames."
             )
 
 
@@ -178,9 +190,10 @@ def read_frames(path: Path, *, frames: tuple[int, int] | None = None, chunk_fram
         raise RecordingError(path, problems)
     reader = _FrameReader(recording.files, recording.shape, recording.dtype, start, stop)
     movie = da.from_array(reader, chunks=(chunk_frames, -1, -1), name=False)
-    names = [_name(file.path, path) for file in recording.files for _ in range(file.n_frames)]
-    pages = np.concatenate([np.arange(file.n_frames) for file in recording.files])
-    return RawFrames(movie, tuple(names[start:stop]), pages[start:stop], path)
+    frames_per_file = {_name(file.path, path): file.n_frames for file in recording.files}
+    names = [name for name, n_frames in frames_per_file.items() for _ in range(n_frames)]
+    pages = np.concatenate([np.arange(n_frames) for n_frames in frames_per_file.values()])
+    return RawFrames(movie, tuple(names[start:stop]), pages[start:stop], path, frames_per_file)
 
 
 def without_nan(frames: RawFrames) -> da.Array:
