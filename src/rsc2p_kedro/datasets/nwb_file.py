@@ -14,8 +14,8 @@ from pynwb.image import ImageSeries
 
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.nwb.identifiers import dandi_path
-from rsc2p_kedro.nwb.inspection import EXPLAINED, inspect_file
-from rsc2p_kedro.nwb.metadata import Importance, OnIssue, answer_to
+from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS, inspect_file
+from rsc2p_kedro.nwb.metadata import Importance, OnIssue, response_to
 from rsc2p_kedro.nwb.streaming import write_nwb
 
 _LOG = logging.getLogger(__name__)
@@ -100,12 +100,12 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
     def _judge(self, messages: pd.DataFrame) -> None:
         """Raises, or warns, if there is something to say about the file that was just written."""
         messages = messages[messages["check"] != "check_file_extension"]  # of the temporary name
-        explained = messages["check"].isin(list(EXPLAINED))
+        explained = messages["check"].isin(list(TOLERATED_CHECKS))
         for row in messages[explained].itertuples():
-            why = EXPLAINED[str(row.check)]
+            why = TOLERATED_CHECKS[str(row.check)]
             _LOG.warning("%s, %s: %s (%s)", self._filepath.name, row.object_name, row.message, why)
         serious = messages[~explained]
-        refused = serious["importance"].map(lambda name: answer_to(name, self._on_issue) == "error").astype(bool)
+        refused = serious["importance"].map(lambda name: response_to(name, self._on_issue) == "error").astype(bool)
         if not serious[~refused].empty:
             _LOG.warning("%s:\n%s", self._filepath.name, _listed(serious[~refused]))
         if refused.any():

@@ -28,9 +28,11 @@ from rsc2p_kedro.core.results import (
 from rsc2p_kedro.datasets.frame_times import read_frame_times
 from rsc2p_kedro.datasets.tiff_frames import inspect_file as inspect_tiff
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
+from rsc2p_kedro.nwb.acquisition import Links
+from rsc2p_kedro.nwb.build import build_nwb_file
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
+from rsc2p_kedro.nwb.recording_results import RecordingResults
 
 logger = logging.getLogger(__name__)
 
