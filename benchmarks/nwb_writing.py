@@ -20,7 +20,6 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dask.array as da
@@ -30,11 +29,13 @@ import zarr
 from pynwb import NWBHDF5IO, NWBFile
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.nwb.made_up import recording, shared
+from tests.nwb.example import recording, shared
 
-from rsc2p_kedro.nwb.build import Timing, add_imaging_plane, add_raw_movie, make_nwb_file
+from rsc2p_kedro.nwb.acquisition import add_raw_movie
 from rsc2p_kedro.nwb.metadata import merge_metadata
+from rsc2p_kedro.nwb.session import add_imaging_plane, make_nwb_file
 from rsc2p_kedro.nwb.streaming import chunk_frames, compressed, write_nwb
+from rsc2p_kedro.nwb.timing import Timing
 
 MOVIE = "acquisition/TwoPhotonSeries/data"
 STATUS = Path("/proc/self/status")
@@ -56,8 +57,14 @@ def file_with(movie: da.Array, compression: str) -> NWBFile:
     parameters = shared(compression=compression)
     metadata = merge_metadata(parameters, recording())
     nwb = make_nwb_file(metadata, {})
-    plane, found = add_imaging_plane(nwb, metadata), SimpleNamespace(movie=movie, links=None)
-    add_raw_movie(nwb, found, plane, metadata, parameters, Timing(metadata.frame_rate_hz))
+    add_raw_movie(
+        nwb,
+        movie,
+        plane=add_imaging_plane(nwb, metadata),
+        metadata=metadata,
+        parameters=parameters,
+        timing=Timing(metadata.frame_rate_hz),
+    )
     return nwb
 
 

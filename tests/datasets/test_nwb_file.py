@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 from pynwb import NWBHDF5IO
-from tests.nwb.made_up import T, made_up
+from tests.nwb.example import T, example
 
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
-from rsc2p_kedro.nwb.build import Links
+from rsc2p_kedro.nwb.acquisition import Links
 from rsc2p_kedro.nwb.inspection import COLUMNS, inspect_file
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
@@ -42,7 +42,7 @@ def leftovers(folder: Path) -> list[str]:
 @contextmanager
 def old_file_stays(folder: Path) -> Iterator[None]:
     """Saves a file before, and looks afterwards whether it is the same still."""
-    dataset(folder).save(made_up(n=2).build())
+    dataset(folder).save(example(n=2).build())
     before = (folder / NAME).read_bytes()
     yield
     assert (folder / NAME).read_bytes() == before
@@ -50,20 +50,20 @@ def old_file_stays(folder: Path) -> Iterator[None]:
 
 def test_file_is_there_after_saving_and_open_until_released(tmp_path: Path) -> None:
     nwb = dataset(tmp_path)
-    made = made_up()
+    sample = example()
     assert not nwb.exists()
-    nwb.save(made.build())
+    nwb.save(sample.build())
     assert nwb.exists()
     assert leftovers(tmp_path) == []
     movie = nwb.load().acquisition["TwoPhotonSeries"].data
-    np.testing.assert_array_equal(movie[3].T, made.found.movie[3].compute())
+    np.testing.assert_array_equal(movie[3].T, sample.results.movie[3].compute())
     nwb.release()
     assert not movie  # a closed HDF5 dataset
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_loaded_file_closes_with_its_context(tmp_path: Path) -> None:
-    dataset(tmp_path).save(made_up(n=0).build())
+    dataset(tmp_path).save(example(n=0).build())
     nwb = dataset(tmp_path).load()
     with nwb.read_io:
         assert nwb.session_id == "day-7"
@@ -73,9 +73,9 @@ def test_loaded_file_closes_with_its_context(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_saving_over_a_file_that_is_open_replaces_it(tmp_path: Path) -> None:
     nwb = dataset(tmp_path)
-    nwb.save(made_up(n=5).build())
+    nwb.save(example(n=5).build())
     nwb.load()
-    nwb.save(made_up(n=3).build())
+    nwb.save(example(n=3).build())
     assert len(nwb.load().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]) == 3
     nwb.release()
 
@@ -83,13 +83,13 @@ def test_saving_over_a_file_that_is_open_replaces_it(tmp_path: Path) -> None:
 def test_name_must_be_that_of_subject_and_session(tmp_path: Path) -> None:
     nwb = NWBFileDataset(filepath=tmp_path / "sub-other/sub-other_ses-day-7_ophys.nwb")
     with pytest.raises(DatasetError, match=r"should end in .*sub-animal-1_ses-day-7_ophys.nwb"):
-        nwb.save(made_up().build())
+        nwb.save(example().build())
     assert leftovers(tmp_path) == []
 
 
 def test_file_that_the_checks_object_to_is_not_written_and_the_old_one_stays(tmp_path: Path) -> None:
     with old_file_stays(tmp_path), pytest.raises(DatasetError, match="Experimenter is missing") as error:
-        dataset(tmp_path).save(made_up(parameters={"experimenter": None, "keywords": None}).build())
+        dataset(tmp_path).save(example(parameters={"experimenter": None, "keywords": None}).build())
     assert "keywords" in str(error.value)
     assert leftovers(tmp_path) == []
 
@@ -98,7 +98,7 @@ def test_answer_of_their_importance_lets_recommendations_through(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = {"best_practice_suggestion": "warn"}
-    dataset(tmp_path, on_issue=answers).save(made_up(parameters={"experimenter": None}).build())
+    dataset(tmp_path, on_issue=answers).save(example(parameters={"experimenter": None}).build())
     assert "Experimenter is missing" in caplog.text
     assert inspect_file(tmp_path / NAME)["check"].tolist() == ["check_experimenter_exists"]
 
@@ -106,20 +106,20 @@ def test_answer_of_their_importance_lets_recommendations_through(
 def test_measures_that_happen_to_be_0_and_1_do_not_hold_a_file_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = made_up(n=2)
-    made.found.component_table["event_rate_hz"] = [0.0, 1.0]
-    dataset(tmp_path).save(made.build())
+    sample = example(n=2)
+    sample.results.component_table["event_rate_hz"] = [0.0, 1.0]
+    dataset(tmp_path).save(sample.build())
     assert "happen to be 0 and 1" in caplog.text
 
 
-def test_unknown_answer_to_issues_is_refused(tmp_path: Path) -> None:
+def test_unknown_response_to_issues_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="'error' or 'warn'"):
         dataset(tmp_path, on_issue="ignore")
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_was_written_once_cannot_be_written_again(tmp_path: Path) -> None:
-    nwb = made_up(n=0).build()
+    nwb = example(n=0).build()
     dataset(tmp_path).save(nwb)
     with pytest.raises(DatasetError, match="build it again"):
         dataset(tmp_path / "other").save(nwb)
@@ -127,7 +127,7 @@ def test_what_was_written_once_cannot_be_written_again(tmp_path: Path) -> None:
 
 def test_metadata_beyond_ascii_come_back(tmp_path: Path) -> None:
     texts = {"experimenter": ["Ramón y Cajal, Santiago", "Müller, Jörg"], "lab": "Лаборатория 神経"}
-    dataset(tmp_path).save(made_up(n=0, parameters=texts).build())
+    dataset(tmp_path).save(example(n=0, parameters=texts).build())
     with NWBHDF5IO(tmp_path / NAME, "r") as io:
         nwb = io.read()
         assert tuple(nwb.experimenter) == tuple(texts["experimenter"])
@@ -140,7 +140,7 @@ def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
     for file in files:
         file.touch()
     links = Links(files, (0, 50), T)
-    dataset(tmp_path).save(made_up(n=0, parameters={"raw": "external"}, links=links).build())
+    dataset(tmp_path).save(example(n=0, parameters={"raw": "external"}, links=links).build())
     with NWBHDF5IO(tmp_path / NAME, "r") as io:
         series = io.read().acquisition["TwoPhotonSeries"]
         assert list(series.external_file[:]) == ["../raw/one.tif", "../raw/two.tif"]
@@ -148,10 +148,24 @@ def test_raw_movie_can_be_links_relative_to_the_file(tmp_path: Path) -> None:
         assert series.num_samples == T
 
 
+def test_links_to_files_that_are_not_there_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    files = tuple(tmp_path / "raw" / name for name in ("one.tif", "two.tif", "three.tif"))
+    (tmp_path / "raw").mkdir()
+    files[0].touch()
+    nwb = example(n=0, parameters={"raw": "external"}, links=Links(files, (0, 50, 60), T)).build()
+    with (
+        old_file_stays(tmp_path),
+        pytest.raises(
+            DatasetError, match=r"links to .*two\.tif and 1 more, where there is no file\. Bring the raw data"
+        ),
+    ):
+        dataset(tmp_path).save(nwb)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_folder_beyond_ascii_and_with_spaces(tmp_path: Path) -> None:
     folder = tmp_path / "Meßdaten, día 7"
-    dataset(folder).save(made_up(n=0).build())
+    dataset(folder).save(example(n=0).build())
     assert dataset(folder).exists()
 
 
@@ -174,21 +188,21 @@ def nobody() -> Iterator[Path]:
 @pytest.mark.skipif(os.name != "posix", reason="folders that are closed to users are POSIX's")
 def test_target_that_cannot_be_written_says_so(nobody: Path) -> None:
     with pytest.raises(DatasetError, match=r"(?i)permission denied"):
-        dataset(nobody).save(made_up(n=0).build())
+        dataset(nobody).save(example(n=0).build())
 
 
 def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A script in a process of its own, where `save` saves a made-up file without the validators."""
+    """A script in a process of its own, where `save` saves an example file without the validators."""
     begin = f"""
         import os, resource, signal, sys
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         import pandas as pd
-        from tests.nwb.made_up import made_up
+        from tests.nwb.example import example
         from rsc2p_kedro.datasets import nwb_file
         nwb_file.inspect_file = lambda path: pd.DataFrame(columns={COLUMNS!r})
-        made = made_up(n=2)
+        sample = example(n=2)
         def save():
-            nwb_file.NWBFileDataset(filepath={str(folder / NAME)!r}).save(made.build())
+            nwb_file.NWBFileDataset(filepath={str(folder / NAME)!r}).save(sample.build())
     """
     code = textwrap.dedent(begin) + textwrap.dedent(script)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -219,17 +233,17 @@ def test_full_disk_is_one_clear_error_and_leaves_the_old_file(tmp_path: Path) ->
 def test_parent_that_is_a_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "sub-animal-1").write_text("in the way")
     with pytest.raises(DatasetError, match="sub-animal-1"):
-        dataset(tmp_path).save(made_up(n=0).build())
+        dataset(tmp_path).save(example(n=0).build())
 
 
 def test_failing_to_read_the_movie_leaves_nothing_behind(tmp_path: Path) -> None:
     def broken(block: np.ndarray) -> np.ndarray:
         raise OSError("the disk is gone")
 
-    made = made_up(n=0)
-    object.__setattr__(made.found, "movie", made.found.movie.map_blocks(broken, dtype=np.uint16))
+    sample = example(n=0)
+    object.__setattr__(sample.results, "movie", sample.results.movie.map_blocks(broken, dtype=np.uint16))
     with pytest.raises(DatasetError, match="the disk is gone"):
-        dataset(tmp_path).save(made.build())
+        dataset(tmp_path).save(sample.build())
     assert leftovers(tmp_path) == []
     assert not dataset(tmp_path).exists()
 
@@ -240,12 +254,13 @@ def test_killed_writing_leaves_the_old_file_and_the_next_save_clears_up(tmp_path
     script = """
         def kill(block):
             os.kill(os.getpid(), signal.SIGKILL)
-        object.__setattr__(made.found, "movie", made.found.movie.map_blocks(kill, meta=made.found.movie._meta))
+        movie = sample.results.movie
+        object.__setattr__(sample.results, "movie", movie.map_blocks(kill, meta=movie._meta))
         save()
     """
     with old_file_stays(tmp_path):
         done = _run(script, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(leftovers(tmp_path)) == 1
-    dataset(tmp_path).save(made_up(n=3).build())
+    dataset(tmp_path).save(example(n=3).build())
     assert leftovers(tmp_path) == []

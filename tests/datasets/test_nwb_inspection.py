@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from tests.nwb.made_up import made_up
+from tests.nwb.example import example
 
 from rsc2p_kedro.core.schemas import InspectionTable
 from rsc2p_kedro.datasets import NWBFileDataset, NWBInspectionDataset
@@ -17,9 +17,9 @@ NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 def test_messages_about_a_file_are_a_table_and_empty_where_it_is_in_order(tmp_path: Path) -> None:
     path = tmp_path / NAME
     nwb, inspection = NWBFileDataset(filepath=path, on_issue="warn"), NWBInspectionDataset(filepath=path)
-    nwb.save(made_up().build())
+    nwb.save(example().build())
     assert InspectionTable.validate(inspection.load()).empty
-    nwb.save(made_up(parameters={"institution": None}).build())
+    nwb.save(example(parameters={"institution": None}).build())
     assert InspectionTable.validate(inspection.load())["check"].tolist() == ["check_institution"]
 
 

@@ -106,12 +106,25 @@ def test_folder_of_stacks_is_one_recording(tmp_path, movie):
         tifffile.imwrite(tmp_path / "rec" / f"part_{number}.tif", part, photometric="minisblack")
     raw = check_movie(tmp_path / "rec", movie, chunk_frames=6)
     assert (raw.files[12], raw.pages[12]) == ("part_10.tif", 2)
+    assert list(raw.frames_per_file.items()) == [("part_9.tif", 10), ("part_10.tif", 3), ("part_11.tif", 27)]
 
 
 def test_window_of_frames(tmp_path, movie):
     raw = check_movie(write_singles(tmp_path / "rec", movie), movie[10:30], frames=[10, 30], chunk_frames=8)
     assert raw.movie.chunks[0] == (8, 8, 4)
     assert (raw.files[0], raw.files[-1]) == ("frame_11.tif", "frame_30.tif")
+
+
+def test_window_that_cuts_a_stack_tells_how_many_frames_lie_on_disk(tmp_path, movie):
+    tifffile.imwrite(tmp_path / "rec.tif", movie, photometric="minisblack")
+    raw = check_movie(tmp_path / "rec.tif", movie[10:30], frames=[10, 30])
+    assert raw.frames_per_file == {"rec.tif": 40}
+
+
+def test_pages_that_their_file_does_not_hold_are_refused(tmp_path, movie):
+    lazy, names = da.from_array(movie[:2]), ("a.tif", "a.tif")
+    with pytest.raises(ValueError, match=r"frame 1 should be page 1 of a\.tif, which holds 1 frames"):
+        tf.RawFrames(lazy, names, np.arange(2), tmp_path, {"a.tif": 1})
 
 
 def test_other_and_hidden_files_are_passed_over(tmp_path, movie):
@@ -224,13 +237,13 @@ def test_truncated_stack(tmp_path, movie, share, options):
     whole = (tmp_path / "rec.tif").read_bytes()
     (tmp_path / "rec.tif").write_bytes(whole[: int(share * len(whole))])
     message = assert_refused(tmp_path / "rec.tif", "rec.tif")
-    assert "ends before its data do" in message or "cannot be read as TIFF" in message
+    assert "is truncated" in message or "cannot be read as TIFF" in message
 
 
 def test_truncated_single_frame(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie)
     (folder / "frame_9.tif").write_bytes((folder / "frame_9.tif").read_bytes()[:-1])
-    assert_refused(folder, "frame_9.tif ends before its data do")
+    assert_refused(folder, "frame_9.tif is truncated")
 
 
 def test_damaged_pixels_are_found_when_they_are_read(tmp_path, movie):
@@ -270,7 +283,7 @@ def test_pixels_that_are_no_numbers(tmp_path):
 
 def test_too_few_frames(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie)
-    assert_refused(folder, "frames 10 to 41 are asked for, 40 are there", frames=[10, 41])
+    assert_refused(folder, "frames 10 to 41 are requested, 40 exist", frames=[10, 41])
     assert_refused(folder, "15 frames are too few", frames=[10, 25])
     assert_refused(write_singles(tmp_path / "short", movie[:3]), "3 frames are too few")
 
@@ -281,7 +294,7 @@ def test_all_problems_come_in_one_message(tmp_path, movie):
     (folder / "frame_5.tif").write_bytes(b"II*\0")
     tifffile.imwrite(folder / "frame_8.tif", movie[0, :10], photometric="minisblack")
     message = assert_refused(folder, "3 missing", "frame_5.tif cannot be read", "frame_8.tif has shape", frames=[0, 99])
-    assert "99 are asked for" in message
+    assert "99 are requested" in message
     assert str(folder) in message
 
 

@@ -8,13 +8,14 @@ import h5py
 import numpy as np
 import pytest
 from pynwb import NWBHDF5IO
-from tests.nwb.made_up import H, MadeUp, T, W, made_up, recording
+from tests.nwb.example import Example, H, T, W, example, recording
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.core.parameters import EvaluationParameters
-from rsc2p_kedro.nwb.build import Timing, describe_spikes
+from rsc2p_kedro.nwb.fluorescence import describe_spike_rates
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.streaming import write_nwb
+from rsc2p_kedro.nwb.timing import Timing
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
@@ -68,15 +69,15 @@ def test_metadata_stand_where_nwb_wants_them(written: Path) -> None:
         np.testing.assert_allclose(movie.field_of_view[:], [W * 1.25e-6, H * 1.5e-6])
 
 
-def test_columns_of_rois_are_those_of_the_contract(result: MadeUp, written: Path) -> None:
+def test_columns_of_rois_are_those_of_the_contract(sample: Example, written: Path) -> None:
     with NWBHDF5IO(written, "r") as io:
         rois = io.read().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
         assert rois["is_accepted"].data.dtype == bool
         assert rois["image_mask"].data.dtype == np.float32
         assert rois["image_mask"].data.compression == "gzip"
         np.testing.assert_array_equal(rois["Accepted"][:] + rois["Rejected"][:], 1)
-        np.testing.assert_array_equal(rois["area"][:], result.found.component_table["area_px"])
-        np.testing.assert_allclose(rois["snr"][:], result.found.component_table["snr"], rtol=1e-6)
+        np.testing.assert_array_equal(rois["area"][:], sample.results.component_table["area_px"])
+        np.testing.assert_allclose(rois["snr"][:], sample.results.component_table["snr"], rtol=1e-6)
         assert rois["roi_name"][0] == "roi_0002"
         assert "classifier_score" not in rois.colnames  # nobody asked for it: no column of NaN
 
@@ -90,18 +91,18 @@ def test_parameters_of_all_stages_and_versions_can_be_read_from_the_file(written
     assert values["provenance", "libraries.numpy"] == np.__version__
 
 
-def test_order_of_the_component_table_does_not_matter(result: MadeUp) -> None:
-    table = result.found.component_table
-    turned = replace(result.found, component_table=table[::-1]).chosen_rois("all").table
-    np.testing.assert_array_equal(turned.index, result.found.components.ids)
+def test_order_of_the_component_table_does_not_matter(sample: Example) -> None:
+    table = sample.results.component_table
+    turned = replace(sample.results, component_table=table[::-1]).exported_rois("all").table
+    np.testing.assert_array_equal(turned.index, sample.results.components.ids)
     np.testing.assert_array_equal(turned["event_rate_hz"], table["event_rate_hz"])
-    np.testing.assert_array_equal(turned["spike_decay_time_s"], result.found.spikes.decay_time_s)
+    np.testing.assert_array_equal(turned["spike_decay_time_s"], sample.results.spike_inference.decay_time_s)
 
 
 def test_spike_rates_say_what_they_are_and_come_back_with_what_is_needed_to_read_them(
-    result: MadeUp, written: Path
+    sample: Example, written: Path
 ) -> None:
-    spikes = result.found.spikes
+    spikes = sample.results.spike_inference
     with NWBHDF5IO(written, "r") as io:
         ophys = io.read().processing["ophys"]
         series = ophys["Fluorescence"]["SpikeRates"]
@@ -114,32 +115,32 @@ def test_spike_rates_say_what_they_are_and_come_back_with_what_is_needed_to_read
         np.testing.assert_array_equal(series.rois.data[:], range(len(rois)))
         np.testing.assert_array_equal(rois["decay_time"][:], spikes.decay_time_s)
         np.testing.assert_array_equal(rois["transient_amplitude"][:], spikes.transient_amplitude)
-        np.testing.assert_allclose(rois["event_rate"][:], result.found.component_table["event_rate_hz"], rtol=1e-6)
+        np.testing.assert_allclose(rois["event_rate"][:], sample.results.component_table["event_rate_hz"], rtol=1e-6)
 
 
 def test_description_of_spike_rates_tells_the_parameters_they_were_made_with() -> None:
     used = {name: 1.25 for name in EvaluationParameters.model_fields if name.startswith("spike_")}
-    text = describe_spikes(EvaluationParameters.model_construct(**used))
+    text = describe_spike_rates(EvaluationParameters.model_construct(**used))
     assert len(used) == 2
     assert all(f"{name} = 1.25 (" in text for name in used)
 
 
-def test_results_of_different_recordings_are_refused_together(result: MadeUp) -> None:
-    table = result.found.component_table.assign(component_id=range(5))
+def test_results_of_different_recordings_are_refused_together(sample: Example) -> None:
+    table = sample.results.component_table.assign(component_id=range(5))
     with pytest.raises(ValueError, match="do not have the same ids") as error:
-        replace(result.found, component_table=table, movie=result.found.movie[:50])
+        replace(sample.results, component_table=table, movie=sample.results.movie[:50])
     assert "motion.shifts should be (50, 2), is (90, 2)" in str(error.value)
 
 
 def test_time_starts_where_a_part_of_a_recording_does() -> None:
-    nwb = made_up(entry={"frames": [147, 147 + T]}).build()
+    nwb = example(entry={"frames": [147, 147 + T]}).build()
     assert nwb.acquisition["TwoPhotonSeries"].starting_time == pytest.approx(10.0)
 
 
 def test_times_of_irregular_frames_stand_in_every_series(tmp_path: Path) -> None:
     times = np.cumsum(np.random.default_rng(0).uniform(0.05, 0.08, T + 20))
-    made = made_up(entry={"frames": [20, 20 + T]}, frame_times_s=times)
-    path = _save(made, tmp_path)
+    sample = example(entry={"frames": [20, 20 + T]}, frame_times_s=times)
+    path = _save(sample, tmp_path)
     assert inspect_file(path).empty
     with NWBHDF5IO(path, "r") as io:
         nwb = io.read()
@@ -153,9 +154,9 @@ def test_times_of_irregular_frames_stand_in_every_series(tmp_path: Path) -> None
 
 def test_times_of_regular_frames_become_a_rate() -> None:
     clock = Timing(14.7, first_frame=20, frame_times_s=1.5 + np.arange(200) / 15)
-    assert clock.of(100) == {"starting_time": pytest.approx(1.5 + 20 / 15), "rate": pytest.approx(15)}
+    assert clock.series_fields(100) == {"starting_time": pytest.approx(1.5 + 20 / 15), "rate": pytest.approx(15)}
     with pytest.raises(ValueError, match="one row for each frame"):
-        clock.of(190)
+        clock.series_fields(190)
 
 
 def _content(path: Path) -> dict[str, object]:
@@ -184,7 +185,7 @@ def _content(path: Path) -> dict[str, object]:
 def test_same_input_and_parameters_make_the_same_file_but_for_its_date(tmp_path: Path) -> None:
     contents = []
     for name, threads in (("a.nwb", 1), ("b.nwb", 3)):
-        write_nwb(made_up().build(), tmp_path / name, threads=threads, show_progress=False)
+        write_nwb(example().build(), tmp_path / name, threads=threads, show_progress=False)
         contents.append(_content(tmp_path / name))
     one, again = contents
     assert one.pop("file_create_date") != again.pop("file_create_date")
@@ -196,21 +197,21 @@ def test_same_input_and_parameters_make_the_same_file_but_for_its_date(tmp_path:
 def test_objects_of_another_result_have_other_ids(tmp_path: Path) -> None:
     ids = []
     for n in (2, 3):
-        write_nwb(made_up(n=n).build(), tmp_path / f"{n}.nwb", show_progress=False)
+        write_nwb(example(n=n).build(), tmp_path / f"{n}.nwb", show_progress=False)
         with h5py.File(tmp_path / f"{n}.nwb") as file:
             ids.append(file["acquisition/TwoPhotonSeries"].attrs["object_id"])
     assert ids[0] != ids[1]
 
 
-def _save(made: MadeUp, folder: Path) -> Path:
+def _save(sample: Example, folder: Path) -> Path:
     path = folder / NAME
     path.parent.mkdir()
-    write_nwb(made.build(), path, show_progress=False)
+    write_nwb(sample.build(), path, show_progress=False)
     return path
 
 
 def test_nothing_found_leaves_the_objects_out_and_says_so(tmp_path: Path) -> None:
-    path = _save(made_up(n=0, n_background=0, n_patches=0), tmp_path)
+    path = _save(example(n=0, n_background=0, n_patches=0), tmp_path)
     assert inspect_file(path).empty
     with NWBHDF5IO(path, "r") as io:
         ophys = io.read().processing["ophys"]
@@ -220,54 +221,54 @@ def test_nothing_found_leaves_the_objects_out_and_says_so(tmp_path: Path) -> Non
 
 
 def test_one_of_everything_is_written_and_only_its_single_rows_are_noted(tmp_path: Path) -> None:
-    made = made_up(n=1, n_background=1, n_patches=1)
-    path = _save(made, tmp_path)
+    sample = example(n=1, n_background=1, n_patches=1)
+    path = _save(sample, tmp_path)
     assert set(inspect_file(path)["check"]) == {"check_single_row"}
     with NWBHDF5IO(path, "r") as io:
         ophys = io.read().processing["ophys"]
         mask = ophys["ImageSegmentation"]["PlaneSegmentation"]["image_mask"][0].T
-        np.testing.assert_array_equal(mask.ravel(), made.found.components.footprints.toarray()[:, 0])
+        np.testing.assert_array_equal(mask.ravel(), sample.results.components.footprints.toarray()[:, 0])
         assert ophys["Fluorescence"]["Denoised"].data.shape == (T, 1)
 
 
 def test_accepted_rois_alone(tmp_path: Path) -> None:
-    made = made_up(parameters={"rois": "accepted"})
-    path, accepted = _save(made, tmp_path), made.found.component_table["accepted"].to_numpy()
+    sample = example(parameters={"rois": "accepted"})
+    path, accepted = _save(sample, tmp_path), sample.results.component_table["accepted"].to_numpy()
     with NWBHDF5IO(path, "r") as io:
         ophys = io.read().processing["ophys"]
         rois = ophys["ImageSegmentation"]["PlaneSegmentation"]
         assert rois["is_accepted"][:].all()
-        np.testing.assert_array_equal(rois.id[:], made.found.components.ids[accepted])
-        np.testing.assert_array_equal(ophys["DfOverF"]["RoiResponseSeries"].data[:], made.found.dff.dff[accepted].T)
-        spikes, rates = made.found.spikes, ophys["Fluorescence"]["SpikeRates"].data[:]
+        np.testing.assert_array_equal(rois.id[:], sample.results.components.ids[accepted])
+        np.testing.assert_array_equal(ophys["DfOverF"]["RoiResponseSeries"].data[:], sample.results.dff.dff[accepted].T)
+        spikes, rates = sample.results.spike_inference, ophys["Fluorescence"]["SpikeRates"].data[:]
         np.testing.assert_array_equal(rates, spikes.rates[accepted].T)
         np.testing.assert_array_equal(rois["decay_time"][:], spikes.decay_time_s[accepted])
 
 
-def test_none_accepted_is_said(result: MadeUp) -> None:
-    table = result.found.component_table.assign(accepted=False)
-    made = MadeUp(
-        replace(result.found, component_table=table), made_up(parameters={"rois": "accepted"}).parameters, recording()
+def test_none_accepted_is_said(sample: Example) -> None:
+    table = sample.results.component_table.assign(accepted=False)
+    sample = Example(
+        replace(sample.results, component_table=table), example(parameters={"rois": "accepted"}).parameters, recording()
     )
-    ophys = made.build().processing["ophys"]
+    ophys = sample.build().processing["ophys"]
     assert "None of 5 components was accepted" in ophys.description
     assert "ImageSegmentation" not in ophys.data_interfaces
 
 
 def test_corrected_movie_points_to_its_original(tmp_path: Path) -> None:
-    made = made_up(parameters={"corrected": "embed"})
-    path = _save(made, tmp_path)
+    sample = example(parameters={"corrected": "embed"})
+    path = _save(sample, tmp_path)
     assert inspect_file(path).empty
     with NWBHDF5IO(path, "r") as io:
         nwb = io.read()
         stack = nwb.processing["ophys"]["MotionCorrection"]["CorrectedImageStack"]
         assert stack.original is nwb.acquisition["TwoPhotonSeries"]
-        np.testing.assert_array_equal(stack.corrected.data[:].swapaxes(1, 2), made.found.corrected.compute())
-        np.testing.assert_array_equal(stack.xy_translation.data[:], made.found.motion.shifts[:, ::-1])
+        np.testing.assert_array_equal(stack.corrected.data[:].swapaxes(1, 2), sample.results.corrected_movie.compute())
+        np.testing.assert_array_equal(stack.xy_translation.data[:], sample.results.motion.shifts[:, ::-1])
 
 
 def test_raw_movie_can_be_left_out(tmp_path: Path) -> None:
-    path = _save(made_up(parameters={"raw": "none"}), tmp_path)
+    path = _save(example(parameters={"raw": "none"}), tmp_path)
     assert inspect_file(path).empty
     with NWBHDF5IO(path, "r") as io:
         assert not io.read().acquisition
@@ -275,4 +276,4 @@ def test_raw_movie_can_be_left_out(tmp_path: Path) -> None:
 
 def test_links_without_files_are_refused() -> None:
     with pytest.raises(ValueError, match="needs the TIFFs"):
-        made_up(parameters={"raw": "external"}).build()
+        example(parameters={"raw": "external"}).build()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
 from pydantic import BaseModel, ValidationError
-from tests.nwb.made_up import recording, shared
+from tests.nwb.example import recording, shared
 
 from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest
 from rsc2p_kedro.nwb.metadata import (
@@ -15,11 +15,11 @@ from rsc2p_kedro.nwb.metadata import (
     NwbParameters,
     SessionFields,
     SubjectFields,
-    answer_to,
     dandi_path,
     merge_metadata,
+    response_to,
 )
-from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, missing_metadata
+from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, metadata_problems
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, missi
         (SessionFields, "session_start_time", "2019-05-06T10:30:00", "time zone of the computer"),
         (SessionFields, "session_start_time", "2019-05-06", "time zone of the computer"),
         (SessionFields, "session_start_time", "1970-01-01T00:00:00Z", "before 1980"),
-        (SessionFields, "session_start_time", "3019-05-06T10:30:00Z", "still to come"),
+        (SessionFields, "session_start_time", "3019-05-06T10:30:00Z", "in the future"),
         (SessionFields, "experimenter", "Weilun Sun", "Last, First"),
-        (SessionFields, "related_publications", "Sun 2021", "no DOI"),
+        (SessionFields, "related_publications", "Sun 2021", "not a DOI"),
         (SessionFields, "lab", "", "at least 1 character"),
         (ImagingPlaneFields, "excitation_wavelength_nm", 0.92, "greater than 10"),
         (ImagingPlaneFields, "emission_wavelength_nm", float("nan"), "finite"),
@@ -116,11 +116,11 @@ def test_simulated_recordings_say_so_wherever_one_looks() -> None:
 
 
 def test_complete_metadata_miss_nothing() -> None:
-    assert missing_metadata(shared(), recording()) == []
+    assert metadata_problems(shared(), recording()) == []
 
 
 def test_everything_missing_is_said_at_once() -> None:
-    problems = missing_metadata(NwbParameters(), recording(subject={}, session={}))
+    problems = metadata_problems(NwbParameters(), recording(subject={}, session={}))
     fields = [problem.split(":")[0] for problem in problems]
     assert fields == [
         "subject.species",
@@ -143,14 +143,14 @@ def test_everything_missing_is_said_at_once() -> None:
 
 
 def test_warn_asks_only_for_what_nwb_and_dandi_demand() -> None:
-    problems = missing_metadata(shared(on_issue="warn", institution=None, experimenter=None), recording())
+    problems = metadata_problems(shared(on_issue="warn", institution=None, experimenter=None), recording())
     assert problems == []
 
 
 def test_birth_date_stands_for_the_age_and_lies_before_the_session() -> None:
     born = {"species": "Mus musculus", "sex": "F", "description": "A mouse."}
-    assert missing_metadata(shared(), recording(subject={**born, "date_of_birth": "2019-02-01"})) == []
-    (problem,) = missing_metadata(shared(), recording(subject={**born, "date_of_birth": "2019-06-01"}))
+    assert metadata_problems(shared(), recording(subject={**born, "date_of_birth": "2019-02-01"})) == []
+    (problem,) = metadata_problems(shared(), recording(subject={**born, "date_of_birth": "2019-06-01"}))
     assert "after the session" in problem
 
 
@@ -162,7 +162,7 @@ def test_midnight_of_birth_is_in_the_time_zone_of_the_session() -> None:
 
 def test_region_that_the_allen_atlas_does_not_know_is_found_before_the_run() -> None:
     plane = {**shared().imaging_plane.model_dump(), "location": "somewhere"}
-    (problem,) = missing_metadata(shared(imaging_plane=plane), recording())
+    (problem,) = metadata_problems(shared(imaging_plane=plane), recording())
     assert "Allen" in problem
 
 
@@ -171,7 +171,7 @@ def test_error_shows_yaml_that_fills_what_is_missing() -> None:
     with pytest.raises(MetadataError) as error:
         check_metadata(shared(), [entry])
     text = str(error.value)
-    added = yaml.safe_load(text[text.index("recordings:\n") : text.index("\n\nRecordings stand")])
+    added = yaml.safe_load(text[text.index("recordings:\n") : text.index("\n\nRecordings are")])
     facts = added["recordings"]["animal_1"]["day_7"]
     filled = recording(subject=facts["subject"], session=facts["session"])
     assert [p.split(":")[0] for p in error.value.problems["animal_1.day_7"]] == [
@@ -180,23 +180,23 @@ def test_error_shows_yaml_that_fills_what_is_missing() -> None:
         "subject.age",
         "session.session_start_time",
     ]
-    assert missing_metadata(shared(), filled) == []
+    assert metadata_problems(shared(), filled) == []
 
 
 def test_yaml_to_add_has_each_key_once_whatever_is_missing() -> None:
     with pytest.raises(MetadataError) as error:
         check_metadata(NwbParameters(), [recording(animal="7", session_key="1", subject={}, session={})])
     text = str(error.value)
-    lines = text[text.index("recordings:\n") : text.index("\n\nRecordings stand")]
+    lines = text[text.index("recordings:\n") : text.index("\n\nRecordings are")]
     facts = yaml.safe_load(lines)["recordings"]["7"]["1"]
     assert lines.count("session:\n") == lines.count("imaging_plane:\n") == 1
     filled = recording(**{part: facts[part] for part in ("subject", "session", "device", "imaging_plane")})
-    assert missing_metadata(NwbParameters(), filled) == []
+    assert metadata_problems(NwbParameters(), filled) == []
 
 
 def test_what_is_missing_does_not_hide_what_nwbinspector_will_say() -> None:
     plane = {**shared().imaging_plane.model_dump(), "location": "somewhere"}
-    problems = missing_metadata(shared(imaging_plane=plane, institution=None), recording(subject={}))
+    problems = metadata_problems(shared(imaging_plane=plane, institution=None), recording(subject={}))
     assert [p.split(":")[0] for p in problems] == [
         "subject.species",
         "subject.sex",
@@ -209,11 +209,11 @@ def test_what_is_missing_does_not_hide_what_nwbinspector_will_say() -> None:
 def test_answers_go_by_importance() -> None:
     mixed = {"best_practice_suggestion": "warn", "critical": "error"}
     parameters = shared(on_issue=mixed, institution=None)
-    assert missing_metadata(parameters, recording()) == []
-    assert missing_metadata(parameters, recording(subject={}))
-    assert answer_to("BEST_PRACTICE_SUGGESTION", parameters.on_issue) == "warn"
-    assert answer_to("BEST_PRACTICE_VIOLATION", parameters.on_issue) == "error"  # left out
-    assert answer_to("PYNWB_VALIDATION", "warn") == answer_to("ERROR", "warn") == "error"
+    assert metadata_problems(parameters, recording()) == []
+    assert metadata_problems(parameters, recording(subject={}))
+    assert response_to("BEST_PRACTICE_SUGGESTION", parameters.on_issue) == "warn"
+    assert response_to("BEST_PRACTICE_VIOLATION", parameters.on_issue) == "error"  # left out
+    assert response_to("PYNWB_VALIDATION", "warn") == response_to("ERROR", "warn") == "error"
     with pytest.raises(ValidationError, match="on_issue"):
         shared(on_issue={"violation": "warn"})
 
@@ -228,7 +228,7 @@ def test_wrong_and_missing_values_of_all_recordings_and_of_the_shared_part_stand
     with pytest.raises(ManifestError) as error:
         parse_manifest(manifest, nwb)
     text = str(error.value)
-    wrong, missing = text.split("NWB and DANDI need to know more.")
+    wrong, missing = text.split("NWB and DANDI need more metadata.")
     for path in (
         "recordings.a.1.subject.species",
         "recordings.a.1.session.session_start_time",
@@ -266,10 +266,10 @@ def test_example_of_the_retrosplenial_data_lacks_only_what_is_not_published() ->
     parameters = _environment("example_rsc")
     example = NwbParameters.model_validate(parameters["nwb"])
     for sessions in parameters["recordings"].values():
-        fields = [problem.split(":")[0] for problem in missing_metadata(example, recording(**sessions["day_7"]))]
+        fields = [problem.split(":")[0] for problem in metadata_problems(example, recording(**sessions["day_7"]))]
         assert fields == ["session.experimenter", "session.institution"]
     bare = recording(**parameters["recordings"]["animal_1"]["day_7"], subject={}, session={})
-    fields = [problem.split(":")[0] for problem in missing_metadata(example, bare)]
+    fields = [problem.split(":")[0] for problem in metadata_problems(example, bare)]
     assert fields[:3] == ["subject.sex", "subject.age", "session.session_start_time"]
 
 
@@ -277,4 +277,4 @@ def test_example_is_complete_once_filled_in() -> None:
     known = {"experimenter": ["Sun, Weilun"], "institution": "University of Somewhere"}
     parameters = _environment("example_rsc")
     example = NwbParameters.model_validate({**parameters["nwb"], **known})
-    assert missing_metadata(example, recording(**parameters["recordings"]["animal_5"]["day_7"])) == []
+    assert metadata_problems(example, recording(**parameters["recordings"]["animal_5"]["day_7"])) == []

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pynwb import NWBHDF5IO
-from tests.nwb.made_up import H, MadeUp, T, W
+from tests.nwb.example import Example, H, T, W
 
 from rsc2p_kedro.algorithms.dff import background_under_footprints
 
 
-def test_imaging_extractor_gets_every_frame_back_bit_for_bit(result: MadeUp, written: Path) -> None:
+def test_imaging_extractor_gets_every_frame_back_bit_for_bit(sample: Example, written: Path) -> None:
     extractors = pytest.importorskip("roiextractors", reason="roiextractors is an optional test dependency")
     imaging = extractors.NwbImagingExtractor(file_path=str(written))
-    movie = result.found.movie.compute()
+    movie = sample.results.movie.compute()
     assert imaging.get_image_shape() == (H, W)
     assert imaging.get_sampling_frequency() == pytest.approx(14.7)
     read = imaging.get_series()
@@ -21,10 +21,10 @@ def test_imaging_extractor_gets_every_frame_back_bit_for_bit(result: MadeUp, wri
     np.testing.assert_array_equal(read, movie)
 
 
-def test_segmentation_extractor_gets_masks_and_traces_back_bit_for_bit(result: MadeUp, written: Path) -> None:
+def test_segmentation_extractor_gets_masks_and_traces_back_bit_for_bit(sample: Example, written: Path) -> None:
     extractors = pytest.importorskip("roiextractors", reason="roiextractors is an optional test dependency")
     segmentation = extractors.NwbSegmentationExtractor(file_path=str(written))
-    found, components = result.found, result.found.components
+    results, components = sample.results, sample.results.components
     assert segmentation.get_image_shape() == (H, W)
     assert list(segmentation.get_roi_ids()) == components.ids.tolist()
     masks = segmentation.get_roi_image_masks()
@@ -33,33 +33,33 @@ def test_segmentation_extractor_gets_masks_and_traces_back_bit_for_bit(result: M
         "raw": components.traces + components.residual_traces,
         "denoised": components.traces,
         "deconvolved": components.spikes,
-        "dff": found.dff.dff,
-        "baseline": found.dff.f0,
+        "dff": results.dff.dff,
+        "baseline": results.dff.f0,
         "neuropil": background_under_footprints(components).astype(np.float32),
     }.items():
         np.testing.assert_array_equal(segmentation.get_traces(name=name), traces.T, err_msg=name)
-    accepted = found.component_table["accepted"].to_numpy()
+    accepted = results.component_table["accepted"].to_numpy()
     np.testing.assert_array_equal(segmentation.get_property("accepted", segmentation.get_roi_ids()), accepted)
-    centres = found.component_table[["centre_y_px", "centre_x_px"]].to_numpy(np.float32)
+    centres = results.component_table[["centre_y_px", "centre_x_px"]].to_numpy(np.float32)
     np.testing.assert_array_equal(segmentation.get_property("roi_centroids", segmentation.get_roi_ids()), centres)
     images = segmentation.get_images_dict()
     for name in ("mean", "maximum", "correlation", "standard_deviation"):
-        np.testing.assert_array_equal(images[name], getattr(found.summary, name), err_msg=name)
+        np.testing.assert_array_equal(images[name], getattr(results.summary_images, name), err_msg=name)
 
 
-def test_pynapple_reads_all_series_and_their_times(result: MadeUp, written: Path) -> None:
+def test_pynapple_reads_all_series_and_their_times(sample: Example, written: Path) -> None:
     pynapple = pytest.importorskip("pynapple", reason="pynapple is an optional test dependency")
     with NWBHDF5IO(written, "r") as io:
         loaded = pynapple.NWBFile(io.read())
-        found, components = result.found, result.found.components
+        results, components = sample.results, sample.results.components
         expected = {
-            "TwoPhotonSeries": found.movie.compute().swapaxes(1, 2),
-            "xy_translation": found.motion.shifts[:, ::-1],
-            "piecewise_xy_translation": found.motion.patch_shifts[..., ::-1],
+            "TwoPhotonSeries": results.movie.compute().swapaxes(1, 2),
+            "xy_translation": results.motion.shifts[:, ::-1],
+            "piecewise_xy_translation": results.motion.patch_shifts[..., ::-1],
             "Denoised": components.traces.T,
             "Deconvolved": components.spikes.T,
-            "SpikeRates": found.spikes.rates.T,
-            "Baseline": found.dff.f0.T,
+            "SpikeRates": results.spike_inference.rates.T,
+            "Baseline": results.dff.f0.T,
             "Neuropil": background_under_footprints(components).astype(np.float32).T,
         }
         keys = list(loaded.keys())
@@ -70,12 +70,12 @@ def test_pynapple_reads_all_series_and_their_times(result: MadeUp, written: Path
         rest = [loaded[key] for key in keys if key.split("/")[-1] not in expected]  # RoiResponseSeries, of three places
         values = [series.values for series in rest if hasattr(series, "values")]
         noisy = components.traces + components.residual_traces
-        for data in (noisy, found.dff.dff, components.background_traces):
+        for data in (noisy, results.dff.dff, components.background_traces):
             assert any(np.array_equal(value, data.T) for value in values)
 
 
-def test_shifts_are_x_then_y(result: MadeUp, written: Path) -> None:
-    motion = result.found.motion
+def test_shifts_are_x_then_y(sample: Example, written: Path) -> None:
+    motion = sample.results.motion
     with NWBHDF5IO(written, "r") as io:
         ophys = io.read().processing["ophys"]
         np.testing.assert_array_equal(ophys["xy_translation"].data[:], motion.shifts[:, ::-1])
@@ -85,8 +85,8 @@ def test_shifts_are_x_then_y(result: MadeUp, written: Path) -> None:
         np.testing.assert_array_equal(centres["x"][:], motion.patch_centres[:, 1])
 
 
-def test_background_is_there_apart_from_the_rois(result: MadeUp, written: Path) -> None:
-    components = result.found.components
+def test_background_is_there_apart_from_the_rois(sample: Example, written: Path) -> None:
+    components = sample.results.components
     with NWBHDF5IO(written, "r") as io:
         ophys = io.read().processing["ophys"]
         masks = ophys["BackgroundComponents"]["image_mask"][:].swapaxes(1, 2)
@@ -95,15 +95,15 @@ def test_background_is_there_apart_from_the_rois(result: MadeUp, written: Path) 
         np.testing.assert_array_equal(traces, components.background_traces.T)
 
 
-def test_traces_neuropil_and_baseline_are_together_all_the_light_under_a_footprint(
-    result: MadeUp, written: Path
+def test_traces_neuropil_and_baseline_add_up_to_all_fluorescence_under_a_footprint(
+    sample: Example, written: Path
 ) -> None:
-    found = result.found.components
-    A, b = found.footprints.toarray(), found.background_footprints.toarray()
+    components = sample.results.components
+    A, b = components.footprints.toarray(), components.background_footprints.toarray()
     with NWBHDF5IO(written, "r") as io:
         ophys = io.read().processing["ophys"]
         fluorescence = ophys["Fluorescence"]
         parts = [fluorescence[name].data[:] for name in ("RoiResponseSeries", "Neuropil")]
         baseline = ophys["ImageSegmentation"]["PlaneSegmentation"]["baseline"][:]
-    light = found.traces + found.residual_traces + A.T @ (b @ found.background_traces)
-    np.testing.assert_allclose((sum(parts) + baseline).T, light, atol=1e-5)
+    total = components.traces + components.residual_traces + A.T @ (b @ components.background_traces)
+    np.testing.assert_allclose((sum(parts) + baseline).T, total, atol=1e-5)

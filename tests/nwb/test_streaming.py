@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from tests.nwb.made_up import made_up
+from tests.nwb.example import example
 
 from rsc2p_kedro.nwb import streaming
 from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
@@ -78,11 +78,11 @@ def test_stored_movie_is_the_same_for_any_number_of_threads(
     monkeypatch.setattr(streaming, "CHUNK_BYTES", 200_000)
     stored = []
     for threads in (1, 3):
-        made = made_up(n=0, n_background=0)
-        movie = made.found.movie.astype(dtype)
-        object.__setattr__(made.found, "movie", movie)
+        sample = example(n=0, n_background=0)
+        movie = sample.results.movie.astype(dtype)
+        object.__setattr__(sample.results, "movie", movie)
         path = tmp_path / f"{threads}.nwb"
-        write_nwb(made.build(), path, threads=threads, show_progress=False)
+        write_nwb(sample.build(), path, threads=threads, show_progress=False)
         with h5py.File(path) as file:
             data = file[MOVIE]
             assert (data.compression, data.shuffle, data.dtype) == ("gzip", True, np.dtype(dtype))
@@ -93,7 +93,7 @@ def test_stored_movie_is_the_same_for_any_number_of_threads(
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are measured as Linux does")
 def test_memory_does_not_grow_with_the_movie(tmp_path: Path) -> None:
-    nwb = made_up(n=0, n_background=0).build()
+    nwb = example(n=0, n_background=0).build()
     movie = da.full((700, 512, 512), 7, dtype=np.uint16, chunks=(64, 128, 128))  # 367 MB
     nwb.acquisition["TwoPhotonSeries"].fields["data"] = compressed(MovieIterator(movie))
 
@@ -137,21 +137,21 @@ def test_error_while_a_movie_is_read_comes_through(tmp_path: Path) -> None:
     def broken(block: np.ndarray) -> np.ndarray:
         raise OSError("the disk is gone")
 
-    made = made_up(n=0, n_background=0)
-    object.__setattr__(made.found, "movie", made.found.movie.map_blocks(broken, dtype=np.uint16))
+    sample = example(n=0, n_background=0)
+    object.__setattr__(sample.results, "movie", sample.results.movie.map_blocks(broken, dtype=np.uint16))
     with pytest.raises(OSError, match="the disk is gone"):
-        write_nwb(made.build(), tmp_path / "file.nwb", show_progress=False)
+        write_nwb(sample.build(), tmp_path / "file.nwb", show_progress=False)
 
 
 def test_blosc_is_read_back_or_says_what_it_needs(tmp_path: Path) -> None:
-    made = made_up(n=0, n_background=0, parameters={"compression": "blosc"})
+    sample = example(n=0, n_background=0, parameters={"compression": "blosc"})
     try:
         import hdf5plugin  # noqa: F401
     except ImportError:
         with pytest.raises(ModuleNotFoundError, match="pip install hdf5plugin"):
-            made.build()
+            sample.build()
         return
     path = tmp_path / "file.nwb"
-    write_nwb(made.build(), path, show_progress=False)
+    write_nwb(sample.build(), path, show_progress=False)
     with h5py.File(path) as file:
-        np.testing.assert_array_equal(file[MOVIE][:].swapaxes(1, 2), made.found.movie.compute())
+        np.testing.assert_array_equal(file[MOVIE][:].swapaxes(1, 2), sample.results.movie.compute())

@@ -1,7 +1,7 @@
-"""Saves that are whole or not there: write to a temporary sibling, then move it into place.
+"""Atomic saves: data are written to a temporary file or folder beside the target, which then replaces the target.
 
-A killed run leaves at worst a hidden sibling ``.<name>.<host>-<process>.tmp``. The next save to the same place removes
-it, if that process is dead.
+A killed run leaves at worst a hidden ``.<name>.<host>-<process>.<role>.tmp`` beside the target. The next save to the
+same target removes it if that process is dead.
 """
 
 import logging
@@ -13,21 +13,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_A_DAY_S = 86_400
+_STALE_AFTER_S = 86_400
+"""Age from which a temporary file of an unknown process (another host, or not POSIX) counts as left behind: longer than
+any save takes. Not tuned."""
+
 _ATTEMPTS, _PAUSE_S = 50, 0.1
+"""Attempts to remove a folder into which threads of a failed save may still be writing: 5 s in all. Not tuned."""
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write a file or a folder to; it takes the place of `target` when the block ends well.
+    """Replaces a file or folder by one that is written in the block.
 
-    Whatever ends the block early (an error, ctrl-C) leaves `target` as it was. Two processes that save to one place at
-    once do not mix: the last one to end wins.
+    Anything that ends the block early (an error, ctrl-C) leaves `target` unchanged. If two processes save to one target
+    at the same time, the one that finishes last wins; their data are never mixed.
 
     Args:
-        target: file or folder to make or to replace; missing parents are made.
+        target: file or folder to create or to replace; missing parents are created.
+
+    Yields:
+        A path beside `target`, at which the block creates the file or folder. It is moved to `target` when the block
+        ends without an error.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     recover(target)
@@ -35,7 +43,7 @@ def replacing(target: Path) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
-        if target.is_dir():  # os.replace cannot put a folder in the place of a full one
+        if target.is_dir():  # os.replace cannot replace a folder that is not empty
             target.rename(old)
         try:
             temporary.replace(target)
@@ -49,13 +57,13 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def recover(target: Path) -> None:
-    """Clears away what dead runs have left beside `target`.
+    """Removes temporary files and folders that killed runs have left beside `target`.
 
-    A run that was killed in the instant between moving the old folder away and the new one into place has left both:
-    the old one comes back.
+    A run that was killed after it moved the old folder away and before it moved the new one into place has left both;
+    the old one is restored.
 
     Args:
-        target: file or folder that a save may have been writing.
+        target: file or folder that a run may have been saving.
     """
     for leftover in sorted(target.parent.glob(f".{target.name}.*.tmp")):
         if not _is_dead(leftover):
@@ -71,12 +79,12 @@ def _sibling(target: Path, role: str) -> Path:
 
 
 def _is_dead(leftover: Path) -> bool:
-    """Whether the process that wrote a sibling is gone or, where that cannot be known, whether it is a day old."""
+    """Whether the process that wrote a temporary file has ended or, if that cannot be known, whether it is old."""
     host, _, process = leftover.name.removesuffix(".tmp").rpartition(".")[0].rpartition("-")
     if os.name != "posix" or not host.endswith(f".{socket.gethostname()}") or not process.isdigit():
-        return time.time() - leftover.stat().st_mtime > _A_DAY_S
+        return time.time() - leftover.stat().st_mtime > _STALE_AFTER_S
     try:
-        os.kill(int(process), 0)  # signal 0 only asks whether the process is there
+        os.kill(int(process), 0)  # signal 0 only tests whether the process exists
     except ProcessLookupError:
         return True
     except PermissionError:

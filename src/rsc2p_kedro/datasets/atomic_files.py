@@ -1,4 +1,4 @@
-"""Datasets of kedro-datasets for tables, figures and texts, whose saves to a local disk are whole or not there."""
+"""Datasets of kedro-datasets for tables, figures and texts, with atomic saves to a local disk."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -11,10 +11,10 @@ from rsc2p_kedro.datasets.atomic import replacing
 
 
 class AtomicSave:
-    """Mixed in before a dataset of kedro-datasets, makes its saves to a local disk atomic.
+    """Mixin that makes saves of a dataset of kedro-datasets to a local disk atomic; it precedes that dataset's class.
 
-    The dataset saves itself as it always does, but to a temporary sibling. Object stores need no help: there, a file
-    appears when it is complete.
+    The dataset saves itself as usual, but to a temporary file beside its target. On object stores a file appears only
+    when it is complete, so saves are left as they are.
     """
 
     def save(self, data: Any) -> None:
@@ -29,7 +29,7 @@ class AtomicSave:
 
 
 class AtomicCSVDataset(AtomicSave, CSVDataset):
-    """A table as CSV, saved whole or not at all.
+    """A table as CSV, saved atomically.
 
     Examples:
         ```yaml
@@ -41,12 +41,22 @@ class AtomicCSVDataset(AtomicSave, CSVDataset):
         ```
     """
 
-    # pandas reads UTF-8 everywhere, and brings its own line ends; a locale may write neither.
+    # Independent of the locale: UTF-8, and the line ends that pandas writes.
     DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {"open_args_save": {"mode": "w", "encoding": "utf-8", "newline": ""}}
 
 
 class AtomicFigureDataset(AtomicSave, MatplotlibDataset):
-    """A matplotlib figure as an image file, saved whole or not at all. Loading gives the bytes of the image."""
+    """A matplotlib figure as an image file, saved atomically. Loading gives the bytes of the image.
+
+    Examples:
+        ```yaml
+        "{animal}.{session}.{name}_figure":
+          type: rsc2p_kedro.datasets.AtomicFigureDataset
+          filepath: data/08_reporting/{animal}/{session}/figures/{name}.png
+          save_args: {format: png, dpi: 130}
+          versioned: true
+        ```
+    """
 
     def load(self) -> bytes:  # type: ignore[override]
         with self._fs.open(str(self._get_load_path()), mode="rb") as image:
@@ -54,7 +64,15 @@ class AtomicFigureDataset(AtomicSave, MatplotlibDataset):
 
 
 class AtomicTextDataset(AtomicSave, TextDataset):
-    """A text, such as a page of HTML, saved whole or not at all."""
+    """A text, such as a page of HTML, saved atomically.
+
+    Examples:
+        ```yaml
+        "{animal}.{session}.report":
+          type: rsc2p_kedro.datasets.AtomicTextDataset
+          filepath: data/08_reporting/{animal}/{session}/report.html
+        ```
+    """
 
     DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
         "open_args_save": {"mode": "w", "encoding": "utf-8"},

@@ -1,4 +1,4 @@
-"""An NWB file that is there only when it is valid."""
+"""NWB files, written atomically and only if the validators accept them."""
 
 import logging
 import os
@@ -14,37 +14,28 @@ from pynwb.image import ImageSeries
 
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.nwb.identifiers import dandi_path
-from rsc2p_kedro.nwb.inspection import EXPLAINED, inspect_file
-from rsc2p_kedro.nwb.metadata import Importance, OnIssue, answer_to
+from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS, inspect_file
+from rsc2p_kedro.nwb.metadata import Importance, OnIssue, response_to
 from rsc2p_kedro.nwb.streaming import write_nwb
 
 _LOG = logging.getLogger(__name__)
 
 
 class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
-    """One NWB file at its place in a dandiset, written whole, checked, and only then given its name.
+    """An NWB file at its place in a dandiset, written only if it is complete and valid.
 
-    Saving streams the file to a temporary sibling (a movie is never in memory whole), validates it against the schema,
-    asks nwbinspector at its lowest threshold, and moves it into place. If any of that fails, what was there before
-    stays and the error lists all messages. Loading opens the file; its data are read when they are used, until the
-    dataset is released.
+    Saving streams the file to a temporary one beside it (a movie is never in memory as a whole), validates it against
+    the schema, inspects it with nwbinspector at its lowest threshold, and moves it into place. If any of that fails, an
+    existing file stays unchanged and the error lists all messages. Loading opens the file; its data are read when they
+    are used, until the dataset is released.
 
     Examples:
         ```yaml
         "{animal}.{session}.nwb":
-          type: rsc2p_kedro.datasets.nwb_file.NWBFileDataset
+          type: rsc2p_kedro.datasets.NWBFileDataset
           filepath: data/07_model_output/dandiset/sub-mouse-17/sub-mouse-17_ses-day-7_ophys.nwb
           on_issue: error
         ```
-
-    Args:
-        filepath: `.../sub-<id>/sub-<id>_ses-<id>_ophys.nwb`, where the ids are those inside the file.
-        on_issue: `error` refuses a file that nwbinspector has something to say about, `warn` logs it; or one of these
-            for each importance (`critical`, `best_practice_violation`, `best_practice_suggestion`). A file that breaks
-            the schema is always refused.
-        threads: that compress movies; none: one for each core.
-        show_progress: show a bar while a movie is written.
-        metadata: Kedro's, for plugins.
     """
 
     def __init__(
@@ -56,6 +47,20 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         show_progress: bool = True,
         metadata: Any = None,
     ) -> None:
+        """Notes the file and how it is written; nothing is read yet.
+
+        Args:
+            filepath: `.../sub-<id>/sub-<id>_ses-<id>_ophys.nwb`, with the ids that are in the file.
+            on_issue: `error` refuses a file about which nwbinspector has a message, `warn` logs the message; or one of
+                these for each importance (`critical`, `best_practice_violation`, `best_practice_suggestion`). A file
+                that breaks the schema is always refused.
+            threads: number of threads that compress movies; None uses one for each core.
+            show_progress: show a progress bar while a movie is written.
+            metadata: ignored by Kedro, read by plugins.
+
+        Raises:
+            DatasetError: `on_issue` is none of these.
+        """
         try:
             self._on_issue: OnIssue = TypeAdapter(OnIssue).validate_python(on_issue)
         except ValidationError as error:
@@ -68,56 +73,58 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         self._io: NWBHDF5IO | None = None
 
     def load(self) -> NWBFile:
-        """The file, open for reading. Closed by `release`, or by `with nwb.read_io: ...`."""
+        """Opens the file for reading; `release`, or `with nwb.read_io: ...`, closes it."""
         self._release()
+        if not self._filepath.is_file():
+            raise DatasetError(f"There is no NWB file at {self._filepath}: run the stage `export` first.")
         self._io = NWBHDF5IO(self._filepath, "r")
         return self._io.read()
 
     def save(self, data: NWBFile) -> None:
-        """Writes, checks, and only then replaces what was there."""
+        """Writes and checks the file, and only then replaces an existing one."""
         if data.container_source is not None:
             raise DatasetError(
-                f"This NWBFile belongs to {data.container_source} already; build it again to save it anew."
+                f"This NWBFile already belongs to {data.container_source}; build it again to save it elsewhere."
             )
         self._check_name(data)
         self._release()
-        _make_links_relative(data, self._filepath.parent)
+        _relink(data, self._filepath.parent)
         with replacing(self._filepath) as temporary, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*\\.nwb.*", category=UserWarning)  # of the temporary name
+            warnings.filterwarnings("ignore", message=".*\\.nwb.*", category=UserWarning)  # about the temporary name
             write_nwb(data, temporary, threads=self._threads, show_progress=self._show_progress)
-            self._judge(inspect_file(temporary))
+            self._refuse_or_log(inspect_file(temporary))
 
     def _check_name(self, nwb: NWBFile) -> None:
-        """DANDI does not compare the name of a file with the subject and session in it; we do."""
+        """Compares the name of the file with the subject and session in it, which DANDI's validator does not."""
         subject = nwb.subject.subject_id if nwb.subject else None
         expected = Path(dandi_path(str(subject), str(nwb.session_id)))
         if self._filepath.parts[-2:] != expected.parts:
             raise DatasetError(
                 f"The file holds subject '{subject}' and session '{nwb.session_id}', so its path should end in "
-                f"{expected}, but is {self._filepath}. Correct the ids in the manifest, or the filepath in the catalog."
+                f"{expected}, but is {self._filepath}. Correct the ids in the manifest, or `filepath:` in the catalog."
             )
 
-    def _judge(self, messages: pd.DataFrame) -> None:
-        """Raises, or warns, if there is something to say about the file that was just written."""
-        messages = messages[messages["check"] != "check_file_extension"]  # of the temporary name
-        explained = messages["check"].isin(list(EXPLAINED))
-        for row in messages[explained].itertuples():
-            why = EXPLAINED[str(row.check)]
-            _LOG.warning("%s, %s: %s (%s)", self._filepath.name, row.object_name, row.message, why)
-        serious = messages[~explained]
-        refused = serious["importance"].map(lambda name: answer_to(name, self._on_issue) == "error").astype(bool)
-        if not serious[~refused].empty:
-            _LOG.warning("%s:\n%s", self._filepath.name, _listed(serious[~refused]))
+    def _refuse_or_log(self, messages: pd.DataFrame) -> None:
+        """Raises or logs the messages of the validators about the file that was just written."""
+        messages = messages[messages["check"] != "check_file_extension"]  # about the temporary name
+        tolerated = messages["check"].isin(list(TOLERATED_CHECKS))
+        for row in messages[tolerated].itertuples():
+            reason = TOLERATED_CHECKS[str(row.check)]
+            _LOG.warning("%s, %s: %s (%s)", self._filepath.name, row.object_name, row.message, reason)
+        issues = messages[~tolerated]
+        refused = issues["importance"].map(lambda name: response_to(name, self._on_issue) == "error").astype(bool)
+        if not issues[~refused].empty:
+            _LOG.warning("%s:\n%s", self._filepath.name, _listed(issues[~refused]))
         if refused.any():
             raise DatasetError(
-                f"{self._filepath.name} was not written, as the checks found:\n{_listed(serious[refused])}\nCorrect "
-                "the metadata (see docs/nwb_and_dandi.md). Messages that are no schema violation can be let through "
-                "with `on_issue: warn`, or those of one importance with, say, "
-                "`on_issue: {best_practice_suggestion: warn}`."
+                f"{self._filepath.name} was not written, because of these messages of the validators:\n"
+                f"{_listed(issues[refused])}\nCorrect the metadata (see docs/nwb_and_dandi.md). Messages other than "
+                "breaches of the schema can be logged instead with `on_issue: warn`, or those of one importance with, "
+                "for example, `on_issue: {best_practice_suggestion: warn}`."
             )
 
     def _release(self) -> None:
-        """Closes the file that was loaded; its data can no longer be read."""
+        """Closes the file that was loaded; its data cannot be read any more."""
         if self._io is not None:
             self._io.close()
             self._io = None
@@ -135,15 +142,23 @@ def _listed(messages: pd.DataFrame) -> str:
     )
 
 
-def _make_links_relative(nwb: NWBFile, folder: Path) -> None:
-    """Paths to TIFFs, relative to the folder of the file: only here is it known where that will be."""
+def _relink(nwb: NWBFile, folder: Path) -> None:
+    """Makes links to raw files relative to the folder of the NWB file, which is known only now."""
     for series in nwb.acquisition.values():
         if isinstance(series, ImageSeries) and series.external_file is not None:
-            series.external_file[:] = [_link(Path(path), folder) for path in series.external_file]
+            paths = [Path(path) for path in series.external_file]
+            missing = [str(path) for path in paths if not (folder / path).is_file()]
+            if missing:
+                others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise DatasetError(
+                    f"`raw: external` links to {missing[0]}{others}, where there is no file. Bring the raw data back, "
+                    "or use `raw: embed`."
+                )
+            series.external_file[:] = [_relative(path, folder) for path in paths]
 
 
-def _link(path: Path, folder: Path) -> str:
-    """A path relative to a folder; absolute where they lie on different drives."""
+def _relative(path: Path, folder: Path) -> str:
+    """A path relative to a folder, or the absolute path where they are on different drives."""
     if path.is_absolute() and path.drive == folder.resolve().drive:
         path = Path(os.path.relpath(path, folder))
     return path.as_posix()

@@ -1,4 +1,4 @@
-"""Results on disk: frozen records of arrays, in one file each."""
+"""Results of the stages on disk: frozen dataclasses of arrays, one file each."""
 
 import dataclasses
 import json
@@ -21,9 +21,9 @@ _CONTENTS = "__contents__"
 class RecordDataset(AbstractVersionedDataset[Any, Any]):
     """A frozen dataclass of arrays, sparse matrices and plain values, as one `.npz` file without pickles.
 
-    Each array is a member of the file under the name of its field; a sparse matrix (CSC) is three. Everything else
-    (numbers, texts, tuples, lists, dicts, records within) stands in a JSON text, the member `__contents__`. Loading
-    builds the record anew, so that its own checks run. NumPy alone can read the arrays:
+    Each array is a member of the file under the name of its field; a sparse matrix (CSC) is three members. Everything
+    else (numbers, texts, tuples, lists, dicts, nested records) is in a JSON text, the member `__contents__`. Loading
+    constructs the record again, so that its own checks run. The arrays can be read with NumPy alone:
     `numpy.load("motion.npz")["shifts"]`.
 
     Examples:
@@ -34,6 +34,13 @@ class RecordDataset(AbstractVersionedDataset[Any, Any]):
           record: rsc2p_kedro.core.results.MotionCorrection
           versioned: true
         ```
+
+        >>> dataset = RecordDataset(
+        ...     filepath=tmp_path / "entry.npz", record="rsc2p_kedro.core.results.LineageEntry"
+        ... )
+        >>> dataset.save(LineageEntry(component_id=9, event="removed"))
+        >>> dataset.load().event
+        'removed'
     """
 
     def __init__(
@@ -44,12 +51,12 @@ class RecordDataset(AbstractVersionedDataset[Any, Any]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Takes note of where the record lies and what it is.
+        """Notes the file and the class of the record; nothing is read yet.
 
         Args:
-            filepath: the file, by custom ending in `.npz`.
+            filepath: the file, usually ending in `.npz`.
             record: dotted path of the dataclass.
-            version: see Kedro's versioned datasets.
+            version: of a versioned dataset, see Kedro.
             metadata: ignored by Kedro, read by plugins.
         """
         super().__init__(filepath=PurePosixPath(Path(filepath).as_posix()), version=version)
@@ -62,7 +69,10 @@ class RecordDataset(AbstractVersionedDataset[Any, Any]):
     def save(self, data: Any) -> None:
         expected = _record_class(self._record)
         if not isinstance(data, expected):
-            raise DatasetError(f"{self._filepath} should hold {expected.__name__}, got {type(data).__name__}.")
+            raise DatasetError(
+                f"{self._filepath} should hold {expected.__name__}, got {type(data).__name__}: correct `record:` in "
+                "the catalog, or the output of the node."
+            )
         with replacing(Path(self._get_save_path())) as temporary:
             write_record(temporary, data)
 
@@ -74,10 +84,15 @@ class RecordDataset(AbstractVersionedDataset[Any, Any]):
 
 
 def write_record(path: Path, record: Any) -> None:
-    """Writes a dataclass of arrays, sparse matrices and plain values to an `.npz` file.
+    """Writes a record to an `.npz` file.
+
+    Args:
+        path: the file, which is overwritten.
+        record: a dataclass of arrays, sparse matrices, plain values (numbers, texts, tuples, lists, dicts with keys
+            that are texts) and records of the same kind.
 
     Raises:
-        TypeError: a field holds what is none of these; the message names it.
+        TypeError: a field holds a value of another type; the message names the field.
     """
     arrays: dict[str, NDArray] = {}
     contents = json.dumps(_encode(record, "", arrays))
@@ -86,33 +101,42 @@ def write_record(path: Path, record: Any) -> None:
 
 
 def read_record(path: Path, expected: type) -> Any:
-    """Reads what :func:`write_record` has written.
+    """Reads a record that :func:`write_record` has written.
 
     Args:
         path: the file.
-        expected: the dataclass it should hold. Records within it are those that its annotations name.
+        expected: the dataclass it should hold. Only dataclasses that its annotations name may be nested in it.
+
+    Returns:
+        An instance of `expected`, with arrays of the dtypes they were saved with.
 
     Raises:
-        DatasetError: the file holds another record, lacks fields, or its values do not agree; the message says which.
+        DatasetError: the file holds another record, lacks fields, or its values contradict each other.
     """
     with np.load(path, allow_pickle=False) as arrays:
         if _CONTENTS not in arrays:
-            raise DatasetError(f"{path} should hold {expected.__name__}, but is an .npz of something else.")
+            raise DatasetError(
+                f"{path} should hold {expected.__name__}, but is an .npz of something else: correct its `filepath:` in "
+                "the catalog."
+            )
         contents = json.loads(str(arrays[_CONTENTS]))
         if contents["record"] != expected.__name__:
-            raise DatasetError(f"{path} should hold {expected.__name__}, holds {contents['record']}.")
-        known = {kind.__name__: kind for kind in _records_within(expected)}
+            raise DatasetError(
+                f"{path} should hold {expected.__name__}, holds {contents['record']}: correct `record:` or `filepath:` "
+                "in the catalog."
+            )
+        known = {kind.__name__: kind for kind in _nested_records(expected)}
         try:
             return _decode(contents, arrays, known)
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"{path} holds no {expected.__name__} that this version of the project understands ({error}). "
-                "Make it again by running the stage that writes it."
+                f"{path} holds no {expected.__name__} that this version of the project can read ({error}). "
+                "Run the stage that writes it again."
             ) from error
 
 
 def _encode(value: Any, name: str, arrays: dict[str, NDArray]) -> Any:
-    """A value as JSON knows it; arrays go into `arrays` under the name of their field and leave a reference."""
+    """A value as JSON; arrays are put into `arrays` under the name of their field and replaced by a reference."""
     if isinstance(value, np.ndarray) and value.dtype.kind not in "OV":
         arrays[name] = value
         return {"array": name}
@@ -133,10 +157,11 @@ def _encode(value: Any, name: str, arrays: dict[str, NDArray]) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{name} holds {type(value).__name__}, which cannot be kept in a record on disk.")
+    raise TypeError(f"{name} holds {type(value).__name__}, which cannot be saved in a record.")
 
 
 def _decode(value: Any, arrays: Any, known: dict[str, type]) -> Any:
+    """The value that :func:`_encode` has turned into JSON."""
     match value:
         case {"array": name}:
             return arrays[name]
@@ -153,14 +178,14 @@ def _decode(value: Any, arrays: Any, known: dict[str, type]) -> Any:
     return value
 
 
-def _records_within(annotation: Any) -> Iterator[type]:
-    """A dataclass and those that its annotations name: no file can ask for any other class."""
+def _nested_records(annotation: Any) -> Iterator[type]:
+    """A dataclass and those that its annotations name: a file cannot make the program construct any other class."""
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         yield annotation
         for inner in typing.get_type_hints(annotation).values():
-            yield from _records_within(inner)
+            yield from _nested_records(inner)
     for argument in typing.get_args(annotation):
-        yield from _records_within(argument)
+        yield from _nested_records(argument)
 
 
 def _record_class(dotted: str) -> type:

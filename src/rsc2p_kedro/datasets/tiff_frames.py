@@ -1,14 +1,15 @@
-"""Raw frames on disk: what a recording consists of, whether it is whole, and its movie, read only where asked for.
+"""Raw frames on disk: the files of a recording, checks that they are complete, and the movie, read lazily.
 
-A recording is one TIFF or a folder of them, one frame or many pages a file. TIFF, BigTIFF, OME-TIFF and ImageJ stacks
-(those with one directory for all frames too) are read, compressed or not. Headers are read once, by a pool of threads;
-pixels of uncompressed files come straight from their place in the file, others through tifffile.
+A recording is one TIFF or a folder of them, with one or many frames (pages) in each file. TIFF, BigTIFF, OME-TIFF and
+ImageJ stacks (also those with a single image file directory for all frames) are read, compressed or not. Headers are
+read once, by a pool of threads; pixels of uncompressed files are read directly from their position in the file, others
+with tifffile.
 """
 
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -22,22 +23,31 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 MINIMUM_FRAMES = 16
-"""Fewer frames than this are not a recording that motion or calcium can be estimated from."""
+"""Smallest number of frames from which motion and calcium can be estimated: chosen to catch wrong folders and `frames`,
+not tuned."""
 
 _SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
-_MOST_CHANNELS = 8
+_MAX_CHANNELS = 8
+"""Channels of a microscope, at most. ImageJ stacks that claim more are stacks of frames whose axis was mislabelled."""
+
 _THREADS = 8  # waiting for the disk (or a network drive) is most of the work of reading headers
 
 
 class RecordingError(ValueError):
-    """Raw data cannot be used. The message lists every problem, the files it is about and what to do.
+    """Raw data cannot be used. The message lists all problems, the files concerned and what to do.
 
     Attributes:
-        path: where the recording lies.
-        problems: one text each.
+        path: folder or file of the recording.
+        problems: one text for each problem.
     """
 
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        """Keeps the problems; the message is composed when it is shown.
+
+        Args:
+            path: folder or file of the recording.
+            problems: one text for each problem.
+        """
         super().__init__(path, problems)
         self.path, self.problems = path, tuple(problems)
 
@@ -47,19 +57,23 @@ class RecordingError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class RawFrames:
-    """The frames of a recording, not read yet.
+    """The frames of a recording, read lazily.
 
     Attributes:
         movie: (T, H, W), lazy, in the dtype of the files; each chunk is a run of whole frames.
-        files: for each frame the name of the file it is in, below `path`.
-        pages: (T,) int64, for each frame its page in that file, from 0.
-        path: where the recording lies.
+        files: for each frame, the name of its file relative to `path`.
+        pages: (T,) int64, for each frame, its page in that file, from 0.
+        path: folder or file of the recording.
+        frames_per_file: for each file of the recording, in reading order, its name relative to `path` (as in `files`)
+            and the number of frames it holds on disk. Files and frames outside the requested `frames` are included, so
+            the numbers may add up to more than T.
     """
 
     movie: da.Array
     files: tuple[str, ...]
     pages: NDArray[np.int64]
     path: Path
+    frames_per_file: Mapping[str, int]
 
     def __post_init__(self) -> None:
         if not self.movie.shape[0] == len(self.files) == len(self.pages):
@@ -67,19 +81,28 @@ class RawFrames:
                 f"RawFrames is inconsistent: {self.movie.shape[0]} frames, {len(self.files)} file names, "
                 f"{len(self.pages)} pages."
             )
+        n_on_disk = np.array([self.frames_per_file.get(name, 0) for name in self.files])
+        outside = np.flatnonzero(self.pages >= n_on_disk)
+        if len(outside):
+            name, page = self.files[outside[0]], self.pages[outside[0]]
+            raise ValueError(
+                f"RawFrames is inconsistent: frame {outside[0]} should be page {page} of {name}, which holds "
+                f"{n_on_disk[outside[0]]} frames."
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class TIFFFile:
-    """What the header of one file says.
+    """The content of the header of one file.
 
     Attributes:
         path: the file.
         shape: (H, W) of its frames.
         dtype: of its pixels, with the byte order of the file.
-        offsets: for each frame, where in the file its pixels start or, if it is not `plain`, its directory.
-        plain: whether pixels lie uncompressed, in order and in one piece.
-        problems: what is wrong with it.
+        offsets: (n,) int64, for each frame the offset in bytes of its pixels or, if the file is not `plain`, of its
+            image file directory.
+        plain: whether the pixels of each frame are uncompressed, in order and contiguous.
+        problems: problems of the file, one text each.
     """
 
     path: Path
@@ -91,17 +114,18 @@ class TIFFFile:
 
     @property
     def n_frames(self) -> int:
+        """Number of frames in the file."""
         return len(self.offsets)
 
     def read(self, pages: Sequence[int], out: NDArray) -> None:
-        """Reads some of its frames.
+        """Reads some frames of the file.
 
         Args:
-            pages: which.
-            out: (len(pages), H, W), filled with them.
+            pages: indices of the frames in the file.
+            out: (len(pages), H, W), filled with the frames.
 
         Raises:
-            RecordingError: the file is gone, shorter than it was, or its compressed data are damaged.
+            RecordingError: the file is missing, shorter than its header says, or its compressed data are damaged.
         """
         try:
             (self._read_plain if self.plain else self._read_decoded)(pages, out)
@@ -118,7 +142,7 @@ class TIFFFile:
             for image, page in zip(out, pages, strict=True):
                 stream.seek(self.offsets[page])
                 if stream.readinto(buffer.data.cast("B")) != buffer.nbytes:  # type: ignore[attr-defined]
-                    raise EOFError("the file ends before its data do")
+                    raise EOFError("the file is truncated")
                 image[...] = buffer
 
     def _read_decoded(self, pages: Sequence[int], out: NDArray) -> None:
@@ -130,7 +154,13 @@ class TIFFFile:
 
 @dataclass(frozen=True, eq=False)
 class RecordingFiles:
-    """The files of a recording in the order of its frames, and everything that is wrong with them."""
+    """The files of a recording in reading order, and all problems with them.
+
+    Attributes:
+        path: folder or file of the recording.
+        files: in reading order.
+        problems: one text for each problem; none where the recording is complete.
+    """
 
     path: Path
     files: tuple[TIFFFile, ...]
@@ -138,37 +168,41 @@ class RecordingFiles:
 
     @property
     def n_frames(self) -> int:
+        """Number of frames in all files."""
         return sum(file.n_frames for file in self.files)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W) of most files."""
+        """Shape (H, W) of the frames of most files."""
         return _most_common(file.shape for file in self.files if file.shape)
 
     @property
     def dtype(self) -> np.dtype:
-        """Of most files, in the byte order of the machine."""
+        """Type of the pixels of most files, in the byte order of the machine."""
         return _most_common(file.dtype.newbyteorder("=") for file in self.files if file.shape)
 
 
 def read_frames(path: Path, *, frames: tuple[int, int] | None = None, chunk_frames: int = 64) -> RawFrames:
-    """The frames of a recording that is whole. Only headers are read now.
+    """Opens a recording and checks that it is complete. Only headers are read; the movie is lazy.
 
     Args:
         path: a folder of TIFFs or one TIFF.
-        frames: first frame and the one after the last; none: all.
-        chunk_frames: frames that are read together.
+        frames: index of the first frame and of the one after the last; None takes all.
+        chunk_frames: number of frames that are read together.
+
+    Returns:
+        The frames, with their files and pages.
 
     Raises:
-        RecordingError: with all that is wrong: nothing there, gaps or doubles in the numbering, files that are
-            truncated, of another shape or dtype than most, in colour or of several channels, too few frames.
+        RecordingError: with all problems: no files, gaps or duplicates in the numbering, files that are truncated, of
+            another shape or dtype than most, in colour or of several channels, too few frames.
     """
     recording = inspect_recording(path)
     start, stop = frames or (0, recording.n_frames)
     problems = list(recording.problems)
     if stop > recording.n_frames and recording.n_frames:
         problems.append(
-            f"frames {start} to {stop} are asked for, {recording.n_frames} are there: correct `frames` in the manifest"
+            f"frames {start} to {stop} are requested, {recording.n_frames} exist: correct `frames` in the manifest"
         )
     elif recording.n_frames and stop - start < MINIMUM_FRAMES:
         problems.append(
@@ -178,15 +212,21 @@ def read_frames(path: Path, *, frames: tuple[int, int] | None = None, chunk_fram
         raise RecordingError(path, problems)
     reader = _FrameReader(recording.files, recording.shape, recording.dtype, start, stop)
     movie = da.from_array(reader, chunks=(chunk_frames, -1, -1), name=False)
-    names = [_name(file.path, path) for file in recording.files for _ in range(file.n_frames)]
-    pages = np.concatenate([np.arange(file.n_frames) for file in recording.files])
-    return RawFrames(movie, tuple(names[start:stop]), pages[start:stop], path)
+    frames_per_file = {_name(file.path, path): file.n_frames for file in recording.files}
+    names = [name for name, n_frames in frames_per_file.items() for _ in range(n_frames)]
+    pages = np.concatenate([np.arange(n_frames) for n_frames in frames_per_file.values()])
+    return RawFrames(movie, tuple(names[start:stop]), pages[start:stop], path, frames_per_file)
 
 
 def without_nan(frames: RawFrames) -> da.Array:
-    """The movie of a recording, with a check that its pixels are numbers built in: it runs as they are read.
+    """Adds a check for NaN and infinity to the movie of a recording, which runs as frames are read.
 
-    The lazy movie raises :class:`RecordingError`, naming the first frames that hold NaN or infinity.
+    Args:
+        frames: of a recording; only movies of floats are checked.
+
+    Returns:
+        The movie (T, H, W), lazy. Computing it raises :class:`RecordingError`, which names the first frames that hold
+        NaN or infinity.
     """
     if frames.movie.dtype.kind != "f":
         return frames.movie
@@ -204,10 +244,13 @@ def without_nan(frames: RawFrames) -> da.Array:
 
 
 def inspect_recording(path: Path) -> RecordingFiles:
-    """The files of a recording and all that is wrong with them, from their headers alone.
+    """Inspects the files of a recording, reading their headers only.
 
     Args:
         path: a folder of TIFFs or one TIFF.
+
+    Returns:
+        The files in reading order, and all problems with them.
     """
     paths, problems = find_files(path)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -217,14 +260,21 @@ def inspect_recording(path: Path) -> RecordingFiles:
 
 
 def find_files(path: Path) -> tuple[list[Path], list[str]]:
-    """The TIFFs of a recording in natural order (`frame_2` before `frame_10`), or what is wrong."""
+    """Finds the TIFFs of a recording.
+
+    Args:
+        path: a folder of TIFFs or one TIFF.
+
+    Returns:
+        The files in natural order (`frame_2` before `frame_10`), and the problem if there is none.
+    """
     if path.is_dir():
-        found = tiffs_in(path)
-        if found:
-            return found, []
+        files = tiffs_in(path)
+        if files:
+            return files, []
         inside = sorted({str(file.parent.relative_to(path)) for file in path.glob("*/**/*") if _is_tiff(file)})
-        hint = f"TIFFs lie below it, in {_some(inside)}: give one of those" if inside else "correct `path`"
-        return [], [f"no TIFF (.tif, .tiff) lies in this folder: {hint}"]
+        hint = f"there are TIFFs in {_some(inside)}, give one of these folders" if inside else "correct `path`"
+        return [], [f"there is no TIFF (.tif, .tiff) in this folder: {hint}"]
     if not path.exists():
         return [], ["there is no such file or folder: correct `path`, or bring the data there"]
     if not _is_tiff(path):
@@ -233,27 +283,44 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def tiffs_in(folder: Path) -> list[Path]:
-    """The TIFFs in a folder itself, in natural order. Hidden files are passed over."""
+    """Lists the TIFFs in a folder, without those in its subfolders and hidden files.
+
+    Args:
+        folder: to search.
+
+    Returns:
+        The files in natural order.
+    """
     return natsorted((file for file in folder.iterdir() if _is_tiff(file)), key=lambda file: file.name)
 
 
 def inspect_file(path: Path) -> TIFFFile:
-    """What the header of a file says, and what is wrong with it."""
+    """Reads the header of a file.
+
+    Args:
+        path: of a TIFF.
+
+    Returns:
+        The content of the header. A file that is not a readable TIFF has no frames and a problem.
+    """
     try:
         with tifffile.TiffFile(path) as tif:
             return _describe_file(path, tif)
     except Exception as error:  # damaged headers raise errors of many kinds
-        return TIFFFile(path, problems=(f"cannot be read as TIFF ({error}): copy again or remove",))
+        return TIFFFile(path, problems=(f"cannot be read as TIFF ({error}): copy it again, or remove it",))
 
 
 def numbering_problems(names: Sequence[str]) -> list[str]:
-    """Gaps and doubles in the numbers of file names, and names that do not follow the pattern of the others.
+    """Finds gaps and duplicates in the numbers of file names, and names that differ in pattern from the others.
 
-    Names are taken apart into text and numbers. The last number that differs between files counts the frames; numbers
-    before it (a cycle, say) start a count of their own. Counting in equal steps, by 2 for example, is no gap.
+    Names are split into text and numbers. The last number that differs between files counts the frames; each value of
+    the numbers before it (a cycle, for example) has a count of its own. Equal steps larger than 1 are not gaps.
 
     Args:
         names: file names in natural order.
+
+    Returns:
+        One text for each problem.
     """
     patterns: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -268,15 +335,15 @@ def numbering_problems(names: Sequence[str]) -> list[str]:
     varying = [column for column in range(numbers.shape[1]) if len(set(numbers[:, column])) > 1]
     if not varying:
         return [f"files have the same number: {_some(names)}. Keep one of each"]
-    return _gaps_and_doubles(names, numbers, varying[-1])
+    return _gaps_and_duplicates(names, numbers, varying[-1])
 
 
-def _gaps_and_doubles(names: Sequence[str], numbers: NDArray, counter: int) -> list[str]:
+def _gaps_and_duplicates(names: Sequence[str], numbers: NDArray, counter: int) -> list[str]:
     counts: dict[tuple[int, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, row in zip(names, numbers, strict=True):
         counts[tuple(np.delete(row, counter))][row[counter]].append(name)
-    doubles = [" and ".join(same) for count in counts.values() for same in count.values() if len(same) > 1]
-    problems = [f"files have the same number: {_some(doubles)}. Keep one of each"] if doubles else []
+    duplicates = [" and ".join(same) for count in counts.values() for same in count.values() if len(same) > 1]
+    problems = [f"files have the same number: {_some(duplicates)}. Keep one of each"] if duplicates else []
     missing = [gap for count in counts.values() for gap in _gaps(sorted(count))]
     if missing:
         problems.append(
@@ -315,7 +382,7 @@ def _describe_file(path: Path, tif: tifffile.TiffFile) -> TIFFFile:
         offsets = offsets[0] + n_bytes * np.arange(declared)
         ends.append(int(offsets[-1]) + n_bytes)
     if max(ends) > size or declared > len(offsets) or _has_broken_chain(tif):
-        problems.append("ends before its data do: copy again from where it was recorded")
+        problems.append("is truncated: copy it again from where it was recorded")
     if channels > 1:
         problems.append(f"holds {channels} channels: save the one with the indicator as a stack of its own")
     typed = dtype.newbyteorder(tif.byteorder) if dtype is not None else np.dtype("V")
@@ -340,7 +407,7 @@ def _page_problems(kinds: Counter[tuple]) -> list[str]:
 
 
 def _declared(tif: tifffile.TiffFile) -> tuple[int, int]:
-    """Frames and channels that the description of a file claims; 0 where it does not say."""
+    """Numbers of frames and channels according to the description of a file; 0 where it does not give them."""
     first = tif.pages.first
     if first.is_imagej:
         found = {key: int(n) for key, n in re.findall(r"(images|channels)=(\d+)", first.description)}
@@ -359,33 +426,34 @@ def _declared(tif: tifffile.TiffFile) -> tuple[int, int]:
 
 
 def _true_channels(channels: int, images: int) -> int:
-    """Channels of a stack, or 0 where writers have only called its many frames so, as tifffile does by default."""
-    return 0 if channels == images > _MOST_CHANNELS else channels
+    """Number of channels of a stack, or 0 where frames are only labelled as channels, as tifffile does by default."""
+    return 0 if channels == images > _MAX_CHANNELS else channels
 
 
 def _has_broken_chain(tif: tifffile.TiffFile) -> bool:
-    """Whether the last directory that could be read points to another one."""
+    """Whether the last image file directory that could be read points to another one."""
     tif.filehandle.seek(tif.pages.next_page_offset or 0)
     return any(tif.filehandle.read(tif.tiff.offsetsize))
 
 
 def _file_problems(files: Sequence[TIFFFile]) -> list[str]:
-    """Problems of single files, each named once with all the files that have it."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Problems of single files, each listed once with all the files that have it."""
+    affected: dict[str, list[str]] = defaultdict(list)
     for file in files:
         for problem in file.problems:
-            found[problem].append(file.path.name)
+            affected[problem].append(file.path.name)
     for name in ("shape", "dtype"):
         values = [(getattr(file, name), file.path.name) for file in files if file.shape]
         usual = _most_common(value for value, _ in values) if values else None
         for value, file_name in values:
             if value != usual:
-                found[f"has {name} {value}, most have {usual}: keep the frames of one recording only"].append(file_name)
-    return [f"{_some(names)} {problem}" for problem, names in found.items()]
+                problem = f"has {name} {value}, most have {usual}: keep the frames of one recording only"
+                affected[problem].append(file_name)
+    return [f"{_some(names)} {problem}" for problem, names in affected.items()]
 
 
 class _FrameReader:
-    """What dask needs of an array, over files: reads the frames that are asked for and no others."""
+    """Array interface of files for dask; reads only the frames that are requested."""
 
     ndim = 3
 
@@ -425,6 +493,6 @@ def _name(file: Path, recording: Path) -> str:
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    """The first of many names."""
+    """The first few of many names, and the number of the others."""
     listed = ", ".join(names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"

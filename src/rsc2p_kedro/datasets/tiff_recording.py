@@ -19,17 +19,17 @@ _MARKER = "written_by_rsc2p_kedro.json"
 
 
 class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
-    """A recording of TIFFs: a folder with one frame or many pages a file, or one file.
+    """A recording as TIFFs: a folder of files with one or many frames each, or a single file.
 
-    Loading reads headers, checks that the recording is whole (see
+    Loading reads the headers, checks that the recording is complete (see
     :func:`~rsc2p_kedro.datasets.tiff_frames.read_frames`) and gives a lazy movie. Saving is for simulated recordings:
-    it makes a folder of single frames with a marker in it, whole or not at all, and refuses to touch anything without
-    that marker, so that raw data cannot be lost.
+    it atomically creates a folder of single frames with a marker in it, and refuses to overwrite anything without that
+    marker, so that raw data cannot be lost.
 
     Examples:
         ```yaml
         animal_1.day_7.raw_frames:
-          type: rsc2p_kedro.datasets.tiff_recording.TIFFRecordingDataset
+          type: rsc2p_kedro.datasets.TIFFRecordingDataset
           filepath: data/01_raw/Animal_1
           frames: [0, 1500]
         ```
@@ -49,13 +49,13 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
         show_progress: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Takes note of where the recording lies.
+        """Notes the folder or file; nothing is read yet.
 
         Args:
             filepath: the folder, or the file.
-            frames: first frame and the one after the last; none: all.
-            chunk_frames: frames that are read together.
-            show_progress: show a bar while saving.
+            frames: index of the first frame and of the one after the last; None takes all.
+            chunk_frames: number of frames that are read together.
+            show_progress: show a progress bar while saving.
             metadata: ignored by Kedro, read by plugins.
         """
         self._filepath = Path(filepath)
@@ -70,8 +70,8 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
     def save(self, data: da.Array | NDArray) -> None:
         if self._filepath.exists() and not (self._filepath / _MARKER).is_file():
             raise DatasetError(
-                f"{self._filepath} is there and this project has not written it: raw data are never overwritten. "
-                "Give the simulated recording another path, or move what is there elsewhere."
+                f"{self._filepath} exists and was not written by this project: raw data are never overwritten. "
+                "Give the simulated recording another path, or move the existing data elsewhere."
             )
         with replacing(self._filepath) as folder:
             folder.mkdir()
@@ -86,7 +86,7 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
 
 
 def _write_frames(movie: da.Array | NDArray, folder: Path, compute: Compute) -> None:
-    """One TIFF a frame, `frame_00001.tif` and on, run by run, so that only a few runs are in memory."""
+    """Writes one TIFF for each frame, `frame_00001.tif` and so on, in runs so that only a few frames are in memory."""
     digits = max(5, len(str(len(movie))))
 
     def write(frames: slice) -> None:

@@ -1,4 +1,4 @@
-"""Movies on disk, opened lazily."""
+"""Movies on disk as zarr arrays, opened lazily."""
 
 import base64
 import io
@@ -22,15 +22,18 @@ from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.datasets.atomic import replacing
 
 _PREVIEW_FRAMES = 64
-_MOST_CHUNKS = 8
+"""Frames that are averaged for the preview: one chunk in time of the default layout."""
+
+_MAX_CHUNKS_IN_RUN = 8
+"""Chunks in time of the target that a thread computes and writes at once, at most; bounds memory. Not tuned."""
 
 
 class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
-    """A movie (T, H, W) as one zarr array (format 3), compressed without loss (blosc, lz4, bits shuffled).
+    """A movie (T, H, W) as one zarr array (format 3), with lossless compression (blosc, lz4, bit shuffle).
 
-    Saving computes a lazy movie run by run: one run of frames in each thread is all that is in memory, each run is
-    computed once, and what is stored does not depend on the number of threads. The new movie takes the place of the old
-    one when it is complete. Loading gives a lazy movie, cut in time as it is stored.
+    Saving computes a lazy movie in runs of frames. Each thread holds one run in memory, each run is computed once, and
+    the stored bytes do not depend on the number of threads. The new movie replaces the old one when it is complete.
+    Loading gives a lazy movie of whole frames, chunked in time as it is stored.
 
     Examples:
         ```yaml
@@ -55,14 +58,14 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
         show_progress: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Takes note of where the movie lies and how it is stored.
+        """Notes the folder and how the movie is stored; nothing is read yet.
 
         Args:
             filepath: the folder of the zarr array.
-            chunks: frames, rows and columns of a chunk. Chunks of few rows and columns make reading a patch over all
-                frames quick; chunks of whole frames are quicker to write. None: chunks as the movie is cut.
-            threads: runs of frames that are computed and written at once; none: all cores.
-            show_progress: show a bar, in frames/s, while saving.
+            chunks: number of frames, rows and columns in a chunk. Fewer rows and columns make it faster to read a patch
+                over all frames; whole frames are faster to write. None takes the chunks of the movie.
+            threads: number of runs of frames that are computed and written in parallel; None uses all cores.
+            show_progress: show a progress bar, in frames/s, while saving.
             metadata: ignored by Kedro, read by plugins.
         """
         self._filepath = Path(filepath)
@@ -74,13 +77,16 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
         try:
             array = zarr.open_array(self._filepath, mode="r")
         except FileNotFoundError as error:
-            raise DatasetError(f"No movie lies at {self._filepath}: run the stage that makes it first.") from error
-        # Whole frames: zarr puts their chunks together faster than dask. Who asks for a part of them reads no more.
+            raise DatasetError(f"There is no movie at {self._filepath}: run the stage that makes it first.") from error
+        # Whole frames: zarr assembles their chunks faster than dask. Reading a part of a frame reads only its chunks.
         return da.from_array(array, chunks=(array.chunks[0], -1, -1), name=False)
 
     def save(self, data: da.Array | NDArray) -> None:
         if data.ndim != 3 or 0 in data.shape:
-            raise DatasetError(f"A movie should have the shape (T, H, W), none of them 0; this has {data.shape}.")
+            raise DatasetError(
+                f"A movie should have the shape (T, H, W), none of them 0; this one has {data.shape}. Check the node "
+                "that returns it."
+            )
         movie = data if isinstance(data, da.Array) else da.from_array(data, chunks=(64, -1, -1))
         chunks = tuple(np.minimum(self._chunks or movie.chunksize, movie.shape).tolist())
         with replacing(self._filepath) as folder:
@@ -92,12 +98,16 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
                 filters=None,
                 compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
                 dimension_names=("time", "y", "x"),
-                config={"write_empty_chunks": True},  # looking for empty ones takes longer than writing them
+                config={"write_empty_chunks": True},  # detecting empty chunks takes longer than writing them
             )
             _store(movie, target, self._compute, f"Writing {self._filepath.name}")
 
     def preview(self) -> ImagePreview:
-        """The mean of some frames from the middle of the movie, as a PNG for Kedro-Viz."""
+        """Averages some frames from the middle of the movie.
+
+        Returns:
+            A PNG in base64, as Kedro-Viz expects it.
+        """
         movie = zarr.open_array(self._filepath, mode="r")
         start = max(0, movie.shape[0] // 2 - _PREVIEW_FRAMES // 2)
         mean = np.asarray(movie[start : start + _PREVIEW_FRAMES]).mean(axis=0, dtype=np.float64)
@@ -114,13 +124,13 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
 
 
 def _store(movie: da.Array, target: zarr.Array, compute: Compute, description: str) -> None:
-    """Computes and writes runs of whole frames, each in one thread, no two of which touch one chunk of the target."""
+    """Computes and writes runs of whole frames, one per thread. No two runs write to the same chunk of the target."""
     runs = blocks.frame_blocks(movie.shape[0], _run_length(int(movie.chunksize[0]), target.chunks[0]))
     failed = threading.Event()
 
     def write(run: slice) -> None:
         frames = blocks.read(movie, run)
-        if not failed.is_set():  # other threads go on for a while after one has failed
+        if not failed.is_set():  # other threads continue for a while after one has failed
             target[run] = frames
 
     sizes = [run.stop - run.start for run in runs]
@@ -132,10 +142,17 @@ def _store(movie: da.Array, target: zarr.Array, compute: Compute, description: s
 
 
 def _run_length(source: int, target: int) -> int:
-    """Frames in a run: whole chunks of the target and, unless that takes too many frames, of the source as well.
+    """Number of frames in a run: whole chunks of the target and, if that is not too many frames, of the source too.
 
-    Where it does (100 frames against 64, say), chunks of the source that lie in two runs are computed twice: the price
-    of a memory that does not grow with the length of the movie.
+    If it is (100 frames in a chunk of the source and 64 in the target, say), chunks of the source that lie in two runs
+    are computed twice. In return, memory does not grow with the length of the movie.
+
+    Args:
+        source: frames in a chunk of the movie that is saved.
+        target: frames in a chunk of the stored movie.
+
+    Returns:
+        A multiple of `target`.
     """
     both = math.lcm(source, target)
-    return both if both <= _MOST_CHUNKS * target else _MOST_CHUNKS // 2 * target
+    return both if both <= _MAX_CHUNKS_IN_RUN * target else _MAX_CHUNKS_IN_RUN // 2 * target

@@ -1,4 +1,4 @@
-"""What validators say of a file: pynwb, nwbinspector at its lowest threshold, DANDI where its client is installed."""
+"""Messages of validators about a file: pynwb, nwbinspector at its lowest threshold, and DANDI if it is installed."""
 
 import os
 import warnings
@@ -10,16 +10,22 @@ import pandas as pd
 import pynwb
 from nwbinspector import Importance, InspectorMessage, inspect_nwbfile_object
 
-from rsc2p_kedro.nwb.metadata import OnIssue, RecordingMetadata, answer_to
+from rsc2p_kedro.nwb.metadata import OnIssue, RecordingMetadata, response_to
+from rsc2p_kedro.nwb.session import add_imaging_plane, make_nwb_file
 
 COLUMNS = ["check", "importance", "object_type", "object_name", "location", "message"]
+"""Columns of :class:`rsc2p_kedro.core.schemas.InspectionTable`."""
 
-EXPLAINED = {
-    "check_data_orientation": "fewer frames than pixels or ROIs; the axes are right, as this project's tests show",
-    "check_column_binary_capability": "numbers that happen to be 0 and 1; what is true or false is stored so",
-    "check_single_row": "a single ROI, patch or background component",
+TOLERATED_CHECKS = {
+    "check_data_orientation": "there are fewer frames than pixels or ROIs; the axes are correct, as tests of this "
+    "project show",
+    "check_column_binary_capability": "all values of a measure happen to be 0 and 1; true and false are stored as such",
+    "check_single_row": "there is a single ROI, patch or background component",
 }
-"""Checks that cannot know what we know, and why what they say is no reason to refuse a file."""
+"""Checks of nwbinspector that give false alarms, with the reason. Their messages never refuse a file."""
+
+CHECKED_FIELDS = {"check_imaging_plane_location_allen_ccf": "imaging_plane.location"}
+"""Checks of nwbinspector that concern a single field of the metadata, and which."""
 
 
 def _row(message: InspectorMessage) -> dict[str, str]:
@@ -38,7 +44,14 @@ def _table(rows: Iterable[dict[str, str]]) -> pd.DataFrame:
 
 
 def schema_messages(io: pynwb.NWBHDF5IO) -> pd.DataFrame:
-    """What pynwb's validator finds in an open file, against the schema that pynwb comes with: the one it writes."""
+    """Validates an open file with pynwb, against the schema that pynwb writes.
+
+    Args:
+        io: the file, open for reading.
+
+    Returns:
+        One row for each breach of the schema, with `COLUMNS`.
+    """
     rows = [
         {
             "check": "pynwb.validate",
@@ -54,20 +67,30 @@ def schema_messages(io: pynwb.NWBHDF5IO) -> pd.DataFrame:
 
 
 def inspector_messages(nwb: pynwb.NWBFile) -> pd.DataFrame:
-    """What nwbinspector says of an open file at its lowest threshold."""
+    """Inspects a file with nwbinspector at its lowest threshold.
+
+    Args:
+        nwb: open, or in memory.
+
+    Returns:
+        One row for each message, with `COLUMNS`.
+    """
     messages = inspect_nwbfile_object(nwb, importance_threshold=Importance.BEST_PRACTICE_SUGGESTION)
     return _table(_row(message) for message in messages if message is not None)
 
 
 def dandi_messages(path: Path) -> pd.DataFrame:
-    """What DANDI's validator says, offline; empty where the client `dandi` is not installed.
+    """Validates a file with DANDI's client, offline.
 
     Args:
         path: at its final place, `<dandiset>/sub-<id>/sub-<id>_ses-<id>_ophys.nwb`, as the name is checked too.
+
+    Returns:
+        One row for each message, with `COLUMNS`; none where the client `dandi` is not installed.
     """
     if find_spec("dandi") is None:
         return _table([])
-    os.environ.setdefault("DANDI_NO_ET", "1")  # no question to a server about newer versions
+    os.environ.setdefault("DANDI_NO_ET", "1")  # do not ask a server for newer versions
     from dandi.files import dandi_file
 
     asset = dandi_file(path, dandiset_path=path.parent.parent)
@@ -86,26 +109,35 @@ def dandi_messages(path: Path) -> pd.DataFrame:
 
 
 def inspect_file(path: Path) -> pd.DataFrame:
-    """All messages of pynwb and nwbinspector about a file, as an `InspectionTable`. None: it is in order."""
+    """Validates a file with pynwb and inspects it with nwbinspector.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        A :class:`rsc2p_kedro.core.schemas.InspectionTable`: one row for each message, none where the file is in order.
+    """
     with pynwb.NWBHDF5IO(path, "r", load_namespaces=False) as io:
         return pd.concat([schema_messages(io), inspector_messages(io.read())], ignore_index=True)
 
 
-FIELDS = {"check_imaging_plane_location_allen_ccf": "imaging_plane.location"}
-"""Checks of a single field, and which."""
-
-
 def inspect_metadata(metadata: RecordingMetadata, on_issue: OnIssue = "error") -> list[str]:
-    """What nwbinspector will refuse of the metadata of a file that is still to be made, as `field: what is wrong`."""
-    from rsc2p_kedro.nwb.build import add_imaging_plane, make_nwb_file
+    """Finds what nwbinspector would refuse in the metadata of a file before it is written.
 
+    Args:
+        metadata: complete.
+        on_issue: response to messages (see :func:`rsc2p_kedro.nwb.metadata.response_to`).
+
+    Returns:
+        Messages to which the response is `error`, each as `field: what is wrong`.
+    """
     nwb = make_nwb_file(metadata, {})
     add_imaging_plane(nwb, metadata)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = inspector_messages(nwb)
+        messages = inspector_messages(nwb)
     return [
-        f"{FIELDS.get(str(row.check), row.object_type)}: {row.message}"
-        for row in found.itertuples()
-        if answer_to(str(row.importance), on_issue) == "error"
+        f"{CHECKED_FIELDS.get(str(row.check), row.object_type)}: {row.message}"
+        for row in messages.itertuples()
+        if response_to(str(row.importance), on_issue) == "error"
     ]

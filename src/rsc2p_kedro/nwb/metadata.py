@@ -1,12 +1,13 @@
-"""What NWB and DANDI must know of a recording: shared defaults, and over them what a recording says of itself.
+"""Metadata that NWB and DANDI need of a recording: those of the recording itself, over those that all recordings share.
 
-Everything is optional where it is read: a field may stand in the recording's entry of the manifest or, for all
-recordings, in ``conf/<env>/parameters_nwb.yml``. :func:`missing_metadata` says what is still open once the two are laid
-over each other, and :func:`check_metadata` stops a run at its start with the whole list. What only the user can know
-(when the session began, what is known of the animal) has no default anywhere.
+All fields are optional where they are read, because a field may be given in the recording's entry of the manifest or,
+for all recordings, in ``conf/<env>/parameters_nwb.yml``. What is missing after the two are merged is found by
+:func:`~rsc2p_kedro.nwb.metadata_checks.metadata_problems`, and :func:`~rsc2p_kedro.nwb.metadata_checks.check_metadata`
+stops a run at its start with the whole list. Facts that only the user knows (the start of the session, the subject)
+have no default.
 
-Wrong values are refused where they stand: a time without an offset, a species that is no binomial, an id that would
-make a bad file name.
+Invalid values are refused as soon as they are read: a time without a UTC offset, a species that is not a binomial name,
+an id that cannot be part of a file name.
 """
 
 import re
@@ -34,7 +35,7 @@ _DOI = re.compile(r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", 
 
 def _quoted_in_yaml(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"is the number {value}; put it in quotes, so that no zero at its start is lost.")
+        raise ValueError(f"is the number {value}; put it in quotes, so that leading zeros are kept.")
     return value
 
 
@@ -56,7 +57,7 @@ def _is_name(value: str) -> str:
 def _as_doi(value: str) -> str:
     match = _DOI.fullmatch(value.strip())
     if match is None:
-        raise ValueError(f"'{value}' is no DOI; write it as 'doi:10.17632/hjgtsmyyv5.1'.")
+        raise ValueError(f"'{value}' is not a DOI; write it as 'doi:10.17632/hjgtsmyyv5.1'.")
     return f"doi:{match[1]}"
 
 
@@ -64,9 +65,9 @@ def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Answer = Literal["error", "warn"]
+Response = Literal["error", "warn"]
 Importance = Literal["critical", "best_practice_violation", "best_practice_suggestion"]
-OnIssue = Answer | dict[Importance, Answer]
+OnIssue = Response | dict[Importance, Response]
 Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, BeforeValidator(_quoted_in_yaml), AfterValidator(_is_id)]
 Wavelength = Annotated[float, Field(gt=10, lt=10_000)]
@@ -92,7 +93,7 @@ class SubjectFields(FrozenModel):
     @classmethod
     def _species_is_binomial(cls, value: str | None) -> str | None:
         if value is not None and not _SPECIES.fullmatch(value):
-            raise ValueError(f"'{value}' is no Latin binomial; write, for example, 'Mus musculus'.")
+            raise ValueError(f"'{value}' is not a Latin binomial name; write, for example, 'Mus musculus'.")
         return value
 
     @field_validator("age")
@@ -100,7 +101,9 @@ class SubjectFields(FrozenModel):
     def _age_is_duration(cls, value: str | None) -> str | None:
         bounds = [] if value is None else value.split("/")
         if len(bounds) > 2 or not all(_DURATION.fullmatch(b) or (i and not b) for i, b in enumerate(bounds)):
-            raise ValueError(f"'{value}' is no ISO 8601 duration; write 'P90D' (days), 'P12W' (weeks) or 'P8W/P12W'.")
+            raise ValueError(
+                f"'{value}' is not an ISO 8601 duration; write 'P90D' (days), 'P12W' (weeks) or 'P8W/P12W'."
+            )
         return value
 
     @field_validator("weight")
@@ -112,12 +115,12 @@ class SubjectFields(FrozenModel):
 
 
 class StudyFields(FrozenModel):
-    """Who did what, where and why; usually the same for all recordings."""
+    """The study: people, place and purpose; usually the same for all recordings."""
 
     experimenter: Names | None = Field(default=None, description="One or more, each 'Last, First'.")
     institution: Text | None = None
     lab: Text | None = None
-    experiment_description: Text | None = Field(default=None, description="What the experiment was for.")
+    experiment_description: Text | None = Field(default=None, description="Purpose of the experiment.")
     keywords: Texts | None = None
     related_publications: Dois | None = Field(default=None, description="DOIs of papers and of the raw data.")
     protocol: Text | None = None
@@ -127,7 +130,7 @@ class StudyFields(FrozenModel):
 
 
 class SessionFields(StudyFields):
-    """The session, and what differs in it from the study."""
+    """The session, and fields of the study that differ in it."""
 
     session_id: Identifier | None = Field(default=None, description="None: made of the session's key in the manifest.")
     session_start_time: datetime | None = Field(
@@ -143,11 +146,13 @@ class SessionFields(StudyFields):
             return value
         if value.tzinfo is None:
             raise ValueError(
-                f"{value.isoformat()} has no offset from UTC, and NWB would silently take the time zone of the "
-                f"computer that exports; write where the clock stood, for example {value.isoformat()}+02:00."
+                f"{value.isoformat()} has no offset from UTC, and NWB would silently assume the time zone of the "
+                f"computer that exports; add the offset of the clock, for example {value.isoformat()}+02:00."
             )
         if not datetime(1980, 1, 1, tzinfo=UTC) < value <= datetime.now(UTC):
-            raise ValueError(f"{value.isoformat()} is before 1980 or still to come; give the time the session began.")
+            raise ValueError(
+                f"{value.isoformat()} is before 1980 or in the future; give the time at which the session began."
+            )
         return value
 
 
@@ -165,12 +170,12 @@ class DeviceFields(FrozenModel):
     @classmethod
     def _name_fits_a_path(cls, value: str | None) -> str | None:
         if value is not None and re.search(r"[/:]", value):
-            raise ValueError(f"'{value}' holds '/' or ':', which names in NWB may not.")
+            raise ValueError(f"'{value}' holds '/' or ':', which NWB does not allow in names; use '-' instead.")
         return value
 
 
 class ImagingPlaneFields(FrozenModel):
-    """Where the light went and what it met."""
+    """The imaging plane: its location, the indicator and the wavelengths."""
 
     description: Text | None = None
     indicator: Text | None = Field(default=None, description="Such as `GCaMP6f`.")
@@ -181,15 +186,13 @@ class ImagingPlaneFields(FrozenModel):
     emission_wavelength_nm: Wavelength | None = None
     optical_channel: Text | None = Field(default=None, description="The filter and detector of the channel.")
     origin_um: tuple[float, float, float] | None = Field(
-        default=None, description="Physical place (x, y, z) of the first pixel in the reference frame."
+        default=None, description="Position (x, y, z) of the first pixel in the reference frame."
     )
-    reference_frame: Text | None = Field(
-        default=None, description="What `origin_um` counts from, and along which axes."
-    )
+    reference_frame: Text | None = Field(default=None, description="Origin and axes to which `origin_um` refers.")
 
 
 class NwbParameters(StudyFields):
-    """What all recordings share, and how the file is written. A recording's own fields come first."""
+    """Metadata that all recordings share, and how files are written. A recording's own fields take precedence."""
 
     subject: SubjectFields = Field(default_factory=SubjectFields)
     session: SessionFields = Field(default_factory=SessionFields)
@@ -206,8 +209,8 @@ class NwbParameters(StudyFields):
     )
     on_issue: OnIssue = Field(
         "error",
-        description="What to do when nwbinspector has something to say: refuse the file and its metadata, or warn. One "
-        "answer, or one for each importance: {critical: error, best_practice_violation: error, "
+        description="Response to messages of nwbinspector: refuse the file and its metadata (error), or log a warning "
+        "(warn). One for all messages, or one for each importance: {critical: error, best_practice_violation: error, "
         "best_practice_suggestion: warn}. Files that break the schema are always refused.",
     )
 
@@ -228,74 +231,103 @@ class NwbParameters(StudyFields):
         return self
 
 
-def answer_to(importance: str, on_issue: OnIssue) -> Answer:
-    """What to do about a message.
+def response_to(importance: str, on_issue: OnIssue) -> Response:
+    """Determines the response to a message of a validator.
 
     Args:
-        importance: as nwbinspector names it. What is not in `Importance` (a breach of the schema, a check that failed)
-            is always an error.
-        on_issue: one answer, or one for each importance; those that are left out are errors.
+        importance: as nwbinspector names it. Anything that is not in `Importance` (a breach of the schema, a check that
+            failed) is always an error.
+        on_issue: one response for all messages, or one for each importance; those that are left out are errors.
+
+    Returns:
+        `error` or `warn`.
     """
     name = importance.lower()
     if name not in get_args(Importance):
         return "error"
-    return (
-        on_issue
-        if isinstance(on_issue, str)
-        else {str(key): value for key, value in on_issue.items()}.get(name, "error")
-    )
+    if isinstance(on_issue, str):
+        return on_issue
+    return {str(key): response for key, response in on_issue.items()}.get(name, "error")
 
 
 class RecordingLike(Protocol):
-    """What metadata need of a recording (see `rsc2p_kedro.manifest.recordings.Recording`)."""
+    """The properties of a recording that its metadata depend on (see `rsc2p_kedro.manifest.recordings.Recording`)."""
 
     @property
-    def animal(self) -> str: ...
+    def animal(self) -> str:
+        """Key of the animal in the manifest."""
+
     @property
-    def session_key(self) -> str: ...
+    def session_key(self) -> str:
+        """Key of the session in the manifest."""
+
     @property
-    def frames(self) -> tuple[int, int] | None: ...
+    def frames(self) -> tuple[int, int] | None:
+        """First frame that is used and the one after the last; None uses all."""
+
     @property
-    def frame_rate_hz(self) -> float: ...
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+
     @property
-    def pixel_size_um(self) -> tuple[float, float] | None: ...
+    def pixel_size_um(self) -> tuple[float, float] | None:
+        """Height and width of a pixel, if known."""
+
     @property
-    def subject(self) -> SubjectFields: ...
+    def subject(self) -> SubjectFields:
+        """The animal."""
+
     @property
-    def session(self) -> SessionFields: ...
+    def session(self) -> SessionFields:
+        """The session."""
+
     @property
-    def device(self) -> DeviceFields: ...
+    def device(self) -> DeviceFields:
+        """The microscope."""
+
     @property
-    def imaging_plane(self) -> ImagingPlaneFields: ...
+    def imaging_plane(self) -> ImagingPlaneFields:
+        """The imaging plane."""
+
     @property
-    def simulation(self) -> Any: ...
+    def simulation(self) -> Any:
+        """Parameters of the simulation; None for a real recording."""
 
 
 class RecordingMetadata(FrozenModel):
-    """Everything NWB is told of one recording, with every question settled."""
+    """The merged metadata of one recording, as they are written to its NWB file."""
 
     subject: SubjectFields
     session: SessionFields
     device: DeviceFields
     imaging_plane: ImagingPlaneFields
     frame_rate_hz: float = Field(gt=0)
-    first_frame: int = Field(0, ge=0, description="Frames of the session before the first one that is used.")
+    first_frame: int = Field(0, ge=0, description="Number of frames of the session before the first one that is used.")
     pixel_size_um: tuple[float, float] | None = Field(default=None, description="(y, x)")
     simulated: bool = False
 
     @property
     def subject_id(self) -> str:
+        """Id of the animal, as in the name of the file."""
         return str(self.subject.subject_id)
 
     @property
     def session_id(self) -> str:
+        """Id of the session, as in the name of the file."""
         return str(self.session.session_id)
 
     @property
     def start_time(self) -> datetime:
-        """When the session began."""
+        """Start of the session, with its UTC offset.
+
+        Raises:
+            ValueError: the start time is missing.
+        """
         if self.session.session_start_time is None:
-            raise ValueError(f"Session {self.session_id} of {self.subject_id} has no session_start_time.")
+            raise ValueError(
+                f"Session {self.session_id} of {self.subject_id} has no session_start_time: add it to the recording's "
+                "entry, for example 2019-05-06T10:30:00+02:00."
+            )
         return self.session.session_start_time
 
     @property
@@ -306,13 +338,13 @@ class RecordingMetadata(FrozenModel):
 
     @property
     def identifier(self) -> str:
-        """A UUID of the data set (its publications and lab) and the session: the same at every export."""
+        """UUID made of the study (publications, institution, lab) and the session: the same at every export."""
         study = [*(self.session.related_publications or ()), self.session.institution, self.session.lab]
         return str(uuid5(NAMESPACE_URL, "\n".join(map(str, [*study, self.subject_id, self.session_id]))))
 
 
 def _overlay(*layers: FrozenModel) -> dict[str, Any]:
-    """Fields of several models, an earlier model's before a later one's."""
+    """Fields of several models; values of earlier models take precedence."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for name in type(layer).model_fields:
@@ -327,31 +359,37 @@ def _merge(model: type[Fields], *layers: FrozenModel) -> Fields:
 
 
 def _mark_as_simulated(metadata: RecordingMetadata) -> RecordingMetadata:
-    """The metadata of a made-up recording, saying so wherever a reader may look first."""
+    """Metadata of a simulated recording, marked as such in subject, session and keywords."""
     note = "SIMULATED, no animal was imaged."
     subject, session = metadata.subject, metadata.session
-    about, what = subject.description or "", session.session_description or ""
-    keywords = (*(session.keywords or ()), "simulated data")
+    keywords = dict.fromkeys((*(session.keywords or ()), "simulated data"))
+    about_subject = f"{note} {subject.description or ''}".strip()
+    about_session = f"{note} {session.session_description or ''}".strip()
     return metadata.model_copy(
         update={
             "simulated": True,
-            "subject": subject.model_copy(update={"description": f"{note} {about}".strip()}),
-            "session": session.model_copy(
-                update={"session_description": f"{note} {what}".strip(), "keywords": tuple(dict.fromkeys(keywords))}
-            ),
+            "subject": subject.model_copy(update={"description": about_subject}),
+            "session": session.model_copy(update={"session_description": about_session, "keywords": tuple(keywords)}),
         }
     )
 
 
 def merge_metadata(shared: NwbParameters, recording: RecordingLike) -> RecordingMetadata:
-    """What a recording says of itself, over what all recordings share, over nothing.
+    """Merges the metadata of a recording with those that all recordings share.
 
-    Within each of the two, `session` comes before the fields of the study, so that the order for, say, `lab` is: the
-    recording's `session.lab`, the shared `session.lab`, the shared `lab`. Ids that nobody gave are made of the keys of
-    the manifest.
+    The recording's own fields take precedence. Among shared ones, `session` takes precedence over the fields of the
+    study: the order for `lab`, say, is the recording's `session.lab`, the shared `session.lab`, the shared `lab`.
+
+    Args:
+        shared: metadata of all recordings.
+        recording: with its own metadata.
+
+    Returns:
+        The merged metadata, which may be incomplete. Ids that were not given are made of the keys of the manifest, and
+        a simulated recording is marked as such.
     """
-    ids = SubjectFields(subject_id=identifiers.sanitised(recording.animal) or None)
-    session_ids = SessionFields(session_id=identifiers.sanitised(recording.session_key) or None)
+    ids = SubjectFields(subject_id=identifiers.to_dandi_id(recording.animal) or None)
+    session_ids = SessionFields(session_id=identifiers.to_dandi_id(recording.session_key) or None)
     metadata = RecordingMetadata(
         subject=_merge(SubjectFields, recording.subject, shared.subject, ids),
         session=_merge(SessionFields, recording.session, shared.session, shared, session_ids),
@@ -365,5 +403,12 @@ def merge_metadata(shared: NwbParameters, recording: RecordingLike) -> Recording
 
 
 def dandi_path(metadata: RecordingMetadata) -> PurePosixPath:
-    """Where DANDI wants the file: `sub-<id>/sub-<id>_ses-<id>_ophys.nwb`."""
+    """Names the NWB file of a recording as DANDI does.
+
+    Args:
+        metadata: with the ids of subject and session.
+
+    Returns:
+        `sub-<id>/sub-<id>_ses-<id>_ophys.nwb`, below the folder of the dandiset.
+    """
     return PurePosixPath(identifiers.dandi_path(metadata.subject_id, metadata.session_id))

@@ -1,4 +1,4 @@
-"""What is missing or wrong in the metadata of recordings, told before any computing, with the YAML lines to add."""
+"""Checks of the metadata of recordings before anything is computed, with the YAML lines that would complete them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,36 +13,36 @@ from rsc2p_kedro.nwb.metadata import (
     RecordingLike,
     RecordingMetadata,
     StudyFields,
-    answer_to,
     dandi_path,
     merge_metadata,
+    response_to,
 )
 
-DEMANDED: dict[str, tuple[str, str]] = {
+REQUIRED: dict[str, tuple[str, str]] = {
     "subject.subject_id": ("a name for the animal", "mouse-17"),
-    "subject.species": ("the species in Latin", "Mus musculus"),
+    "subject.species": ("Latin name of the species", "Mus musculus"),
     "subject.sex": ("M, F, O (other) or U (unknown)", "U"),
     "subject.age": ("age at the session (or a date_of_birth)", "P90D"),
     "session.session_id": ("a name for the session", "day-7"),
-    "session.session_start_time": ("when the session began, with its offset from UTC", "2019-05-06T10:30:00+02:00"),
+    "session.session_start_time": ("start of the session, with the UTC offset", "2019-05-06T10:30:00+02:00"),
     "session.session_description": ("what was done in the session", "Two-photon imaging of one plane."),
     "device.name": ("the microscope", "Microscope"),
-    "imaging_plane.description": ("what the plane is", "One plane in layer 2/3 of retrosplenial cortex."),
+    "imaging_plane.description": ("description of the plane", "One plane in layer 2/3 of retrosplenial cortex."),
     "imaging_plane.indicator": ("the calcium indicator", "GCaMP6f"),
-    "imaging_plane.location": ("the brain region, for mice as the Allen CCF calls it", "RSPagl"),
+    "imaging_plane.location": ("brain region, for mice a term of the Allen CCF", "RSPagl"),
     "imaging_plane.excitation_wavelength_nm": ("wavelength of the laser in nm", "920"),
     "imaging_plane.emission_wavelength_nm": ("wavelength of the emitted light in nm", "510"),
 }
-"""Fields without which NWB or DANDI refuse a file: what each is, and an example."""
+"""Fields without which NWB or DANDI refuse a file: the meaning of each, and an example."""
 
 RECOMMENDED: dict[str, tuple[str, str]] = {
-    "device.description": ("what it is", "A two-photon microscope with a resonant scanner."),
-    "session.experimenter": ("who did it, 'Last, First'", '["Sun, Weilun"]'),
-    "session.institution": ("where", "University of Somewhere"),
-    "session.experiment_description": ("what the experiment was for", "Coding of space in retrosplenial cortex."),
-    "session.keywords": ("words to find it by", "[retrosplenial cortex, two-photon, calcium imaging]"),
+    "device.description": ("description of the microscope", "A two-photon microscope with a resonant scanner."),
+    "session.experimenter": ("one or more names, each 'Last, First'", '["Sun, Weilun"]'),
+    "session.institution": ("institution of the experimenters", "University of Somewhere"),
+    "session.experiment_description": ("purpose of the experiment", "Coding of space in retrosplenial cortex."),
+    "session.keywords": ("keywords for searching", "[retrosplenial cortex, two-photon, calcium imaging]"),
 }
-"""Fields that nwbinspector misses, its suggestions; demanded too where `on_issue` answers these with `error`."""
+"""Fields that nwbinspector suggests; required too where `on_issue` responds to suggestions with `error`."""
 
 
 def _is_missing(metadata: RecordingMetadata, path: str) -> bool:
@@ -53,28 +53,35 @@ def _is_missing(metadata: RecordingMetadata, path: str) -> bool:
 
 
 def _contradictions(metadata: RecordingMetadata) -> list[str]:
-    """Fields that are there and cannot all be true."""
+    """Fields that contradict each other, or that need another field."""
     problems = []
-    born, began = metadata.subject.date_of_birth, metadata.session.session_start_time
-    if born is not None and began is not None and born > began.date():
-        problems.append(f"subject.date_of_birth: {born} is after the session ({began.date()}).")
+    birth, start = metadata.subject.date_of_birth, metadata.session.session_start_time
+    if birth is not None and start is not None and birth > start.date():
+        problems.append(f"subject.date_of_birth: {birth} is after the session ({start.date()}); correct one of them.")
     if metadata.imaging_plane.origin_um is not None and metadata.imaging_plane.reference_frame is None:
-        problems.append("imaging_plane.reference_frame: is missing; origin_um means nothing without it.")
+        problems.append("imaging_plane.reference_frame: is missing; origin_um has no meaning without it.")
     if metadata.device.model_name is not None and metadata.device.manufacturer is None:
-        problems.append("device.manufacturer: is missing; NWB wants it where there is a model_name.")
+        problems.append("device.manufacturer: is missing; NWB requires it where a model_name is given.")
     return problems
 
 
-def missing_metadata(shared: NwbParameters, recording: RecordingLike) -> list[str]:
-    """Everything that is missing or contradicts itself, one line each, as `part.field: what is wrong`.
+def metadata_problems(shared: NwbParameters, recording: RecordingLike) -> list[str]:
+    """Finds metadata of a recording that are missing, contradict each other or would be refused by nwbinspector.
 
-    What is there goes through nwbinspector's own checks too, so that what it would say about a finished file is known
-    before any computing (a location, for one, that the Allen CCF does not have).
+    Fields that are given go through nwbinspector's own checks, so that its messages about the finished file (about a
+    location that is not in the Allen CCF, for example) are known before anything is computed.
+
+    Args:
+        shared: metadata of all recordings.
+        recording: with its own metadata.
+
+    Returns:
+        One line for each problem, `part.field: what is wrong`; none where the metadata are complete.
     """
     metadata = merge_metadata(shared, recording)
-    wanted = DEMANDED | (RECOMMENDED if answer_to("BEST_PRACTICE_SUGGESTION", shared.on_issue) == "error" else {})
-    missing = [path for path in wanted if _is_missing(metadata, path)]
-    problems = [f"{path}: is missing ({wanted[path][0]})." for path in missing]
+    required = REQUIRED | (RECOMMENDED if response_to("BEST_PRACTICE_SUGGESTION", shared.on_issue) == "error" else {})
+    missing = [path for path in required if _is_missing(metadata, path)]
+    problems = [f"{path}: is missing ({required[path][0]})." for path in missing]
     contradictions = _contradictions(metadata)
     if contradictions or shared.on_issue == "warn":
         return problems + contradictions
@@ -82,7 +89,7 @@ def missing_metadata(shared: NwbParameters, recording: RecordingLike) -> list[st
 
 
 def _with_examples(metadata: RecordingMetadata, missing: Iterable[str]) -> RecordingMetadata:
-    """Metadata with examples in the place of what is missing, so that the rest can be judged."""
+    """Metadata with examples in the place of missing fields, so that the others can be inspected."""
     tree = metadata.model_dump()
     for path in missing:
         part, name = path.split(".")
@@ -91,62 +98,76 @@ def _with_examples(metadata: RecordingMetadata, missing: Iterable[str]) -> Recor
 
 
 def _example(path: str) -> Any:
-    return yaml.safe_load((DEMANDED | RECOMMENDED)[path][1])
+    return yaml.safe_load((REQUIRED | RECOMMENDED)[path][1])
 
 
 METADATA_PARTS = ("subject", "session", "device", "imaging_plane")
+"""Parts of a recording's entry in the manifest that hold metadata."""
 
 
 def validate_leniently(model: type[Fields], values: Mapping[str, Any]) -> tuple[Fields | None, list[Any]]:
-    """A model of values of which some may be wrong, and what is wrong, so that one wrong value does not hide the rest.
+    """Validates a model even if some of its metadata are wrong, so that one wrong value does not hide other problems.
 
     Args:
-        model: a recording, or `NwbParameters`: what has `METADATA_PARTS`.
-        values: as they stand in YAML.
+        model: a recording, or `NwbParameters`: a model that has `METADATA_PARTS`.
+        values: as given in YAML.
 
     Returns:
-        The model with examples (or nothing) in the place of wrong metadata, or none where other values are wrong too;
-        and pydantic's account of all that is wrong.
+        The model, with examples (or nothing) in the place of wrong metadata, or None where values other than metadata
+        are wrong; and the list of errors as pydantic reports them.
     """
     try:
         return model.model_validate(values), []
     except ValidationError as error:
         wrong = error.errors()
-    mended = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    corrected = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for detail in wrong:
-        _put_example(mended, [str(step) for step in detail["loc"]])
+        _replace_by_example(corrected, [str(step) for step in detail["loc"]])
     try:
-        return model.model_validate(mended), wrong
+        return model.model_validate(corrected), wrong
     except ValidationError:
         return None, wrong
 
 
 def yaml_to_add(problems: Sequence[str]) -> str:
-    """The lines that fill in what is missing, with examples, as they would stand in a recording's entry."""
-    known, parts = DEMANDED | RECOMMENDED, dict[str, list[str]]()
+    """Writes the YAML lines that add missing metadata, with examples for their values.
+
+    Args:
+        problems: as returned by :func:`metadata_problems`.
+
+    Returns:
+        The lines as they would stand in a recording's entry, each part once; empty where no field is missing.
+    """
+    fields, parts = REQUIRED | RECOMMENDED, dict[str, list[str]]()
     for path in (problem.split(":")[0] for problem in problems):
-        if path in known:
+        if path in fields:
             part, name = path.split(".")
-            what, example = known[path]
-            parts.setdefault(part, []).append(f"  {name}: {example}  # {what}")
+            meaning, example = fields[path]
+            parts.setdefault(part, []).append(f"  {name}: {example}  # {meaning}")
     return "\n".join(line for part, lines in parts.items() for line in (f"{part}:", *lines))
 
 
 def _yaml_key(key: str) -> str:
-    """A key that YAML would take for something else than text, in quotes."""
+    """A key of the manifest, in quotes where YAML would not read it as text."""
     return key if yaml.safe_load(key) == key else f'"{key}"'
 
 
 class MetadataError(ValueError):
-    """Metadata are missing or wrong. The message lists all of them for all recordings, and the lines to add.
+    """Metadata are missing or wrong. The message lists all problems of all recordings, and the lines to add.
 
     Attributes:
-        problems: what is wrong, by name of the recording.
+        problems: problems of each recording, by its name.
     """
 
     def __init__(self, problems: Mapping[tuple[str, str], Sequence[str]], env: str | None = None) -> None:
+        """Composes the message.
+
+        Args:
+            problems: as returned by :func:`metadata_problems`, by the keys of animal and session.
+            env: environment whose files the message names; None: local.
+        """
         self.problems = {f"{animal}.{session}": list(lines) for (animal, session), lines in problems.items()}
-        super().__init__("\n\n".join(["NWB and DANDI need to know more.", *self._parts(problems), self._hint(env)]))
+        super().__init__("\n\n".join(["NWB and DANDI need more metadata.", *self._parts(problems), self._hint(env)]))
 
     @staticmethod
     def _parts(problems: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
@@ -155,7 +176,7 @@ class MetadataError(ValueError):
             wrong = "\n".join(f"  - {line}" for line in lines)
             example = "\n".join(f"      {line}" for line in yaml_to_add(lines).splitlines())
             where = f"recordings:\n  {_yaml_key(animal)}:\n    {_yaml_key(session)}"
-            how = "Add inside the entry that is there (no name may stand twice in a file), with your own values"
+            how = "Add to the existing entry (no key may occur twice in a file), with your own values"
             entry = f"\n  {how}:\n\n{where}:\n{example}"
             parts.append(f"{animal}.{session}:\n{wrong}" + (entry if example else ""))
         return parts
@@ -163,14 +184,14 @@ class MetadataError(ValueError):
     @staticmethod
     def _hint(env: str | None) -> str:
         return (
-            f"Recordings stand in conf/{env or 'local'}/parameters_recordings.yml. What is true of all of them can "
-            f"stand once, under `nwb:` in conf/{env or 'local'}/parameters_nwb.yml. With `on_issue: warn` there, only "
-            "what NWB and DANDI insist on is asked for."
+            f"Recordings are in conf/{env or 'local'}/parameters_recordings.yml. Metadata that all of them share can be "
+            f"given once, under `nwb:` in conf/{env or 'local'}/parameters_nwb.yml. With `on_issue: warn` there, only "
+            "what NWB and DANDI require is asked for."
         )
 
 
-def _put_example(values: dict[str, Any], loc: Sequence[str]) -> None:
-    """Takes a wrong value out of metadata and, where there is an example for it, puts that in its place."""
+def _replace_by_example(values: dict[str, Any], loc: Sequence[str]) -> None:
+    """Replaces a wrong value of the metadata by its example, or removes it where there is none."""
     if len(loc) > 1 and loc[0] in METADATA_PARTS and isinstance(values.get(loc[0]), dict):
         part, name, path = values[loc[0]], loc[1], f"{loc[0]}.{loc[1]}"
     elif loc and loc[0] in StudyFields.model_fields:
@@ -178,41 +199,52 @@ def _put_example(values: dict[str, Any], loc: Sequence[str]) -> None:
     else:
         return
     part.pop(name, None)
-    if path in DEMANDED | RECOMMENDED:
+    if path in REQUIRED | RECOMMENDED:
         part[name] = _example(path)
 
 
 def shared_problems(shared: NwbParameters | Mapping[str, Any]) -> tuple[NwbParameters | None, list[str]]:
-    """The metadata that all recordings share, and what is wrong with them (see :func:`validate_leniently`)."""
+    """Validates the metadata that all recordings share.
+
+    Args:
+        shared: the model, or the values as given in YAML.
+
+    Returns:
+        The model (see :func:`validate_leniently`) or None, and one line for each wrong value.
+    """
     if isinstance(shared, NwbParameters):
         return shared, []
-    known, wrong = validate_leniently(NwbParameters, shared)
-    return known, [f"{'.'.join(map(str, ('nwb', *d['loc'])))}: {d['msg']}, given {d['input']!r}." for d in wrong]
+    model, errors = validate_leniently(NwbParameters, shared)
+    return model, [f"{'.'.join(map(str, ('nwb', *e['loc'])))}: {e['msg']}, given {e['input']!r}." for e in errors]
 
 
 def check_metadata(
     shared: NwbParameters | Mapping[str, Any], recordings: Iterable[RecordingLike], *, env: str | None = None
 ) -> None:
-    """Stops with the full list when any recording's metadata are not complete, or two recordings would share a file.
+    """Checks that the metadata of all recordings are complete and that no two recordings share a file.
 
-    Wrong values among the shared metadata are not told here, but by :func:`shared_problems`.
+    Wrong values among the shared metadata are reported by :func:`shared_problems` instead.
+
+    Args:
+        shared: metadata of all recordings, as a model or as given in YAML.
+        recordings: to be exported.
+        env: environment whose files the message names; None: local.
 
     Raises:
-        MetadataError: with everything that is wrong, for all recordings, and the YAML to add.
+        MetadataError: with all problems of all recordings, and the YAML lines to add.
     """
-    known, _ = shared_problems(shared)
-    shared = known or NwbParameters.model_validate({})
+    shared = shared_problems(shared)[0] or NwbParameters.model_validate({})
     problems: dict[tuple[str, str], list[str]] = {}
-    taken: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for recording in recordings:
-        found = missing_metadata(shared, recording)
+        lines = metadata_problems(shared, recording)
         path = str(dandi_path(merge_metadata(shared, recording))).casefold()
         name = f"{recording.animal}.{recording.session_key}"
-        if taken.setdefault(path, name) != name:
-            found.append(
-                f"session.session_id: would be written to the file of {taken[path]}; give one of them another id."
+        if owners.setdefault(path, name) != name:
+            lines.append(
+                f"session.session_id: would be written to the file of {owners[path]}; give one of them another id."
             )
-        if found:
-            problems[recording.animal, recording.session_key] = found
+        if lines:
+            problems[recording.animal, recording.session_key] = lines
     if problems:
         raise MetadataError(problems, env)

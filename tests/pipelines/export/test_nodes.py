@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from tests.nwb.made_up import T, made_up, shared
+from tests.nwb.example import T, example, shared
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
 from rsc2p_kedro.core.provenance import parameters_of
@@ -15,7 +15,7 @@ from rsc2p_kedro.core.results import ComponentQuality
 from rsc2p_kedro.core.schemas import InspectionTable
 from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.nwb.build import Links
+from rsc2p_kedro.nwb.acquisition import Links
 from rsc2p_kedro.pipelines.export import nodes
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
@@ -27,23 +27,23 @@ def quality(n: int, **provenance: str) -> ComponentQuality:
 
 
 def build(tmp_path: Path, **parameters: object):
-    made = made_up(entry={"path": tmp_path, "parameters": {"motion_correction": {"max_shift_px": 9}}})
-    found = made.found
+    made = example(entry={"path": tmp_path, "parameters": {"motion_correction": {"max_shift_px": 9}}})
+    results = made.results
     frames = pd.DataFrame({"frame": np.arange(T), "file": ["one.tif"] * 60 + ["two.tif"] * (T - 60), "page": 0})
     return nodes.build_nwb(
-        found.movie,
-        found.corrected,
+        results.movie,
+        results.corrected_movie,
         frames,
-        found.motion,
-        found.components,
-        found.component_table,
-        found.dff,
-        found.spikes,
-        found.summary,
+        results.motion,
+        results.components,
+        results.component_table,
+        results.dff,
+        results.spike_inference,
+        results.summary_images,
         made.recording,
         shared(**parameters),
         *(model() for model in STAGE_PARAMETERS.values()),
-        quality(found.components.n_components),
+        quality(results.components.n_components),
     )
 
 
@@ -64,7 +64,7 @@ def test_one_tiff_lies_beside_itself(tmp_path: Path) -> None:
     file = tmp_path / "movie.tif"
     file.touch()
     frames = pd.DataFrame({"frame": [0, 1], "file": ["movie.tif", "movie.tif"], "page": [0, 1]})
-    assert nodes.link_tiffs(frames, made_up(entry={"path": file}).recording) == Links((file,), (0,), 2)
+    assert nodes.link_tiffs(frames, example(entry={"path": file}).recording) == Links((file,), (0,), 2)
 
 
 def test_inspection_of_a_file_in_order_is_an_empty_table(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def stacks(folder: Path) -> pd.DataFrame:
 
 def test_links_to_stacks_that_a_window_of_frames_cuts_show_whole_stacks_and_their_own_times(tmp_path: Path) -> None:
     entry = {"path": tmp_path, "frames": [50, 100]}
-    links = nodes.link_tiffs(stacks(tmp_path), made_up(entry=entry).recording)
+    links = nodes.link_tiffs(stacks(tmp_path), example(entry=entry).recording)
     assert links == Links((tmp_path / "b.tif", tmp_path / "c.tif"), (0, 40), 80, 10)
-    nwb = made_up(n=0, entry=entry, parameters={"raw": "external"}, links=links).build()
+    nwb = example(n=0, entry=entry, parameters={"raw": "external"}, links=links).build()
     series = nwb.acquisition["TwoPhotonSeries"]
     assert (series.num_samples, list(series.starting_frame)) == (80, [0, 40])
     assert series.starting_time == pytest.approx(40 / 14.7)
@@ -118,7 +118,7 @@ def test_links_to_a_stack_that_is_gone_say_so(tmp_path: Path) -> None:
     frames = stacks(tmp_path)
     (tmp_path / "c.tif").unlink()
     with pytest.raises(ValueError, match=r"links to .*c\.tif, which .*Bring the raw data back"):
-        nodes.link_tiffs(frames, made_up(entry={"path": tmp_path, "frames": [50, 100]}).recording)
+        nodes.link_tiffs(frames, example(entry={"path": tmp_path, "frames": [50, 100]}).recording)
 
 
 def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_times_of_frames_stand_in_the_file_where_they_are_irregular(tmp_path: Pa
     times = np.arange(T) / 14.7 + 0.002 * (np.arange(T) % 2)
     table = tmp_path / "times.csv"
     pd.DataFrame({"time_s": times}).to_csv(table, index=False)
-    recording = made_up(entry={"frame_times": table, "frames": [20, T]}).recording
+    recording = example(entry={"frame_times": table, "frames": [20, T]}).recording
     read = nodes._frame_times(recording, T - 20)
     np.testing.assert_array_equal(read, times)
     with pytest.raises(ValueError, match=f"row for each of {T + 1} frames, there are {T}"):
-        nodes._frame_times(made_up(entry={"frame_times": table}).recording, T + 1)
+        nodes._frame_times(example(entry={"frame_times": table}).recording, T + 1)

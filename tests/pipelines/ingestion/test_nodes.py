@@ -22,7 +22,8 @@ def movie() -> np.ndarray:
 
 def raw_frames(movie: np.ndarray) -> RawFrames:
     names = tuple(f"frame_{i}.tif" for i in range(len(movie)))
-    return RawFrames(da.from_array(movie, chunks=(33, -1, -1)), names, np.zeros(len(movie), np.int64), Path("rec"))
+    lazy, pages = da.from_array(movie, chunks=(33, -1, -1)), np.zeros(len(movie), np.int64)
+    return RawFrames(lazy, names, pages, Path("rec"), dict.fromkeys(names, 1))
 
 
 def recording(**facts) -> Recording:

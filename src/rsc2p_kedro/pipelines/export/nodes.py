@@ -25,8 +25,10 @@ from rsc2p_kedro.core.results import (
 )
 from rsc2p_kedro.datasets.frame_times import check_frame_times
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
+from rsc2p_kedro.nwb.acquisition import Links
+from rsc2p_kedro.nwb.build import build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
+from rsc2p_kedro.nwb.recording_results import RecordingResults
 
 
 def build_nwb(

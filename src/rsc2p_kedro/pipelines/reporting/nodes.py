@@ -18,7 +18,7 @@ from rsc2p_kedro.core.results import (
     SummaryImages,
 )
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.nwb.inspection import EXPLAINED
+from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS
 from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
@@ -239,7 +239,7 @@ def judge_recording(
     found = [
         verdicts.judge_motion(motion_table, motion_quality),
         *verdicts.judge_components(component_table, _thresholds(component_quality, recording, evaluation).min_snr),
-        verdicts.judge_inspection(inspection_table, explained=EXPLAINED),
+        verdicts.judge_inspection(inspection_table, explained=TOLERATED_CHECKS),
         verdicts.judge_unregistered(int((~registered).sum()), len(registered)),
         verdicts.judge_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
         verdicts.judge_light(frame_table),

@@ -1,4 +1,4 @@
-"""A small made-up result, 48 rows x 64 columns, that every test of the export shares."""
+"""An example recording, 48 rows x 64 columns, with random results, shared by all tests of the export."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,10 @@ from rsc2p_kedro.core.parameters import STAGE_PARAMETERS
 from rsc2p_kedro.core.provenance import collect_provenance, content_identity
 from rsc2p_kedro.core.results import Components, DeltaFOverF, MotionCorrection, SpikeInference, SummaryImages
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.nwb.build import Links, RecordingResults, build_nwb_file
+from rsc2p_kedro.nwb.acquisition import Links
+from rsc2p_kedro.nwb.build import build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
+from rsc2p_kedro.nwb.recording_results import RecordingResults
 
 T, H, W = 90, 48, 64
 SHARED: dict[str, Any] = {
@@ -68,7 +70,7 @@ def _spots(rng: np.random.Generator, n: int) -> np.ndarray:
 
 def components(n: int = 5, n_background: int = 2, seed: int = 0) -> Components:
     rng = np.random.default_rng(seed)
-    tiles = rng.random((H * W, n_background), np.float32) * (rng.random((H * W, n_background)) > 0.5)
+    background = rng.random((H * W, n_background), np.float32) * (rng.random((H * W, n_background)) > 0.5)
     return Components(
         shape=(H, W),
         ids=np.arange(n, dtype=np.int64) * 3 + 2,
@@ -76,7 +78,7 @@ def components(n: int = 5, n_background: int = 2, seed: int = 0) -> Components:
         traces=rng.random((n, T), np.float32),
         spikes=rng.random((n, T), np.float32),
         residual_traces=rng.normal(size=(n, T)).astype(np.float32),
-        background_footprints=sp.csc_array(tiles),
+        background_footprints=sp.csc_array(background),
         background_traces=rng.random((n_background, T), np.float32),
         baseline=rng.random(n, np.float32),
         noise=rng.random(n, np.float32),
@@ -100,22 +102,22 @@ def motion(n_patches: int = 4, seed: int = 0) -> MotionCorrection:
     )
 
 
-def component_table(found: Components) -> pd.DataFrame:
-    n = found.n_components
-    images = found.footprints.toarray().T.reshape(n, H, W)
+def component_table(components: Components) -> pd.DataFrame:
+    n = components.n_components
+    images = components.footprints.toarray().T.reshape(n, H, W)
     y, x = np.mgrid[:H, :W]
     weight = images.sum((1, 2))
     return pd.DataFrame(
         {
-            "component_id": found.ids,
+            "component_id": components.ids,
             "centre_y_px": (images * y).sum((1, 2)) / weight,
             "centre_x_px": (images * x).sum((1, 2)) / weight,
             "area_px": (images > 0.2 * images.max((1, 2), keepdims=True)).sum((1, 2)),
             "snr": np.linspace(1, 5, n),
             "r_value": np.linspace(0.5, 0.9, n),
             "classifier_score": np.full(n, np.nan),
-            "baseline": found.baseline.astype(float),
-            "noise": found.noise.astype(float),
+            "baseline": components.baseline.astype(float),
+            "noise": components.noise.astype(float),
             "decay_time_s": np.full(n, 0.4),
             "n_transients": np.arange(n),
             "event_rate_hz": np.linspace(0, 1.25, n),
@@ -136,50 +138,53 @@ def results(
 ) -> RecordingResults:
     rng = np.random.default_rng(7)
     raw = da.from_array(rng.integers(0, 4000, (T, H, W), np.uint16), chunks=(32, 24, 32))
-    found = components(n, n_background)
+    components_ = components(n, n_background)
     image = rng.random((4, H, W), np.float32)
     return RecordingResults(
         movie=raw,
-        corrected=da.from_array(rng.random((T, H, W), np.float32), chunks=(32, 24, 32)),
+        corrected_movie=da.from_array(rng.random((T, H, W), np.float32), chunks=(32, 24, 32)),
         motion=motion(n_patches),
-        components=found,
-        component_table=component_table(found),
+        components=components_,
+        component_table=component_table(components_),
         dff=DeltaFOverF(
             dff=rng.normal(size=(n, T)).astype(np.float32),
             f0=rng.random((n, T), np.float32) + 1,
             guarded=np.arange(n) % 3 == 1,
         ),
-        spikes=SpikeInference(
+        spike_inference=SpikeInference(
             rates=rng.exponential(size=(n, T)).astype(np.float32),
             event_probability=rng.random((n, T), np.float32),
             decay_time_s=np.linspace(0.4, 0.8, n, dtype=np.float32),
             transient_amplitude=rng.random(n, np.float32) + 1,
             noise=rng.random(n, np.float32),
         ),
-        summary=SummaryImages(*image),
+        summary_images=SummaryImages(*image),
         links=links,
         frame_times_s=frame_times_s,
     )
 
 
 @dataclass(frozen=True)
-class MadeUp:
-    """A made-up result, and the NWBFile built of it."""
+class Example:
+    """An example recording with its results, and the NWBFile built of them."""
 
-    found: RecordingResults
+    results: RecordingResults
     parameters: NwbParameters
     recording: Recording
 
     def build(self) -> Any:
         return build_nwb_file(
             merge_metadata(self.parameters, self.recording),
-            self.found,
+            self.results,
             parameters=self.parameters,
             stages={name: model() for name, model in STAGE_PARAMETERS.items()},
-            provenance=collect_provenance(motion_correction=self.found.motion.provenance),
-            inputs={"components": content_identity(self.found.components)},
+            provenance=collect_provenance(motion_correction=self.results.motion.provenance),
+            inputs={"components": content_identity(self.results.components)},
         )
 
 
-def made_up(*, parameters: dict[str, Any] | None = None, entry: dict[str, Any] | None = None, **options: Any) -> MadeUp:
-    return MadeUp(results(**options), shared(**(parameters or {})), recording(**(entry or {})))
+def example(
+    *, parameters: dict[str, Any] | None = None, entry: dict[str, Any] | None = None, **options: Any
+) -> Example:
+    """An example; `parameters` and `entry` change its metadata, other options are those of `results`."""
+    return Example(results(**options), shared(**(parameters or {})), recording(**(entry or {})))

@@ -1,0 +1,108 @@
+"""The results of one recording that go into its NWB file, and the components that become ROIs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms.blocks import Movie
+from rsc2p_kedro.core import results
+from rsc2p_kedro.nwb.acquisition import Links
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedRois:
+    """The N components that become ROIs of the file, all arrays in one order.
+
+    Attributes:
+        components: the N components.
+        table: one row for each: the columns of the component table, and from dF/F and spike inference `dff_guarded`,
+            `spike_decay_time_s` and `transient_amplitude`; its index holds the ids.
+        dff: dF/F, (N, T).
+        f0: baseline F0 of dF/F, (N, T).
+        spike_rates: (N, T), typical transient amplitudes per frame.
+    """
+
+    components: results.Components
+    table: pd.DataFrame
+    dff: NDArray[np.float32]
+    f0: NDArray[np.float32]
+    spike_rates: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingResults:
+    """All results of one recording that go into its NWB file.
+
+    Attributes:
+        movie: raw, (T, H, W), lazy.
+        corrected_movie: (T, H, W), lazy.
+        motion: shifts and template.
+        components: N components.
+        component_table: a :class:`~rsc2p_kedro.core.schemas.ComponentTable`, one row for each component, in any order.
+        dff: dF/F and its F0, (N, T) each.
+        spike_inference: spike rates inferred from the noisy traces, (N, T).
+        summary_images: of the corrected movie, (H, W) each.
+        links: TIFFs of the raw movie, needed for `raw: external` only.
+        frame_times_s: times of all frames of the session in s, where frames are not evenly spaced (see
+            :class:`~rsc2p_kedro.nwb.timing.Timing`).
+    """
+
+    movie: Movie
+    corrected_movie: Movie
+    motion: results.MotionCorrection
+    components: results.Components
+    component_table: pd.DataFrame
+    dff: results.DeltaFOverF
+    spike_inference: results.SpikeInference
+    summary_images: results.SummaryImages
+    links: Links | None = None
+    frame_times_s: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        T, H, W = self.movie.shape
+        N = self.components.n_components
+        shapes = {
+            "corrected_movie": (tuple(self.corrected_movie.shape), (T, H, W)),
+            "motion.shifts": (self.motion.shifts.shape, (T, 2)),
+            "components.shape": (tuple(self.components.shape), (H, W)),
+            "components.n_frames": (self.components.n_frames, T),
+            "dff.dff": (self.dff.dff.shape, (N, T)),
+            "dff.f0": (self.dff.f0.shape, (N, T)),
+            "spike_inference.rates": (self.spike_inference.rates.shape, (N, T)),
+            "summary_images.mean": (self.summary_images.mean.shape, (H, W)),
+        }
+        problems = [f"{name} should be {want}, is {got}" for name, (got, want) in shapes.items() if got != want]
+        if sorted(self.component_table["component_id"]) != sorted(self.components.ids):
+            problems.append("component_table and components do not have the same ids")
+        if problems:
+            raise ValueError(
+                f"The results do not belong to one recording of {T} frames: {'; '.join(problems)}. "
+                "Run the stages after the one that changed again."
+            )
+
+    def exported_rois(self, rois: Literal["all", "accepted"]) -> ExportedRois:
+        """Selects the components that become ROIs, with their traces and properties.
+
+        Args:
+            rois: all components, or the accepted ones.
+
+        Returns:
+            The components in their own order, whatever the order of the component table.
+        """
+        table = self.component_table.set_index("component_id").loc[self.components.ids]
+        keep = np.ones(len(table), bool) if rois == "all" else table["accepted"].to_numpy(bool)
+        table = table.assign(
+            dff_guarded=self.dff.guarded,
+            spike_decay_time_s=self.spike_inference.decay_time_s,
+            transient_amplitude=self.spike_inference.transient_amplitude,
+        )
+        return ExportedRois(
+            components=self.components.select(keep),
+            table=table[keep],
+            dff=self.dff.dff[keep],
+            f0=self.dff.f0[keep],
+            spike_rates=self.spike_inference.rates[keep],
+        )

@@ -1,0 +1,147 @@
+"""ROI tables in the group `processing/ophys`: components, and components of the background.
+
+The names of columns are a contract with readers (roiextractors, Neurosift, pynapple).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from hdmf.common import VectorData
+from numpy.typing import NDArray
+from pynwb.ophys import ImagingPlane, PlaneSegmentation
+
+from rsc2p_kedro.core import results
+from rsc2p_kedro.nwb.metadata import NwbParameters
+from rsc2p_kedro.nwb.orientation import points_to_nwb
+from rsc2p_kedro.nwb.streaming import MaskIterator, compressed
+
+COLUMNS = {
+    "is_accepted": "Whether the ROI is accepted as a neuron.",
+    "roi_name": "Name of the ROI, made of its id.",
+    "snr": "Signal-to-noise ratio of its most exceptional transient (Giovannucci et al. 2019); 2 is about 6 standard "
+    "deviations of noise.",
+    "r_value": "Correlation of its mask with the mean image of its transients.",
+    "classifier_score": "Score of the shape classifier, from 0 (not a neuron) to 1 (a neuron).",
+    "area": "Number of pixels above a fifth of the maximum of the mask.",
+    "event_rate": "Calcium events per second; an event is a run of frames in each of which a transient is likely to "
+    "begin.",
+    "decay_time": "Decay time constant of calcium in s with which SpikeRates were inferred.",
+    "transient_amplitude": "Mean amplitude of transients in RoiResponseSeries, the unit of SpikeRates; 0 where the "
+    "trace has no noise.",
+    "baseline": "Constant fluorescence of the ROI, which is part of neither its traces nor Neuropil.",
+    "ROICentroids": "Centre (x, y) in px.",
+    "Accepted": "1 where is_accepted, else 0.",
+    "Rejected": "1 where not is_accepted, else 0.",
+    "curated": "Whether a person decided on acceptance, instead of thresholds.",
+    "dff_guarded": "Whether F0 of its dF/F was too low to divide by and was raised.",
+    "reason": "Why the ROI was accepted or rejected.",
+}
+"""Columns of the table of ROIs beside `image_mask`, in order, with their descriptions."""
+
+
+def make_roi_table(
+    components: results.Components, table: pd.DataFrame, plane: ImagingPlane, parameters: NwbParameters
+) -> PlaneSegmentation:
+    """Makes the table of ROIs: masks, positions, quality and acceptance.
+
+    Args:
+        components: N > 0 components.
+        table: N rows as in :class:`~rsc2p_kedro.nwb.recording_results.ExportedRois`.
+        plane: in which the ROIs are.
+        parameters: selection of ROIs (for the description) and compression.
+
+    Returns:
+        One row for each ROI, with the columns `image_mask` and `COLUMNS`. A column that has no value for some ROI is
+        left out instead of filled with NaN.
+    """
+    values = _column_values(components, table)
+    return PlaneSegmentation(
+        name="PlaneSegmentation",
+        description="Components found by constrained non-negative matrix factorization (CNMF); exported: "
+        f"{parameters.rois}.",
+        imaging_plane=plane,
+        id=components.ids.tolist(),
+        columns=[
+            make_mask_column(components.footprints, components.shape, parameters),
+            *(
+                VectorData(name=name, description=description, data=values[name])
+                for name, description in COLUMNS.items()
+                if not _has_gaps(values[name])
+            ),
+        ],
+    )
+
+
+def _column_values(components: results.Components, table: pd.DataFrame) -> dict[str, Sequence[Any] | NDArray]:
+    """Values of the columns in `COLUMNS`, in NWB's types."""
+    accepted = table["accepted"].to_numpy(bool)
+    centres = table[["centre_y_px", "centre_x_px"]].to_numpy(np.float32)
+    measures = {
+        "snr": "snr",
+        "r_value": "r_value",
+        "classifier_score": "classifier_score",
+        "event_rate": "event_rate_hz",
+        "decay_time": "spike_decay_time_s",
+        "transient_amplitude": "transient_amplitude",
+    }
+    return {
+        **{name: table[column].to_numpy(np.float32) for name, column in measures.items()},
+        "is_accepted": accepted,
+        "roi_name": [f"roi_{i:04d}" for i in components.ids],
+        "area": table["area_px"].to_numpy(np.int64),
+        "baseline": components.baseline,
+        "ROICentroids": np.ascontiguousarray(points_to_nwb(centres)),
+        "Accepted": accepted.astype(np.uint8),
+        "Rejected": (~accepted).astype(np.uint8),
+        "curated": table["curated"].to_numpy(bool),
+        "dff_guarded": table["dff_guarded"].to_numpy(bool),
+        "reason": table["reason"].tolist(),
+    }
+
+
+def _has_gaps(values: Sequence[Any] | NDArray) -> bool:
+    """Whether a column has no value for some ROI."""
+    return isinstance(values, np.ndarray) and values.dtype.kind == "f" and bool(np.isnan(values).any())
+
+
+def make_background_table(
+    components: results.Components, plane: ImagingPlane, parameters: NwbParameters
+) -> PlaneSegmentation:
+    """Makes the table of background components.
+
+    Args:
+        components: with at least one background component.
+        plane: in which they are.
+        parameters: compression.
+
+    Returns:
+        One row for each background component, with the column `image_mask`.
+    """
+    return PlaneSegmentation(
+        name="BackgroundComponents",
+        description="Footprints of the background: diffuse fluorescence that belongs to no ROI.",
+        imaging_plane=plane,
+        id=list(range(len(components.background_traces))),
+        columns=[make_mask_column(components.background_footprints, components.shape, parameters)],
+    )
+
+
+def make_mask_column(footprints: sp.csc_array, shape: tuple[int, int], parameters: NwbParameters) -> VectorData:
+    """Makes the column `image_mask`, whose masks are made dense as the file is written.
+
+    Args:
+        footprints: (H*W, N), rows in C order.
+        shape: (H, W).
+        parameters: compression.
+
+    Returns:
+        The column, (N, x, y) float32.
+    """
+    return VectorData(
+        name="image_mask",
+        description="Weight of each pixel. Axes: (ROI, x, y), x is the column and y the row of the frame.",
+        data=compressed(MaskIterator(footprints, shape), parameters.compression),
+    )

@@ -1,0 +1,107 @@
+"""NWB objects made of metadata: the file itself, the subject, the microscope and the imaging plane."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pynwb import NWBFile
+from pynwb.device import Device, DeviceModel
+from pynwb.file import Subject
+from pynwb.ophys import ImagingPlane, OpticalChannel
+
+from rsc2p_kedro.nwb.metadata import RecordingMetadata
+from rsc2p_kedro.nwb.orientation import points_to_nwb
+
+
+def make_nwb_file(metadata: RecordingMetadata, provenance: Mapping[str, Any]) -> NWBFile:
+    """Makes an NWB file without data: the session, the subject and the software that made it.
+
+    Args:
+        metadata: complete (see :func:`rsc2p_kedro.nwb.metadata_checks.check_metadata`).
+        provenance: see :func:`rsc2p_kedro.core.provenance.collect_provenance`.
+
+    Returns:
+        The file in memory.
+    """
+    software = {
+        "rsc2p-kedro": provenance.get("version", "unknown"),
+        **provenance.get("engines", {}),
+        **provenance.get("libraries", {}),
+    }
+    return NWBFile(
+        identifier=metadata.identifier,
+        session_start_time=metadata.start_time,
+        subject=make_subject(metadata),
+        was_generated_by=[[str(name), str(version)] for name, version in software.items()],
+        source_script=f"rsc2p-kedro {provenance.get('version')}, git commit {provenance.get('git_commit')}",
+        source_script_file_name="src/rsc2p_kedro/nwb/build.py",
+        **metadata.session.model_dump(exclude={"session_start_time"}, exclude_none=True),
+    )
+
+
+def make_subject(metadata: RecordingMetadata) -> Subject:
+    """Describes the animal.
+
+    Args:
+        metadata: complete.
+
+    Returns:
+        The subject. Where no description was given, one is made of species, strain, genotype and sex.
+    """
+    subject = metadata.subject
+    fields = subject.model_dump(exclude={"date_of_birth"}, exclude_none=True)
+    facts = [subject.species, subject.strain, subject.genotype, f"sex {subject.sex}"]
+    fields.setdefault("description", f"{', '.join(fact for fact in facts if fact)}.")
+    return Subject(date_of_birth=metadata.birth_time, **fields)
+
+
+def add_imaging_plane(nwb: NWBFile, metadata: RecordingMetadata) -> ImagingPlane:
+    """Adds the microscope and the imaging plane to a file.
+
+    Args:
+        nwb: the file, which gets a device and a plane.
+        metadata: complete.
+
+    Returns:
+        The imaging plane, which series and ROI tables refer to. Its grid spacing is (x, y) in um.
+    """
+    fields = metadata.imaging_plane
+    spatial: dict[str, Any] = {}
+    if metadata.pixel_size_um is not None:
+        size = points_to_nwb(np.asarray(metadata.pixel_size_um, np.float32))
+        spatial |= {"grid_spacing": size, "grid_spacing_unit": "micrometers"}
+    if fields.origin_um is not None:
+        spatial |= {"origin_coords": list(fields.origin_um), "origin_coords_unit": "micrometers"}
+        spatial |= {"reference_frame": fields.reference_frame}
+    channel = OpticalChannel(
+        name="OpticalChannel",
+        description=fields.optical_channel or f"Emission of {fields.indicator}.",
+        emission_lambda=float(fields.emission_wavelength_nm or "nan"),
+    )
+    return nwb.create_imaging_plane(
+        name="ImagingPlane",
+        optical_channel=channel,
+        device=_add_device(nwb, metadata),
+        description=fields.description,
+        excitation_lambda=float(fields.excitation_wavelength_nm or "nan"),
+        indicator=fields.indicator,
+        location=fields.location,
+        imaging_rate=metadata.frame_rate_hz,
+        **spatial,
+    )
+
+
+def _add_device(nwb: NWBFile, metadata: RecordingMetadata) -> Device:
+    """Adds the microscope, and its model where the manufacturer is known."""
+    fields, model = metadata.device, None
+    if fields.manufacturer is not None:
+        model = DeviceModel(
+            name=fields.model_name or f"{fields.manufacturer} microscope",
+            manufacturer=fields.manufacturer,
+            model_number=fields.model_number,
+            description=f"Two-photon microscope by {fields.manufacturer}.",
+        )
+        nwb.add_device_model(model)
+    device = Device(name=fields.name, description=fields.description, serial_number=fields.serial_number, model=model)
+    nwb.add_device(device)
+    return device
