@@ -8,7 +8,13 @@ from kedro.pipeline import Node, Pipeline
 from kedro.utils import find_kedro_project
 
 from rsc2p_kedro.hooks import ManifestHook
-from rsc2p_kedro.manifest.checks import explain_how_to_start, parse_manifest, select_recordings
+from rsc2p_kedro.manifest.checks import (
+    ManifestError,
+    explain_how_to_start,
+    misspelled_groups,
+    parse_manifest,
+    select_recordings,
+)
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 from rsc2p_kedro.pipelines import (
     engine_comparison,
@@ -41,6 +47,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     """
     loader = _config_loader()
     parameters = loader["parameters"]
+    misspelled = misspelled_groups(parameters)
+    if misspelled:
+        raise ManifestError("\n".join(line for lines in misspelled.values() for line in lines))
     recordings = parse_manifest(parameters.get("recordings"), parameters.get("nwb"))
     recordings = select_recordings(recordings, parameters.get("only_recordings"))
     if not recordings:

@@ -1,5 +1,8 @@
 """Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
+import logging
+
+from rsc2p_kedro.core.log_filters import ValidatorKeyFilter
 from rsc2p_kedro.hooks import ManifestHook, StageTimesHook, StartHook
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 
@@ -11,3 +14,5 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft"},
 }
+
+logging.getLogger("kedro.io.core").addFilter(ValidatorKeyFilter())

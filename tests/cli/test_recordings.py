@@ -12,7 +12,7 @@ from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.startup import ProjectMetadata, bootstrap_project
 
 from rsc2p_kedro import cli
-from rsc2p_kedro.cli import recordings as recordings_commands
+from rsc2p_kedro.cli import results
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,7 +113,7 @@ def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
     for expected in (
         "7 missing",
         "frame_9.tif cannot be read",
-        "50 are asked for",
+        "frames 0 to 50 are requested",
         "seeds: there is no file",
         "subject.species",
     ):
@@ -152,7 +152,7 @@ def test_results_show_files_and_the_comparison_with_the_truth(project, monkeypat
     }
     (project.project_path / "conf" / "base" / "catalog.yml").write_text(yaml.safe_dump(catalog))
     names = {"animal_1.day_7.truth_score_table", "recordings_table"}
-    monkeypatch.setattr(recordings_commands, "_made_datasets", lambda: names)
+    monkeypatch.setattr(results, "_datasets", lambda: names)
     assert "nothing yet" in run(project, "results")
     folder = project.project_path / "data" / "08_reporting"
     for path, row in {
@@ -165,14 +165,6 @@ def test_results_show_files_and_the_comparison_with_the_truth(project, monkeypat
     assert "truth_score_table data/08_reporting/animal_1/day_7/score.csv/2026-01-01T00.00.00.000Z/score.csv" in output
     assert "recall 0.93" in output
     assert "animal_1.day_7 12" in output
-
-
-def test_engines_are_compared_only_where_caiman_is_and_on_a_recording_that_is_known(project, raw):
-    write_recording(project, raw / "Animal_1")
-    assert "There is no recording mouse.day_1" in run(project, "compare-engines", "mouse.day_1", code=1)
-    output = run(project, "compare-engines", "animal_1.day_7", "--caiman-python", sys.executable, code=1)
-    assert "needs CaImAn" in output
-    assert "conda-forge" in output
 
 
 def test_check_looks_for_caiman_where_a_stage_asks_for_it(project, raw):

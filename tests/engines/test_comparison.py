@@ -1,18 +1,17 @@
 """Two runs compared: what is the same agrees, what is moved is found, what differs is counted."""
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 from rsc2p_kedro.core.schemas import EngineAgreementTable
 from rsc2p_kedro.engines import comparison as ea
-from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.engines.cost import StepCost
 
+STEPS = ("estimate_motion", "fit_components")
 H, W, T = 40, 60, 80
 CENTRES = ((8, 10), (20, 30), (30, 50), (12, 44))
 
@@ -49,14 +48,8 @@ def make_run(engine: str = "embedded", *, dy: int = 0, dx: int = 0, piecewise: b
         components=found,
         quality=ComponentQuality(per, per, np.ones(n, bool), ("accepted: snr",) * n, np.ones(n, np.int64)),
         dff=DeltaFOverF(traces, np.ones_like(traces), np.zeros(n, bool)),
-        correlation_image=np.random.default_rng(1).random((H, W)).astype(np.float32),
-        seconds=dict.fromkeys(ea.STEPS, 1.5),
-        peak_memory_gb=0.5,
+        costs=[StepCost(step, 1.5, 2.0, 0.25 * (i + 1)) for i, step in enumerate(STEPS)],
     )
-
-
-def recording() -> Recording:
-    return Recording(animal="a", session_key="s", path="raw", frame_rate_hz=10.0, pixel_size_um=(1, 1))
 
 
 @pytest.mark.parametrize("piecewise", [True, False])
@@ -83,7 +76,9 @@ def test_what_only_one_accepts_is_found_but_not_matched():
     assert rows.loc["accepted", ["embedded", "caiman", "both"]].tolist() == [4, 2, 2]
     assert rows.loc["share_matched", ["embedded", "caiman"]].tolist() == [0.5, 1]
     assert rows.loc["share_found", ["embedded", "caiman"]].tolist() == [1, 1]
-    assert rows.loc["total_time", "caiman"] == pytest.approx(1.5 * len(ea.STEPS))
+    assert rows.loc["total_time", "caiman"] == pytest.approx(1.5 * len(STEPS))
+    assert rows.loc["cpu_time", "embedded"] == pytest.approx(2.0 * len(STEPS))
+    assert rows.loc["peak_memory", "caiman"] == pytest.approx(0.5)
 
 
 def test_shifts_that_differ_are_measured():
@@ -106,27 +101,4 @@ def test_nothing_found_is_no_failure():
     nobody = replace(second, quality=replace(second.quality, accepted=np.zeros(4, bool)))
     found = ea.agreement(first, nobody)
     EngineAgreementTable.validate(ea.agreement_table(first, nobody, found))
-    assert len(ea.draw_agreement(first, nobody, found, recording()).axes) == 5
-
-
-def test_both_engines_get_the_same_parameters():
-    workflow = ea.workflow_of(
-        recording().model_copy(update={"parameters": {"source_extraction": {"neuron_half_width_px": 6}}}),
-        {"evaluation": {"engine": "caiman", "use_classifier": True}},
-    )
-    own = workflow.of("embedded", workflow.evaluation)
-    other = workflow.of("caiman", workflow.evaluation)
-    assert isinstance(own, EvaluationParameters)
-    assert (own.engine, own.use_classifier, other.engine, other.use_classifier) == ("embedded", True, "caiman", True)
-    assert workflow.of("caiman", workflow.source_extraction).neuron_half_width_px == 6
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read where Linux tells it")
-def test_memory_that_is_taken_is_seen():
-    watch = ea.MemoryWatch(ea.os.getpid())
-    before = ea.memory_of_tree(ea.os.getpid())
-    block = np.ones(30_000_000)
-    after = ea.memory_of_tree(ea.os.getpid())
-    assert after - before > 0.8 * block.nbytes
-    watch.join(0.5)
-    assert watch.stop() * 1e9 > 0.8 * block.nbytes
+    assert np.isnan(found.iou).sum() == len(found.matched) == 0

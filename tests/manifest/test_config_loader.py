@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader, expanded_catalog, named_recordings
 
@@ -98,3 +99,46 @@ def test_a_key_that_is_there_twice_is_named_with_its_file(tmp_path):
     loader = ManifestConfigLoader(str(tmp_path), base_env="base", default_run_env="local")
     with pytest.raises(ValueError, match=r"parameters_recordings.yml, line 3: found duplicate key recordings\."):
         loader["parameters"]
+
+
+def write_environments(folder: Path, **environments: dict) -> None:
+    for environment, parameters in environments.items():
+        (folder / environment).mkdir()
+        (folder / environment / "parameters.yml").write_text(yaml.safe_dump(parameters))
+
+
+def test_what_belongs_to_the_machine_holds_under_every_environment(tmp_path):
+    write_environments(
+        tmp_path,
+        base={"recordings": {}, "caiman": {"python": None}, "compute": {"threads": None, "memory_gb": 1.0}},
+        local={
+            "recordings": {"mine": {"1": {"path": "x"}}},
+            "caiman": {"python": "/opt/caiman/bin/python"},
+            "compute": {"threads": 3, "memory_gb": 2.0},
+            "evaluation": {"min_snr": 9},
+        },
+        demo={"recordings": {"demo": {"1": {"path": "y"}}}, "compute": {"memory_gb": 4.0}},
+    )
+    loader = ManifestConfigLoader(
+        str(tmp_path), env="demo", base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"},
+        runtime_params={"compute": {"show_progress": False}},
+    )  # fmt: skip
+    parameters = loader["parameters"]
+    assert parameters["caiman"] == {"python": "/opt/caiman/bin/python"}
+    assert parameters["compute"] == {"threads": 3, "memory_gb": 4.0, "show_progress": False}
+    assert list(parameters["recordings"]) == ["demo"]
+    assert "evaluation" not in parameters
+
+
+def test_entries_for_files_that_a_recording_does_not_name_are_left_out():
+    catalog = {"{animal}.{session}.seeds": {"type": "S", "filepath": "{recording.seeds}"}}
+    manifest = {"a": {"1": {"path": "x"}, "2": {"path": "y", "seeds": "seeds.csv"}}}
+    assert expanded_catalog(catalog, {"recordings": manifest}) == {"a.2.seeds": {"type": "S", "filepath": "seeds.csv"}}
+
+
+def test_two_loaders_do_not_know_of_each_other(tmp_path):
+    write_environments(tmp_path, base={"recordings": {}}, one={"recordings": {"a": {"1": {"path": "x"}}}}, two={})
+    options = {"base_env": "base", "default_run_env": "local"}
+    first, second = (ManifestConfigLoader(str(tmp_path), env=env, **options) for env in ("one", "two"))
+    assert list(second["parameters"]["recordings"]) == []
+    assert list(first["parameters"]["recordings"]) == ["a"]

@@ -25,7 +25,7 @@ def check(project: ProjectMetadata, env: str | None) -> None:
 
     Lists all problems of all recordings; the exit code is 1 if there are any.
     """
-    parameters = read_parameters(env)
+    parameters = read_parameters(project, env)
     known, wrong = examine_manifest(parameters.get("recordings"))
     if not known and not wrong:
         raise click.ClickException(no_recordings(env))

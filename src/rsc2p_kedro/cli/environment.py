@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from kedro.framework.project import settings
-from kedro.utils import find_kedro_project
+from kedro.framework.startup import ProjectMetadata
 
 from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest
 from rsc2p_kedro.manifest.commands import command
@@ -26,19 +26,25 @@ def environment(env: str | None) -> str:
     return env or os.environ.get("KEDRO_ENV") or str(settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
 
 
-def conf_folder() -> Path:
+def conf_folder(project: ProjectMetadata | None) -> Path:
     """The project's folder of configuration.
+
+    Args:
+        project: the project; None: the packaged one, whose configuration lies in the present folder.
 
     Returns:
         Its path.
     """
-    return (find_kedro_project(Path.cwd()) or Path.cwd()) / settings.CONF_SOURCE
+    return Path(project.project_path if project else Path.cwd()) / settings.CONF_SOURCE
 
 
-def read_parameters(env: str | None, runtime_params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read_parameters(
+    project: ProjectMetadata | None, env: str | None, runtime_params: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """All parameters of an environment.
 
     Args:
+        project: the project; None: the packaged one.
         env: environment; None: the default one.
         runtime_params: parameters given with a command.
 
@@ -46,7 +52,7 @@ def read_parameters(env: str | None, runtime_params: Mapping[str, Any] | None = 
         Parameters as the configuration loader gives them.
     """
     loader = settings.CONFIG_LOADER_CLASS(
-        str(conf_folder()),
+        str(conf_folder(project)),
         env=environment(env),
         runtime_params=dict(runtime_params or {}),
         **settings.CONFIG_LOADER_ARGS,
@@ -54,10 +60,11 @@ def read_parameters(env: str | None, runtime_params: Mapping[str, Any] | None = 
     return loader["parameters"]
 
 
-def read_recordings(env: str | None) -> list[Recording]:
+def read_recordings(project: ProjectMetadata, env: str | None) -> list[Recording]:
     """The recordings of an environment.
 
     Args:
+        project: the project.
         env: environment; None: the default one.
 
     Returns:
@@ -67,7 +74,7 @@ def read_recordings(env: str | None) -> list[Recording]:
         ClickException: the manifest has errors; all are listed.
     """
     try:
-        return parse_manifest(read_parameters(env).get("recordings"))
+        return parse_manifest(read_parameters(project, env).get("recordings"))
     except ManifestError as error:
         raise click.ClickException(str(error)) from error
 

@@ -2,15 +2,17 @@
 
 import click
 from kedro.framework.cli.utils import env_option
+from kedro.framework.startup import ProjectMetadata
 
 from rsc2p_kedro.cli.environment import no_recordings, read_recordings
 
 
 @click.command(name="list")
 @env_option
-def list_recordings(env: str | None) -> None:
+@click.pass_obj
+def list_recordings(project: ProjectMetadata, env: str | None) -> None:
     """List the recordings of the manifest."""
-    known = read_recordings(env)
+    known = read_recordings(project, env)
     for recording in known:
         window = f", frames {recording.frames[0]} to {recording.frames[1]}" if recording.frames else ""
         kind = ", simulated" if recording.simulation else ""

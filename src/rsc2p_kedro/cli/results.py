@@ -23,7 +23,7 @@ _WIDE = 6
 @click.pass_obj
 def results(project: ProjectMetadata, env: str | None) -> None:
     """Show where results lie and, for simulated recordings, how they compare with the truth."""
-    known = read_recordings(env)
+    known = read_recordings(project, env)
     if not known:
         click.echo(no_recordings(env))
         return

@@ -5,13 +5,21 @@ from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.startup import ProjectMetadata
 
 
-def explain(error: Exception, env: str | None, runtime_params: dict[str, Any], namespaces: Iterable[str]) -> str | None:
+def explain(
+    error: Exception,
+    project: ProjectMetadata | None,
+    env: str | None,
+    runtime_params: dict[str, Any],
+    namespaces: Iterable[str],
+) -> str | None:
     """What is wrong with a run, in a few lines, for errors that are the user's to correct.
 
     Args:
         error: what stopped the run.
+        project: the project; None: the packaged one.
         env: environment of the run; None: the default one.
         runtime_params: parameters given with the command.
         namespaces: namespaces given with the command.
@@ -28,7 +36,7 @@ def explain(error: Exception, env: str | None, runtime_params: dict[str, Any], n
     if isinstance(error, ManifestError | MetadataError):
         return str(error)
     if isinstance(error, ParameterValidationError):
-        problems = parameter_problems(read_parameters(env, runtime_params))
+        problems = parameter_problems(read_parameters(project, env, runtime_params))
         lines = [line for found in problems.values() for line in found]
         return "Parameters have errors:\n" + "\n".join(f"  - {line}" for line in lines) if lines else str(error)
     if isinstance(error, ValueError) and "Pipeline does not contain" in str(error):
@@ -50,7 +58,8 @@ def _run(**options: Any) -> Any:
     try:
         return kedro_run.callback(**options)
     except Exception as error:
-        message = explain(error, options["env"], options["params"], options["namespaces"])
+        project = click.get_current_context().obj
+        message = explain(error, project, options["env"], options["params"], options["namespaces"])
         if message is None:
             raise
         raise click.ClickException(message) from error

@@ -32,7 +32,7 @@ def scan(
 
     What you have written there is kept, byte for byte.
     """
-    manifest = conf_folder() / environment(env) / "parameters_recordings.yml"
+    manifest = conf_folder(project) / environment(env) / "parameters_recordings.yml"
     try:
         found = manifest_scan.find_recordings(folder, pattern=pattern, animal=animal, each_file=each_file)
         new = manifest_scan.new_recordings(found, manifest_scan.read_manifest(manifest), project.project_path)

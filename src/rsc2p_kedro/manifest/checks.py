@@ -132,6 +132,20 @@ def _missing_besides(recordings: list[Recording], nwb: Mapping[str, Any] | None)
     return []
 
 
+def misspelled_groups(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Top-level parameters that look like misspelled names of known ones; other unknown names may be the user's own.
+
+    Args:
+        parameters: all parameters of an environment.
+
+    Returns:
+        One problem under each such name.
+    """
+    known = [*CHECKED_PARAMETERS, *OTHER_PARAMETERS]
+    hints = {key: did_you_mean(key, known) for key in parameters if key not in known}
+    return {key: [f"{key}: there is no such group of parameters.{hint}"] for key, hint in hints.items() if hint}
+
+
 def parameter_problems(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     """What is wrong with the parameters of stages, of the machine and of NWB files.
 
@@ -141,12 +155,7 @@ def parameter_problems(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     Returns:
         Problems by the top-level key they stand under; keys without problems are left out.
     """
-    known = [*CHECKED_PARAMETERS, *OTHER_PARAMETERS]
-    problems = {
-        key: [f"{key}: there is no such group of parameters.{hint}"]
-        for key in parameters
-        if key not in known and (hint := did_you_mean(key, known))
-    }
+    problems = misspelled_groups(parameters)
     for key, model in CHECKED_PARAMETERS.items():
         try:
             model.model_validate(parameters.get(key) or {})

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 from yaml.constructor import ConstructorError
 
@@ -196,7 +196,10 @@ class ManifestConfigLoader(OmegaConfigLoader):
         if key != "parameters" or self.run_env in (self.default_run_env, self.base_env):
             return base, own, base_path, env_path, processed
         folder = self._get_conf_env_path(self.default_run_env)
-        local = self._read_dir_configs(folder, [*self.config_patterns[key]], key, processed, False)
+        try:
+            local = self._read_dir_configs(folder, [*self.config_patterns[key]], key, processed, False)
+        except MissingConfigException:  # no such folder, as where the project was packaged
+            return base, own, base_path, env_path, processed
         for name in MACHINE_PARAMETERS:
             layers = [config.pop(name) for configs in (local, own) for config in configs.values() if name in config]
             if layers:

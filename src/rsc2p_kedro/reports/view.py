@@ -77,7 +77,7 @@ def render_view(
         "decisions": _decisions(decisions, components.ids),
         "series": _series(components, dff, inferred, stride),
     }
-    script = files("rsc2p_kedro.pipelines.reporting").joinpath("templates/view.js").read_text(encoding="utf-8")
+    script = files("rsc2p_kedro.reports").joinpath("templates/view.js").read_text(encoding="utf-8")
     page = pages.environment().get_template("view.html")
     return page.render(
         title=name, summary=summary, data=data, script=Markup(script), script_hash=_hash(script), stride=stride

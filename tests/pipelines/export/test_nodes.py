@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import tifffile
 from tests.nwb.example import T, example, shared
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
 from rsc2p_kedro.core.provenance import parameters_of
 from rsc2p_kedro.core.results import ComponentQuality
 from rsc2p_kedro.core.schemas import InspectionTable
-from rsc2p_kedro.datasets.nwb_file import NWBFileDataset
+from rsc2p_kedro.datasets import NWBFileDataset, NWBInspectionDataset
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links
 from rsc2p_kedro.pipelines.export import nodes
@@ -29,21 +28,24 @@ def quality(n: int, **provenance: str) -> ComponentQuality:
 def build(tmp_path: Path, **parameters: object):
     made = example(entry={"path": tmp_path, "parameters": {"motion_correction": {"max_shift_px": 9}}})
     results = made.results
-    frames = pd.DataFrame({"frame": np.arange(T), "file": ["one.tif"] * 60 + ["two.tif"] * (T - 60), "page": 0})
+    files = pd.DataFrame({"file": ["one.tif", "two.tif"], "n_frames": [60, T - 60]})
+    pages = np.concatenate([np.arange(60), np.arange(T - 60)])
+    frames = pd.DataFrame({"frame": np.arange(T), "file": ["one.tif"] * 60 + ["two.tif"] * (T - 60), "page": pages})
     return nodes.build_nwb(
-        results.movie,
-        results.corrected_movie,
-        frames,
-        results.motion,
-        results.components,
-        results.component_table,
-        results.dff,
-        results.spike_inference,
-        results.summary_images,
-        made.recording,
-        shared(**parameters),
-        *(model() for model in STAGE_PARAMETERS.values()),
-        quality(results.components.n_components),
+        movie=results.movie,
+        corrected_movie=results.corrected_movie,
+        file_table=files,
+        frame_table=frames,
+        motion=results.motion,
+        components=results.components,
+        component_table=results.component_table,
+        component_quality=quality(results.components.n_components),
+        dff=results.dff,
+        spike_inference=results.spike_inference,
+        corrected_summary_images=results.summary_images,
+        recording=made.recording,
+        nwb=shared(**parameters),
+        **{stage: model() for stage, model in STAGE_PARAMETERS.items()},
     )
 
 
@@ -62,24 +64,22 @@ def test_links_know_the_first_frame_of_each_file(tmp_path: Path) -> None:
 
 def test_one_tiff_lies_beside_itself(tmp_path: Path) -> None:
     file = tmp_path / "movie.tif"
-    file.touch()
+    files = pd.DataFrame({"file": ["movie.tif"], "n_frames": [2]})
     frames = pd.DataFrame({"frame": [0, 1], "file": ["movie.tif", "movie.tif"], "page": [0, 1]})
-    assert nodes.link_tiffs(frames, example(entry={"path": file}).recording) == Links((file,), (0,), 2)
+    file.touch()
+    assert nodes.link_tiffs(files, frames, example(entry={"path": file}).recording) == Links((file,), (0,), 2)
 
 
 def test_inspection_of_a_file_in_order_is_an_empty_table(tmp_path: Path) -> None:
-    dataset = NWBFileDataset(filepath=tmp_path / NAME)
-    dataset.save(build(tmp_path))
-    table = nodes.inspect_nwb(dataset.load())
-    dataset.release()
-    assert InspectionTable.validate(table).empty
+    NWBFileDataset(filepath=tmp_path / NAME).save(build(tmp_path))
+    messages = NWBInspectionDataset(filepath=tmp_path / NAME).load()
+    assert InspectionTable.validate(nodes.tabulate_inspection(messages)).empty
 
 
 def test_inspection_tells_what_is_missing(tmp_path: Path) -> None:
-    dataset = NWBFileDataset(filepath=tmp_path / NAME, on_issue="warn")
-    dataset.save(build(tmp_path, institution=None))
-    table = InspectionTable.validate(nodes.inspect_nwb(dataset.load()))
-    dataset.release()
+    NWBFileDataset(filepath=tmp_path / NAME, on_issue="warn").save(build(tmp_path, institution=None))
+    messages = NWBInspectionDataset(filepath=tmp_path / NAME).load()
+    table = InspectionTable.validate(nodes.tabulate_inspection(messages))
     assert table["check"].tolist() == ["check_institution"]
 
 
@@ -94,31 +94,20 @@ def test_the_file_tells_the_parameters_that_made_the_results_and_not_those_of_to
     assert parameters_of({}, MotionCorrectionParameters(max_shift_px=7)).max_shift_px == 7
 
 
-def stacks(folder: Path) -> pd.DataFrame:
-    """Three stacks of 40 frames on disk, and the frame table of frames 50 to 100 of them."""
-    for name in ("a.tif", "b.tif", "c.tif"):
-        tifffile.imwrite(folder / name, np.zeros((40, 8, 8), np.uint16), photometric="minisblack")
-    frames = np.arange(50, 100)
-    files = np.array(["a.tif", "b.tif", "c.tif"])[frames // 40]
-    return pd.DataFrame({"frame": frames - 50, "file": files, "page": frames % 40})
-
-
 def test_links_to_stacks_that_a_window_of_frames_cuts_show_whole_stacks_and_their_own_times(tmp_path: Path) -> None:
+    """Frames 50 to 100 of three stacks of 40: the second and the third stack are linked as a whole."""
     entry = {"path": tmp_path, "frames": [50, 100]}
-    links = nodes.link_tiffs(stacks(tmp_path), example(entry=entry).recording)
+    used = np.arange(50, 100)
+    names = np.array(["a.tif", "b.tif", "c.tif"])
+    frames = pd.DataFrame({"frame": used - 50, "file": names[used // 40], "page": used % 40})
+    files = pd.DataFrame({"file": names, "n_frames": 40})
+    links = nodes.link_tiffs(files, frames, example(entry=entry).recording)
     assert links == Links((tmp_path / "b.tif", tmp_path / "c.tif"), (0, 40), 80, 10)
     nwb = example(n=0, entry=entry, parameters={"raw": "external"}, links=links).build()
     series = nwb.acquisition["TwoPhotonSeries"]
     assert (series.num_samples, list(series.starting_frame)) == (80, [0, 40])
     assert series.starting_time == pytest.approx(40 / 14.7)
     assert nwb.processing["ophys"]["xy_translation"].starting_time == pytest.approx(50 / 14.7)
-
-
-def test_links_to_a_stack_that_is_gone_say_so(tmp_path: Path) -> None:
-    frames = stacks(tmp_path)
-    (tmp_path / "c.tif").unlink()
-    with pytest.raises(ValueError, match=r"links to .*c\.tif, which .*Bring the raw data back"):
-        nodes.link_tiffs(frames, example(entry={"path": tmp_path, "frames": [50, 100]}).recording)
 
 
 def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
@@ -137,12 +126,9 @@ def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(here)
 
 
-def test_times_of_frames_stand_in_the_file_where_they_are_irregular(tmp_path: Path) -> None:
+def test_times_are_needed_for_every_frame_up_to_the_last_one_used() -> None:
     times = np.arange(T) / 14.7 + 0.002 * (np.arange(T) % 2)
-    table = tmp_path / "times.csv"
-    pd.DataFrame({"time_s": times}).to_csv(table, index=False)
-    recording = example(entry={"frame_times": table, "frames": [20, T]}).recording
-    read = nodes._frame_times(recording, T - 20)
-    np.testing.assert_array_equal(read, times)
-    with pytest.raises(ValueError, match=f"row for each of {T + 1} frames, there are {T}"):
-        nodes._frame_times(example(entry={"frame_times": table}).recording, T + 1)
+    window = example(entry={"frame_times": "times.csv", "frames": [20, T]}).recording
+    np.testing.assert_array_equal(nodes._enough_times(times, window, T - 20), times)
+    with pytest.raises(ValueError, match=rf"times\.csv: .*row for each of {T + 1} frames, there are {T}"):
+        nodes._enough_times(times, example(entry={"frame_times": "times.csv"}).recording, T + 1)
