@@ -1,4 +1,4 @@
-"""Slow, plain versions of the kernels of registration, and movies whose motion is known exactly."""
+"""Plain, slow versions of the registration kernels, and movies with exactly known motion."""
 
 from collections.abc import Callable
 
@@ -66,37 +66,46 @@ def warp_frame(frame: NDArray, field: NDArray) -> NDArray:
     return out
 
 
-def seen_mask(fields: NDArray) -> NDArray[np.bool_]:
-    """Pixels whose source is within the frame in each of the dense fields (T, 2, H, W)."""
+def valid_mask(fields: NDArray) -> NDArray[np.bool_]:
+    """Pixels whose source lies within the frame in each of the dense fields (T, 2, H, W)."""
     H, W = fields.shape[2:]
     y, x = np.mgrid[:H, :W]
     fy, fx = y + fields[:, 0], x + fields[:, 1]
     return ((fy >= -1e-3) & (fy <= H - 1 + 1e-3) & (fx >= -1e-3) & (fx <= W - 1 + 1e-3)).all(0)
 
 
-def residual_sums(
+def right_hand_side(
     frame: NDArray,
     field: NDArray,
     template: NDArray,
-    limit: NDArray,
-    projection: NDArray,
+    clip_limit: NDArray,
+    weighted_gradient: NDArray,
     basis_y: NDArray,
     basis_x: NDArray,
 ) -> NDArray:
-    """b (2, Py, Px) of one frame along a dense field (2, H, W)."""
+    """Right-hand side (2, Py, Px) of the normal equations of one frame at a dense field (2, H, W)."""
     H, W = frame.shape
     y, x = np.mgrid[:H, :W] + field
-    seen = (y >= 0) & (x >= 0) & (y <= H - 1) & (x <= W - 1)
+    valid = (y >= 0) & (x >= 0) & (y <= H - 1) & (x <= W - 1)
     warped = ndi.map_coordinates(frame.astype(float), [y, x], order=1, mode="nearest")
-    gain, offset = np.polyfit(template[seen], warped[seen], 1)
-    residual = np.where(seen, np.clip((warped - offset) / gain - template, -limit, limit), 0)
-    return np.einsum("ayx,yx,iy,jx->aij", projection, residual, basis_y, basis_x, optimize=True)
+    gain, offset = np.polyfit(template[valid], warped[valid], 1)
+    residual = np.where(valid, np.clip((warped - offset) / gain - template, -clip_limit, clip_limit), 0)
+    return np.einsum("ayx,yx,iy,jx->aij", weighted_gradient, residual, basis_y, basis_x, optimize=True)
 
 
-def weighted_products(q: NDArray, g: NDArray, basis_y: NDArray, basis_x: NDArray) -> NDArray:
-    """Sums over pixels of q g B_i B_j as (P, P)."""
+def weighted_gradient(template: NDArray, variance: NDArray, high_pass_sigma: float) -> NDArray:
+    """The gradient (2, H, W) of a template, high-passed, divided by the variance, and high-passed again."""
+
+    def high_passed(image: NDArray) -> NDArray:
+        return image - ndi.gaussian_filter(image, high_pass_sigma, mode="nearest", truncate=3)
+
+    return np.stack([high_passed(high_passed(g) / variance) for g in np.gradient(template.astype(float))])
+
+
+def spline_gram_matrix(weights: NDArray, basis_y: NDArray, basis_x: NDArray) -> NDArray:
+    """Sums over pixels of w B_i B_j as (P, P)."""
     splines = np.einsum("iy,jx->ijyx", basis_y, basis_x).reshape(len(basis_y) * len(basis_x), -1).astype(float)
-    return (splines * (q * g).ravel()) @ splines.T
+    return (splines * weights.ravel()) @ splines.T
 
 
 def correlation_surface(frame: NDArray, kernel: NDArray, radius: tuple[int, int]) -> NDArray:

@@ -44,7 +44,7 @@ def test_mean_weights_give_the_mean_of_the_dense_field():
 def test_halved_grid_is_the_same_field_seen_at_half_the_size():
     grid = patch_grid((96, 128), stride=24, overlap=12)
     theta = np.random.default_rng(0).normal(size=(2, len(grid.nodes_y), len(grid.nodes_x)))
-    full, half = grid.dense(theta), grid.halved().dense(theta)
+    full, half = grid.dense(theta), grid.bin_2x2().dense(theta)
     binned = full.reshape(2, 48, 2, 64, 2).mean((2, 4))
     np.testing.assert_allclose(half, binned, atol=0.01)
 
@@ -57,5 +57,5 @@ def test_rigid_grid_has_one_node_in_the_middle():
 
 
 def test_a_grid_holds_its_shape():
-    grid = FieldGrid.of((50, 60), np.array([10.0, 40.0]), np.array([5.0, 30.0, 55.0]))
+    grid = FieldGrid.from_nodes((50, 60), np.array([10.0, 40.0]), np.array([5.0, 30.0, 55.0]))
     assert (grid.basis_y.shape, grid.basis_x.shape, grid.n_nodes) == ((2, 50), (3, 60), 6)
