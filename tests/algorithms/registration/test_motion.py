@@ -87,7 +87,6 @@ def test_the_smoothing_of_shifts_scales_with_the_neurons(walking, walking_motion
         for half_width in (4, 12)
     )
     np.testing.assert_array_equal(default.patch_shifts, walking_motion.patch_shifts)
-    np.testing.assert_array_equal(larger.template.shape, default.template.shape)
     assert 0 < np.abs(larger.patch_shifts - default.patch_shifts).max() < 0.05
 
 

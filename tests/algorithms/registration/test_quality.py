@@ -74,7 +74,7 @@ def test_the_largest_residual_motion_is_one_and_a_half_half_widths(half_width):
 
 
 def test_residual_motion_of_a_movie_scales_with_the_neurons():
-    shifts = np.linspace(-1, 1, 40)
+    shifts = np.linspace(-1, 1, 12)
     y, x = np.mgrid[:96, :96].astype(float)
     scene = reference.CosineScene(0)
     movie = np.stack([scene(y - d, x) for d in shifts]).astype(np.float32)

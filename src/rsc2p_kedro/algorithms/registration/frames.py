@@ -9,8 +9,8 @@ from rsc2p_kedro.algorithms.blocks import Movie
 Float = NDArray[np.float32]
 
 MIN_FRAME_SIZE_PX = 32
-"""Smallest height and width of frames in px. Dim frames of this size allow an error of 0.1-0.2 px at best
-(docs/methods_registration.md, Known limits)."""
+"""Smallest height and width of frames in px. Dim frames of this size are already at the limit, see "Known limits" in
+docs/methods_registration.md."""
 
 
 def subtract_frame_means(frames: NDArray) -> Float:
