@@ -51,24 +51,19 @@ def _add_row(
 
 @numba.njit(nogil=True, cache=True)
 def _add_frames(frames: NDArray, first_frame: Image, sums: Sums, maximum: NDArray) -> None:
-    """Adds frames (n, H, W) in their order, a row of all frames at a time so that its sums stay in the cache."""
+    """Adds frames to running sums, in place and in order, a row of all frames at a time to keep its sums in the cache.
+
+    Args:
+        frames: (n, H, W) float32.
+        first_frame: (H, W) float64, x0, the first frame of the movie.
+        sums: (6, H, W) float64: d, d^2, and d d' with the neighbours at `_NEIGHBOURS`.
+        maximum: (H, W) float32, running maximum.
+    """
     n, H, W = frames.shape
     here, below = np.empty(W), np.empty(W)
     for y in range(H):
         for t in range(n):
             _add_row(frames[t], first_frame, y, sums, maximum, here, below)
-
-
-def add_frames(frames: NDArray[np.float32], first_frame: Image, sums: Sums, maximum: NDArray[np.float32]) -> None:
-    """Adds frames to running sums, in place.
-
-    Args:
-        frames: (n, H, W) float32.
-        first_frame: (H, W) float64, x0, the first frame of the movie.
-        sums: (6, H, W) float64: d, d^2, and d d' with the neighbours at (0, 1), (1, -1), (1, 0) and (1, 1) as (dy, dx).
-        maximum: (H, W) float32, running maximum.
-    """
-    _add_frames(frames, first_frame, sums, maximum)
 
 
 def _sum_block(
@@ -79,7 +74,7 @@ def _sum_block(
     maximum = np.full(first_frame.shape, -np.inf, np.float32)
     for part in blocks.frame_blocks(block.stop - block.start, frames_at_once):
         frames = blocks.read(movie, slice(block.start + part.start, block.start + part.stop))
-        add_frames(np.ascontiguousarray(frames, np.float32), first_frame, sums, maximum)
+        _add_frames(np.ascontiguousarray(frames, np.float32), first_frame, sums, maximum)
     return sums, maximum
 
 
@@ -94,7 +89,7 @@ def local_correlation(sums: Sums, n_frames: int, valid_mask: NDArray[np.bool_] |
     """Mean correlation of each pixel with its neighbours, from running sums.
 
     Args:
-        sums: (6, H, W), see :func:`add_frames`.
+        sums: (6, H, W) of d, d^2, and d d' with the neighbours at `_NEIGHBOURS`.
         n_frames: number of frames that were added.
         valid_mask: (H, W), pixels to include; None: all.
 
@@ -160,12 +155,6 @@ def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.b
     )
 
 
-def _statistics_of_frames(frames: NDArray) -> NDArray[np.float64]:
-    """Minimum, mean, maximum and the share of pixels at it (4, n) of frames (n, H, W), each frame by itself."""
-    rows = [(f.min(), f.mean(dtype=np.float64), f.max(), (f == f.max()).mean()) for f in np.ascontiguousarray(frames)]
-    return np.array(rows, dtype=np.float64).T
-
-
 def frame_statistics(movie: blocks.Movie, *, compute: Compute) -> FrameStatistics:
     """Computes minimum, mean, maximum and saturated share of each frame.
 
@@ -179,14 +168,20 @@ def frame_statistics(movie: blocks.Movie, *, compute: Compute) -> FrameStatistic
     Returns:
         Statistics (T,) float64 in units of the movie, and shares of pixels (T,), 0..1.
     """
-    slices = blocks.frame_blocks(len(movie), compute.block_frames)
+
+    def statistics(block: slice) -> NDArray[np.float64]:
+        frames = np.ascontiguousarray(blocks.read(movie, block))
+        rows = [(f.min(), f.mean(dtype=np.float64), f.max(), (f == f.max()).mean()) for f in frames]
+        return np.array(rows, dtype=np.float64).T
+
+    frame_blocks = blocks.frame_blocks(len(movie), compute.block_frames)
     parts = blocks.run(
-        lambda part: _statistics_of_frames(blocks.read(movie, part)),
-        slices,
+        statistics,
+        frame_blocks,
         compute=compute,
         description="Frame statistics",
         unit="frame",
-        sizes=[s.stop - s.start for s in slices],
+        sizes=[block.stop - block.start for block in frame_blocks],
     )
     minimum, mean, maximum, share_at_maximum = np.concatenate(parts, axis=1)
     reached = (maximum == maximum.max()) & (maximum > minimum.min())

@@ -3,7 +3,6 @@ import pytest
 
 from rsc2p_kedro.algorithms.registration.field import (
     FieldGrid,
-    axis_centres,
     patch_grid,
     patch_starts,
     rigid_grid,
@@ -13,7 +12,9 @@ from rsc2p_kedro.algorithms.registration.field import (
 
 def test_patches_are_those_of_normcorre():
     np.testing.assert_array_equal(patch_starts(256, 72, 48), [0, 48, 96, 144, 184])
-    np.testing.assert_array_equal(axis_centres(256, 72, 48), [35.5, 83.5, 131.5, 179.5, 219.5])
+    grid = patch_grid((256, 100), stride=48, overlap=24)
+    np.testing.assert_array_equal(grid.nodes_y, [35.5, 83.5, 131.5, 179.5, 219.5])
+    np.testing.assert_array_equal(grid.nodes_x, [35.5, 63.5])
 
 
 def test_a_patch_larger_than_the_frame_is_the_frame():

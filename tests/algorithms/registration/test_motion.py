@@ -37,6 +37,11 @@ def walking_motion(walking):
     return estimate_motion(walking[1], SMALL_PATCHES, compute=COMPUTE)
 
 
+def test_the_scene_of_the_test_movies_is_the_same_on_axes_and_on_pixels():
+    y, x = np.mgrid[:20, :30] / 0.7
+    np.testing.assert_allclose(reference.CosineScene(0)(y[:, :1], x[:1]), reference.CosineScene(0)(y, x), atol=1e-12)
+
+
 def test_known_subpixel_shifts_come_back(walking, walking_motion):
     assert rms(walking_motion.shifts + walking[0]) < 0.02
     assert np.abs(walking_motion.shifts + walking[0]).max() < 0.05

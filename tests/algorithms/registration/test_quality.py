@@ -51,7 +51,7 @@ def test_residual_motion_measures_a_drift():
 def displaced(shape, shift, scale=1):
     """A scene and the same displaced by `shift` px along y, both enlarged."""
     scene = reference.CosineScene(0)
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(float) / scale
+    y, x = np.arange(shape[0])[:, None] / scale, np.arange(shape[1])[None] / scale
     return [scene(y - moved / scale, x).astype(np.float32) for moved in (0, shift)]
 
 
@@ -75,11 +75,11 @@ def test_the_largest_residual_motion_is_one_and_a_half_half_widths(half_width):
 
 def test_residual_motion_of_a_movie_scales_with_the_neurons():
     shifts = np.linspace(-1, 1, 12)
-    y, x = np.mgrid[:96, :96].astype(float)
     scene = reference.CosineScene(0)
-    movie = np.stack([scene(y - d, x) for d in shifts]).astype(np.float32)
-    y, x = np.mgrid[:192, :192] / 2
-    enlarged = np.stack([scene(y - d, x) for d in shifts]).astype(np.float32)
+    movie, enlarged = (
+        np.stack([scene(pixels[:, None] - d, pixels[None]) for d in shifts]).astype(np.float32)
+        for pixels in (np.arange(96.0), np.arange(192) / 2)
+    )
     expected = 2 * residual_motion(movie)
     assert residual_motion(enlarged, neuron_half_width_px=8) == pytest.approx(expected, rel=0.05)
 

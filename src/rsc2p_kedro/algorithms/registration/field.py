@@ -35,20 +35,6 @@ def patch_starts(size: int, width: int, stride: int) -> NDArray[np.int64]:
     return np.append(np.arange(0, size - width, stride), size - width).astype(np.int64)
 
 
-def axis_centres(size: int, width: int, stride: int) -> NDArray[np.float64]:
-    """Centres of the patches along one axis.
-
-    Args:
-        size: pixels along the axis.
-        width: of a patch in px.
-        stride: distance of neighbouring patches in px.
-
-    Returns:
-        (P,) float64, in px; the centre of the first pixel is at 0.
-    """
-    return np.asarray(patch_starts(size, width, stride) + (min(width, size) - 1) / 2, np.float64)
-
-
 def spline_basis(size: int, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cardinal natural cubic splines of the nodes at each pixel of an axis.
 
@@ -154,8 +140,11 @@ def patch_grid(shape: tuple[int, int], *, stride: int, overlap: int) -> FieldGri
     Returns:
         A grid with one node along each axis that is no longer than a patch.
     """
-    nodes = (axis_centres(size, stride + overlap, stride) for size in shape)
-    return FieldGrid.from_nodes(shape, *nodes)
+    width = stride + overlap
+    nodes_y, nodes_x = (
+        patch_starts(size, width, stride).astype(np.float64) + (min(width, size) - 1) / 2 for size in shape
+    )
+    return FieldGrid.from_nodes(shape, nodes_y, nodes_x)
 
 
 def rigid_grid(shape: tuple[int, int]) -> FieldGrid:

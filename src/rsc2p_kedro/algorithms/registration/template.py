@@ -12,7 +12,6 @@ a fixed number of frames, added up in their order, so that neither threads nor b
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import scipy.fft as sf
@@ -22,7 +21,6 @@ from scipy.stats import median_abs_deviation
 
 from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, read, run
 from rsc2p_kedro.algorithms.registration.estimation import (
-    Estimates,
     Estimator,
     Template,
     estimate_fields,
@@ -342,9 +340,23 @@ def template_estimator(template: Template, grid: FieldGrid, parameters: MotionCo
     )
 
 
-def _register_group(sample: NDArray, estimator: Estimator, group: slice) -> Estimates:
-    """Motion of one group of frames of the sample."""
-    return estimate_fields(subtract_frame_means(sample[group]), estimator)
+def register_sample(
+    sample: NDArray, estimator: Estimator, parameters: MotionCorrectionParameters, compute: Compute
+) -> tuple[Float, NDArray[np.bool_]]:
+    """Registers the frames of a sample to a template by fields.
+
+    Args:
+        sample: (n, H, W).
+        estimator: of the template.
+        parameters: of motion correction; `min_peak_quality` is used.
+        compute: resources of the machine.
+
+    Returns:
+        Fields (n, 2, Py, Px) float32 in px, of mean 0, and which of the frames could be registered (n,).
+    """
+    parts = _map_groups(lambda group: estimate_fields(subtract_frame_means(sample[group]), estimator), sample, compute)
+    registered = np.concatenate([part.peak_quality for part in parts]) >= parameters.min_peak_quality
+    return subtract_mean_field(np.concatenate([part.fields for part in parts]), registered), registered
 
 
 def make_template(
@@ -374,8 +386,6 @@ def make_template(
             break
     for _ in range(parameters.template_refinements):
         estimator = template_estimator(Template(image, level, variance, limit, usable), grid, parameters)
-        parts = _map_groups(partial(_register_group, sample, estimator), sample, compute)
-        registered = np.concatenate([part.peak_quality for part in parts]) >= parameters.min_peak_quality
-        fields = subtract_mean_field(np.concatenate([part.fields for part in parts]), registered)
+        fields, registered = register_sample(sample, estimator, parameters, compute)
         image, variance = registered_statistics(sample, fields, registered, grid, compute)
     return Template(image, level, variance, limit, usable)
