@@ -38,11 +38,12 @@ COARSE_BLUR_PX = 1.0
 Not tuned."""
 
 COARSE_STEPS = 1
-"""Gauss-Newton steps on binned frames. Reduced from two when the second step on full frames was added."""
+"""Gauss-Newton steps on binned frames. A second one is of no use, see `FINE_STEPS`."""
 
 FINE_STEPS = 2
-"""Gauss-Newton steps on full frames. One step suffices on simulated movies and halves the time; real recordings with
-cells that outshine the tissue need a second one (git log, "two full-size steps, which real recordings want")."""
+"""Gauss-Newton steps on full frames. Measured for (1, 1), (2, 1), (1, 2) and (2, 2) coarse and fine steps: known shifts
+added to 200 frames of a real recording (neurofinder) come back within 0.039, 0.037, 0.035 and 0.035 px rms; the local
+error on a simulated movie (400 frames of 192 x 192 px, 12 photons) changes by less than 0.001 px."""
 
 NOISE_MARGIN_PX = 4
 """Lags beyond the largest shift, in binned px, at which the noise of the correlation surface is measured. Not tuned."""
