@@ -1,4 +1,4 @@
-"""Blocks cover a movie, come in order, and survive a fork."""
+"""Blocks of a movie: coverage, order of results, threads and forks."""
 
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dask.array as da
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.core.parameters import Compute
@@ -28,6 +29,26 @@ def put_sums(queue) -> None:
     queue.put(sums())
 
 
+@pytest.mark.parametrize("n_frames", [1, 63, 64, 65, 1000, 5000])
+def test_fixed_blocks_cover_every_frame_once_and_are_at_most_16(n_frames):
+    parts = blocks.fixed_blocks(n_frames)
+    np.testing.assert_array_equal(np.concatenate([np.arange(n_frames)[s] for s in parts]), np.arange(n_frames))
+    assert len(parts) <= 16
+    assert all((s.stop - s.start) % 64 == 0 for s in parts[:-1])
+
+
+def test_linear_algebra_has_one_thread_until_the_last_user_leaves():
+    def threads() -> set[int]:
+        return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
+
+    before = threads()
+    with blocks.one_blas_thread():
+        with blocks.one_blas_thread():
+            assert threads() == {1}
+        assert threads() == {1}
+    assert threads() == before
+
+
 def test_blocks_cover_every_frame_once():
     covered = np.concatenate([np.arange(10)[s] for s in blocks.frame_blocks(10, 3)])
     np.testing.assert_array_equal(covered, np.arange(10))
@@ -43,7 +64,7 @@ def test_an_error_in_one_block_is_raised():
         blocks.run(lambda x: 1 // x, [1, 0], compute=Compute(show_progress=False), description="Fails")
 
 
-def test_two_threads_may_work_at_once_and_leave_nothing_behind():
+def test_calls_from_two_threads_do_not_disturb_each_other():
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda _: sums(), range(40)))
     assert all(result == results[0] for result in results)
@@ -52,7 +73,7 @@ def test_two_threads_may_work_at_once_and_leave_nothing_behind():
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_work_goes_on_in_a_forked_process():
+def test_blocks_run_in_a_forked_process():
     expected = sums()
     context = multiprocessing.get_context("fork")
     queue = context.Queue()

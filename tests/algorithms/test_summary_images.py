@@ -26,7 +26,7 @@ def test_images_are_those_of_numpy(movie: np.ndarray) -> None:
     np.testing.assert_allclose(images.standard_deviation, movie.std(axis=0), rtol=1e-6)
 
 
-def test_correlation_agrees_with_its_slow_twin(movie: np.ndarray) -> None:
+def test_correlation_agrees_with_the_plain_version(movie: np.ndarray) -> None:
     slow = reference.local_correlation(movie, np.ones(movie.shape[1:], bool))
     np.testing.assert_allclose(summarize(movie, compute=COMPUTE).correlation, slow, atol=1e-6)
     assert slow.mean() == pytest.approx(30**2 / (30**2 + 40**2), abs=0.05)
@@ -70,12 +70,12 @@ def test_neither_threads_nor_blocks_change_a_bit(movie: np.ndarray, threads: int
     np.testing.assert_array_equal(whole_frames.mean, part_frames.mean)
 
 
-def test_what_is_no_movie_is_refused() -> None:
+def test_an_array_that_is_not_a_movie_is_refused() -> None:
     with pytest.raises(ValueError, match=r"should be \(T, H, W\).*shape \(4, 4\)"):
         summarize(np.zeros((4, 4)), compute=COMPUTE)
 
 
-def test_frame_statistics_say_what_is_in_each_frame(movie: np.ndarray) -> None:
+def test_frame_statistics_are_those_of_numpy(movie: np.ndarray) -> None:
     movie[3, :, :7] = 65535
     frames = frame_statistics(movie, compute=COMPUTE)
     np.testing.assert_array_equal(frames.minimum, movie.min(axis=(1, 2)))
@@ -85,15 +85,15 @@ def test_frame_statistics_say_what_is_in_each_frame(movie: np.ndarray) -> None:
     assert frames.saturated_share.sum() == frames.saturated_share[3]
 
 
-def test_a_ceiling_below_that_of_the_dtype_is_seen() -> None:
-    """12 bits in 16: a cell whose transients are cut off at 4095."""
+def test_saturation_below_the_range_of_the_dtype_is_counted() -> None:
+    """A detector of 12 bits stored in 16: the transients of a cell are clipped at 4095."""
     rng = np.random.default_rng(0)
     movie = rng.poisson(500, (60, 20, 30)).astype(np.uint16)
     whole = frame_statistics(movie, compute=COMPUTE).saturated_share
-    assert whole.sum() * movie[0].size <= 3, "what is not cut off has its highest value once or twice"
+    assert whole.sum() * movie[0].size <= 3, "without clipping the highest value occurs once or twice"
     movie[20:30, 5:9, 5:9] = np.minimum(movie[20:30, 5:9, 5:9] * 9, 4095)
-    for cut in (movie, movie.astype(np.float32)):
-        share = frame_statistics(cut, compute=COMPUTE).saturated_share
+    for clipped in (movie, movie.astype(np.float32)):
+        share = frame_statistics(clipped, compute=COMPUTE).saturated_share
         np.testing.assert_allclose(share[20:30], (movie[20:30] == 4095).mean(axis=(1, 2)))
         assert not np.delete(share, range(20, 30)).any()
 

@@ -1,4 +1,4 @@
-"""Slow, plain versions of the kernels of registration, and movies whose motion is known exactly."""
+"""Plain, slow versions of the registration kernels, and movies with exactly known motion."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,14 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-Displacement = Callable[[int, NDArray, NDArray], tuple[NDArray, NDArray]]
+Displacement = Callable[[int, NDArray, NDArray], tuple[NDArray | float, NDArray | float]]
 
 
 class CosineScene:
-    """A scene that can be evaluated at any place: a sum of cosines of wavelengths of 6 to 40 px, of mean 1."""
+    """A scene that can be evaluated at any position: a sum of cosines of wavelengths of 6 to 40 px, of mean 1.
+
+    Rows (H, 1) and columns (1, W) give an image (H, W) by products of waves along each axis, many times as fast.
+    """
 
     def __init__(self, seed: int = 0, n_waves: int = 150, contrast: float = 0.35) -> None:
         rng = np.random.default_rng(seed)
@@ -20,6 +23,10 @@ class CosineScene:
         self.amplitude = contrast * np.sqrt(2 / n_waves)
 
     def __call__(self, y: NDArray, x: NDArray) -> NDArray:
+        if y.shape[1:] == (1,) and x.shape[:1] == (1,):  # cos(a + b) = cos a cos b - sin a sin b
+            a, b = y * self.wave[0], x.T * self.wave[1] + self.phase
+            cosines, sines = (np.einsum("yw,xw->yx", wave(a), wave(b)) for wave in (np.cos, np.sin))
+            return 1 + self.amplitude * (cosines - sines)
         total = np.zeros(np.broadcast(y, x).shape)
         for ky, kx, phase in zip(*self.wave, self.phase, strict=True):
             total += np.cos(ky * y + kx * x + phase)
@@ -31,7 +38,7 @@ def moving_movie(
 ) -> NDArray[np.uint16]:
     """Frames of a scene whose content is displaced by +d(t, y, x), with shot noise; 20 units a photon, offset 100."""
     scene, rng = CosineScene(seed), np.random.default_rng(seed + 1)
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    y, x = np.arange(float(shape[0]))[:, None], np.arange(float(shape[1]))[None]
     movie = np.empty((n_frames, *shape), np.uint16)
     for t in range(n_frames):
         dy, dx = displacement(t, y, x)
@@ -42,7 +49,7 @@ def moving_movie(
 
 def rigid(shifts: NDArray) -> Displacement:
     """The displacement of shifts (T, 2) of whole frames."""
-    return lambda t, y, x: (shifts[t, 0] + 0 * y, shifts[t, 1] + 0 * x)
+    return lambda t, y, x: (shifts[t, 0], shifts[t, 1])
 
 
 def keys_kernel(distance: NDArray) -> NDArray:
@@ -66,37 +73,46 @@ def warp_frame(frame: NDArray, field: NDArray) -> NDArray:
     return out
 
 
-def seen_mask(fields: NDArray) -> NDArray[np.bool_]:
-    """Pixels whose source is within the frame in each of the dense fields (T, 2, H, W)."""
+def valid_mask(fields: NDArray) -> NDArray[np.bool_]:
+    """Pixels whose source lies within the frame in each of the dense fields (T, 2, H, W)."""
     H, W = fields.shape[2:]
     y, x = np.mgrid[:H, :W]
     fy, fx = y + fields[:, 0], x + fields[:, 1]
     return ((fy >= -1e-3) & (fy <= H - 1 + 1e-3) & (fx >= -1e-3) & (fx <= W - 1 + 1e-3)).all(0)
 
 
-def residual_sums(
+def right_hand_side(
     frame: NDArray,
     field: NDArray,
     template: NDArray,
-    limit: NDArray,
-    projection: NDArray,
+    clip_limit: NDArray,
+    weighted_gradient: NDArray,
     basis_y: NDArray,
     basis_x: NDArray,
 ) -> NDArray:
-    """b (2, Py, Px) of one frame along a dense field (2, H, W)."""
+    """Right-hand side (2, Py, Px) of the normal equations of one frame at a dense field (2, H, W)."""
     H, W = frame.shape
     y, x = np.mgrid[:H, :W] + field
-    seen = (y >= 0) & (x >= 0) & (y <= H - 1) & (x <= W - 1)
+    valid = (y >= 0) & (x >= 0) & (y <= H - 1) & (x <= W - 1)
     warped = ndi.map_coordinates(frame.astype(float), [y, x], order=1, mode="nearest")
-    gain, offset = np.polyfit(template[seen], warped[seen], 1)
-    residual = np.where(seen, np.clip((warped - offset) / gain - template, -limit, limit), 0)
-    return np.einsum("ayx,yx,iy,jx->aij", projection, residual, basis_y, basis_x, optimize=True)
+    gain, offset = np.polyfit(template[valid], warped[valid], 1)
+    residual = np.where(valid, np.clip((warped - offset) / gain - template, -clip_limit, clip_limit), 0)
+    return np.einsum("ayx,yx,iy,jx->aij", weighted_gradient, residual, basis_y, basis_x, optimize=True)
 
 
-def weighted_products(q: NDArray, g: NDArray, basis_y: NDArray, basis_x: NDArray) -> NDArray:
-    """Sums over pixels of q g B_i B_j as (P, P)."""
+def weighted_gradient(template: NDArray, variance: NDArray, high_pass_sigma: float) -> NDArray:
+    """The gradient (2, H, W) of a template, high-passed, divided by the variance, and high-passed again."""
+
+    def high_passed(image: NDArray) -> NDArray:
+        return image - ndi.gaussian_filter(image, high_pass_sigma, mode="nearest", truncate=3)
+
+    return np.stack([high_passed(high_passed(g) / variance) for g in np.gradient(template.astype(float))])
+
+
+def spline_gram_matrix(weights: NDArray, basis_y: NDArray, basis_x: NDArray) -> NDArray:
+    """Sums over pixels of w B_i B_j as (P, P)."""
     splines = np.einsum("iy,jx->ijyx", basis_y, basis_x).reshape(len(basis_y) * len(basis_x), -1).astype(float)
-    return (splines * (q * g).ravel()) @ splines.T
+    return (splines * weights.ravel()) @ splines.T
 
 
 def correlation_surface(frame: NDArray, kernel: NDArray, radius: tuple[int, int]) -> NDArray:

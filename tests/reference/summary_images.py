@@ -1,4 +1,4 @@
-"""Summary images by the book: slow, plain, in memory."""
+"""Plain, slow version of the local correlation."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,0 +1,1 @@
+"""Algorithms of the embedded engine: pure functions on arrays, one topic a package or module."""

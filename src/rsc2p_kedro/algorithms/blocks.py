@@ -1,4 +1,4 @@
-"""Work on the blocks of a lazy movie: the one place where numerical work runs in parallel.
+"""Parallel work on blocks of a lazy movie: the only place where numerical work runs in parallel.
 
 A kernel is a pure function on NumPy arrays and runs on one thread; :func:`run` gives each thread the next block. Blocks
 are read inside the task that needs them, so that no more of them are in memory than there are threads.
@@ -25,61 +25,83 @@ Movie = da.Array | NDArray
 
 
 def frame_blocks(n_frames: int, block_frames: int) -> list[slice]:
-    """Slices of at most `block_frames` frames that cover 0..n_frames in order."""
-    return [slice(start, min(start + block_frames, n_frames)) for start in range(0, n_frames, block_frames)]
-
-
-def stretches(n_frames: int, *, most: int = 16, least_frames: int = 64) -> list[slice]:
-    """Slices that cover 0..n_frames in order and depend on nothing but that number.
-
-    Sums of real numbers depend on how they are split. Summed frame by frame within these, then over them in order, they
-    are the same whatever the number of threads and frames that are read at once.
+    """Divides a movie into consecutive blocks.
 
     Args:
         n_frames: of the movie.
-        most: slices at most; no more threads than this can work at once.
-        least_frames: the length of each is a multiple of this.
+        block_frames: frames of a block, at most.
+
+    Returns:
+        Slices that cover 0..n_frames in order.
+    """
+    return [slice(start, min(start + block_frames, n_frames)) for start in range(0, n_frames, block_frames)]
+
+
+def fixed_blocks(n_frames: int, *, most: int = 16, least_frames: int = 64) -> list[slice]:
+    """Divides a movie into consecutive blocks that depend on its length alone, for reproducible sums.
+
+    Floating-point sums depend on how they are split. Summed frame by frame within these blocks, then over the blocks in
+    order, they are the same for any number of threads and of frames that are read at once.
+
+    Args:
+        n_frames: of the movie.
+        most: number of blocks at most; no more threads than this can work at once.
+        least_frames: the length of each block is a multiple of this.
+
+    Returns:
+        Slices that cover 0..n_frames in order.
     """
     units = -(-n_frames // least_frames)
     return frame_blocks(n_frames, least_frames * max(-(-units // most), 1))
 
 
 def read(movie: Movie, *index: Any) -> NDArray:
-    """Part of a movie as a NumPy array, read by the calling thread alone."""
+    """Reads part of a movie, in the calling thread alone.
+
+    Args:
+        movie: (T, H, W), lazy or not.
+        *index: of the part, as in `movie[index]`.
+
+    Returns:
+        The part in the movie's dtype.
+    """
     part = movie[index]
     return part.compute(scheduler="synchronous") if isinstance(part, da.Array) else np.asarray(part)
 
 
-class _Users:
-    """How many are within :func:`one_blas_thread`, and the limit they share."""
+class _BlasLimit:
+    """The limit of BLAS threads that all users of :func:`one_blas_thread` share, and their number."""
 
     lock = threading.Lock()
-    count = 0
+    n_users = 0
     limit: threadpool_limits | None = None
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Linear algebra on one thread for as long as anybody in this process is within.
+    """Limits linear algebra (BLAS) to one thread as long as any thread of this process is within the context.
 
-    The limit is the process's, so that whoever leaves first (Kedro's ThreadRunner runs several nodes at once) must not
-    lift it for the others.
+    The limit holds for the whole process: one context that ends must not lift it for others that still run (Kedro's
+    ThreadRunner runs several nodes at once).
+
+    Yields:
+        Nothing.
     """
-    with _Users.lock:
-        _Users.count += 1
-        _Users.limit = _Users.limit or threadpool_limits(limits=1)
+    with _BlasLimit.lock:
+        _BlasLimit.n_users += 1
+        _BlasLimit.limit = _BlasLimit.limit or threadpool_limits(limits=1)
     try:
         yield
     finally:
-        with _Users.lock:
-            _Users.count -= 1
-            if _Users.count == 0 and _Users.limit is not None:
-                _Users.limit.restore_original_limits()
-                _Users.limit = None
+        with _BlasLimit.lock:
+            _BlasLimit.n_users -= 1
+            if _BlasLimit.n_users == 0 and _BlasLimit.limit is not None:
+                _BlasLimit.limit.restore_original_limits()
+                _BlasLimit.limit = None
 
 
 class _Progress(Callback):
-    """A bar that moves on by the size of each task as it ends."""
+    """Progress bar that advances by the size of each task (`tqdm.dask.TqdmCallback` counts tasks, not frames)."""
 
     def __init__(self, sizes: dict[str, int], **bar: Any) -> None:
         super().__init__()
@@ -101,29 +123,33 @@ def run(
     unit: str = "block",
     sizes: Sequence[int] | None = None,
 ) -> list[Any]:
-    """Results of a function for all items, in their order, whatever the number of threads.
+    """Calls a function for all items in parallel.
 
-    Runs on dask's threads, or on the scheduler that the user has named to dask (a `dask.distributed` client, say).
-    Linear algebra is held to one thread each, for sums in one order give one result.
+    Runs on dask's threads, or on the scheduler that is set in dask (a `dask.distributed` client, for example). Linear
+    algebra is limited to one thread, because the order of its sums, and so the result, depends on the number of
+    threads.
 
     Args:
-        function: pure, releases the GIL where it works long, and reads what it needs (see :func:`read`).
-        items: what to call it with.
-        compute: what the machine may use.
-        description: what is done, for the progress bar.
-        unit: what `sizes` counts, `frame` or `patch`.
-        sizes: how many units each item is; none: 1 each.
+        function: pure, releases the GIL where it works long, and reads the data it needs (see :func:`read`).
+        items: its arguments.
+        compute: resources of the machine.
+        description: label of the progress bar.
+        unit: unit of `sizes`, such as `frame` or `patch`.
+        sizes: number of units of each item; None: 1 each.
+
+    Returns:
+        The results in the order of the items, whatever the number of threads.
     """
     items = list(items)
-    if len(items) == 1:  # neither threads nor a graph are worth it
+    if len(items) == 1:  # without the overhead of threads and a graph
         with one_blas_thread():
             return [function(items[0])]
     tasks = [dask.delayed(function, pure=False, traverse=False)(item) for item in items]
     weights = dict(zip([task.key for task in tasks], sizes or [1] * len(tasks), strict=True))
     bar = {"desc": description, "unit": unit, "leave": False}
-    bar["disable"] = None if compute.show_progress else True  # none: no bar where nobody looks, as in a log file
-    # A pool of its own, for dask's lasting one comes dead out of a fork (Kedro's ParallelRunner); given to this call
-    # and not to dask's settings, for these are those of all threads (Kedro's ThreadRunner).
+    bar["disable"] = None if compute.show_progress else True  # None: no bar unless the output is a terminal
+    # A new pool, because dask's permanent one does not survive a fork (Kedro's ParallelRunner). It is an argument of
+    # this call and not one of dask's settings, because all threads share those (Kedro's ThreadRunner).
     progress = _Progress(weights, **bar)
     with ThreadPoolExecutor(compute.threads or dask.system.CPU_COUNT) as pool, one_blas_thread():
         return list(dask.compute(*tasks, pool=pool, callbacks=[progress._callback], optimize_graph=False))

@@ -1,14 +1,14 @@
-"""Images that show a whole movie at once, and figures that show a whole frame at once.
+"""Summary images of a whole movie, and statistics of each of its frames.
 
-With d = x - x0 (x0 the value of the pixel in the first frame, so that no large numbers cancel), the sums over time of
-d, of d^2 and of d d' for each pair of neighbouring pixels give the mean, variance and every correlation in one pass:
-var = (sum d^2 - (sum d)^2 / T) / T,  cov = (sum d d' - sum d sum d' / T) / T,  r = cov / sqrt(var var').
-The local correlation of a pixel is the mean of r over its (up to) 8 neighbours, as in Smith & Haeusser 2010
+With d = x - x0 (x0 the value of the pixel in the first frame, which avoids cancellation of large numbers), the sums
+over time of d, of d^2 and of d d' for each pair of neighbouring pixels give the mean, variance and all correlations in
+one pass: var = (sum d^2 - (sum d)^2 / T) / T,  cov = (sum d d' - sum d sum d' / T) / T,  r = cov / sqrt(var var'). The
+local correlation of a pixel is the mean of r over its (up to) 8 neighbours, as in Smith & Haeusser 2010
 (doi 10.1038/nn.2620).
 
-The sums are float64 and always taken frame by frame within the same stretches of the movie, whose sums are added in
-their order: neither threads nor the size of a block change a bit. Time is linear in the number of pixels; memory does
-not grow with the length of the movie.
+The sums are float64 and taken frame by frame within fixed blocks of the movie, which are added in their order: neither
+threads nor the size of a block change a bit. Time is linear in the number of pixels; memory does not grow with the
+length of the movie.
 """
 
 import numba
@@ -22,16 +22,17 @@ from rsc2p_kedro.core.results import FrameStatistics, SummaryImages
 Sums = NDArray[np.float64]
 Image = NDArray[np.float64]
 _NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
+"""Offsets (dy, dx) of half of the 8 neighbours; the other half are the same pairs of pixels."""
 
 
 @numba.njit(nogil=True, cache=True)
 def _add_row(
-    frame: NDArray, reference: Image, y: int, sums: Sums, maximum: NDArray, here: NDArray, below: NDArray
+    frame: NDArray, first_frame: Image, y: int, sums: Sums, maximum: NDArray, here: NDArray, below: NDArray
 ) -> None:
-    """Adds row y of one frame (H, W) to the sums (6, H, W); `here` and `below` (W,) are room to work in."""
+    """Adds row y of one frame (H, W) to the sums (6, H, W); `here` and `below` (W,) are scratch arrays."""
     H, W = frame.shape
     for x in range(W):
-        here[x] = frame[y, x] - reference[y, x]
+        here[x] = frame[y, x] - first_frame[y, x]
         maximum[y, x] = max(maximum[y, x], frame[y, x])
     for x in range(W):
         sums[0, y, x] += here[x]
@@ -40,7 +41,7 @@ def _add_row(
         sums[2, y, x] += here[x] * here[x + 1]
     if y + 1 < H:
         for x in range(W):
-            below[x] = frame[y + 1, x] - reference[y + 1, x]
+            below[x] = frame[y + 1, x] - first_frame[y + 1, x]
         for x in range(W):
             sums[4, y, x] += here[x] * below[x]
         for x in range(W - 1):
@@ -49,36 +50,31 @@ def _add_row(
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_frames(frames: NDArray, reference: Image, sums: Sums, maximum: NDArray) -> None:
-    """Adds frames (n, H, W) in their order, a row of all frames at a time so that its sums stay in the cache."""
+def _add_frames(frames: NDArray, first_frame: Image, sums: Sums, maximum: NDArray) -> None:
+    """Adds frames to running sums, in place and in order, a row of all frames at a time to keep its sums in the cache.
+
+    Args:
+        frames: (n, H, W) float32.
+        first_frame: (H, W) float64, x0, the first frame of the movie.
+        sums: (6, H, W) float64: d, d^2, and d d' with the neighbours at `_NEIGHBOURS`.
+        maximum: (H, W) float32, running maximum.
+    """
     n, H, W = frames.shape
     here, below = np.empty(W), np.empty(W)
     for y in range(H):
         for t in range(n):
-            _add_row(frames[t], reference, y, sums, maximum, here, below)
+            _add_row(frames[t], first_frame, y, sums, maximum, here, below)
 
 
-def add_frames(frames: NDArray[np.float32], reference: Image, sums: Sums, maximum: NDArray[np.float32]) -> None:
-    """Adds frames to running sums, in place.
-
-    Args:
-        frames: (n, H, W) float32.
-        reference: (H, W) float64, x0.
-        sums: (6, H, W) float64: d, d^2, and d d' with the neighbours at (0, 1), (1, -1), (1, 0) and (1, 1) as (dy, dx).
-        maximum: (H, W) float32.
-    """
-    _add_frames(frames, reference, sums, maximum)
-
-
-def _sum_stretch(
-    movie: blocks.Movie, stretch: slice, reference: Image, block_frames: int
+def _sum_block(
+    movie: blocks.Movie, block: slice, first_frame: Image, frames_at_once: int
 ) -> tuple[Sums, NDArray[np.float32]]:
-    """Sums (6, H, W) and maximum (H, W) of one stretch of a movie, read block by block."""
-    sums = np.zeros((6, *reference.shape))
-    maximum = np.full(reference.shape, -np.inf, np.float32)
-    for part in blocks.frame_blocks(stretch.stop - stretch.start, block_frames):
-        frames = blocks.read(movie, slice(stretch.start + part.start, stretch.start + part.stop))
-        add_frames(np.ascontiguousarray(frames, np.float32), reference, sums, maximum)
+    """Sums (6, H, W) and maximum (H, W) of a block of a movie, of which some frames at a time are in memory."""
+    sums = np.zeros((6, *first_frame.shape))
+    maximum = np.full(first_frame.shape, -np.inf, np.float32)
+    for part in blocks.frame_blocks(block.stop - block.start, frames_at_once):
+        frames = blocks.read(movie, slice(block.start + part.start, block.start + part.stop))
+        _add_frames(np.ascontiguousarray(frames, np.float32), first_frame, sums, maximum)
     return sums, maximum
 
 
@@ -90,12 +86,15 @@ def _pair(image: NDArray, dy: int, dx: int) -> tuple[NDArray, NDArray]:
 
 
 def local_correlation(sums: Sums, n_frames: int, valid_mask: NDArray[np.bool_] | None = None) -> Image:
-    """Mean correlation (H, W) of each pixel with its valid neighbours that change; 0 where there is none.
+    """Mean correlation of each pixel with its neighbours, from running sums.
 
     Args:
-        sums: (6, H, W), see :func:`add_frames`.
+        sums: (6, H, W) of d, d^2, and d d' with the neighbours at `_NEIGHBOURS`.
         n_frames: number of frames that were added.
-        valid_mask: (H, W), pixels that count; none: all.
+        valid_mask: (H, W), pixels to include; None: all.
+
+    Returns:
+        (H, W) float64, -1..1, over those neighbours that are valid and not constant; 0 where there is none.
     """
     spread = np.sqrt(_variance(sums, n_frames))
     usable = spread > 0 if valid_mask is None else (spread > 0) & valid_mask
@@ -113,65 +112,76 @@ def local_correlation(sums: Sums, n_frames: int, valid_mask: NDArray[np.bool_] |
 
 
 def _variance(sums: Sums, n_frames: int) -> Image:
+    """Variance (H, W) over time, from running sums."""
     return np.maximum(sums[1] - sums[0] ** 2 / n_frames, 0) / n_frames
 
 
 def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.bool_] | None = None) -> SummaryImages:
-    """Mean, maximum, standard deviation and local correlation of a movie, in one pass.
+    """Computes mean, maximum, standard deviation and local correlation of a movie in one pass.
 
     Args:
         movie: (T, H, W), lazy or not, of real numbers or integers, without NaN.
-        compute: what the machine may use; it does not change the images by a bit.
-        valid_mask: (H, W), pixels that every frame has seen; the correlation of the others is 0 and counts for none of
-            their neighbours. None: all.
+        compute: resources of the machine; they do not change a bit of the images.
+        valid_mask: (H, W), pixels that lie within the frame in all frames; the correlation of the others is 0, and they
+            do not count as neighbours. None: all.
+
+    Returns:
+        Images (H, W) float32: all but the correlation (-1..1) in units of the movie.
 
     Raises:
         ValueError: the movie is not (T, H, W) with at least one frame.
     """
     if movie.ndim != 3 or not len(movie):
         raise ValueError(f"A movie should be (T, H, W) with one frame or more; this one has shape {movie.shape}.")
-    n_frames, reference = len(movie), blocks.read(movie, 0).astype(np.float64)
-    stretches = blocks.stretches(n_frames)
+    n_frames, first_frame = len(movie), blocks.read(movie, 0).astype(np.float64)
+    parts_of_movie = blocks.fixed_blocks(n_frames)
     parts = blocks.run(
-        lambda stretch: _sum_stretch(movie, stretch, reference, compute.block_frames),
-        stretches,
+        lambda block: _sum_block(movie, block, first_frame, compute.block_frames),
+        parts_of_movie,
         compute=compute,
         description="Summary images",
         unit="frame",
-        sizes=[s.stop - s.start for s in stretches],
+        sizes=[block.stop - block.start for block in parts_of_movie],
     )
     sums, maximum = parts[0]
-    for more, highest in parts[1:]:
-        sums += more
-        np.maximum(maximum, highest, out=maximum)
+    for block_sums, block_maximum in parts[1:]:
+        sums += block_sums
+        np.maximum(maximum, block_maximum, out=maximum)
     return SummaryImages(
-        mean=(reference + sums[0] / n_frames).astype(np.float32),
+        mean=(first_frame + sums[0] / n_frames).astype(np.float32),
         maximum=maximum,
         standard_deviation=np.sqrt(_variance(sums, n_frames)).astype(np.float32),
         correlation=local_correlation(sums, n_frames, valid_mask).astype(np.float32),
     )
 
 
-def _describe_frames(frames: NDArray) -> NDArray[np.float64]:
-    """Minimum, mean, maximum and the share of pixels at it (4, n) of frames (n, H, W), each frame by itself."""
-    rows = [(f.min(), f.mean(dtype=np.float64), f.max(), (f == f.max()).mean()) for f in np.ascontiguousarray(frames)]
-    return np.array(rows, dtype=np.float64).T
-
-
 def frame_statistics(movie: blocks.Movie, *, compute: Compute) -> FrameStatistics:
-    """Minimum, mean, maximum and saturated share of each frame of a movie (T, H, W).
+    """Computes minimum, mean, maximum and saturated share of each frame.
 
-    The ceiling of a detector is not that of the numbers: 12 bits stored in 16 end at 4095. So what is counted is the
-    highest value that the movie reaches; only where the movie ran into a ceiling are many pixels there.
+    A detector may saturate below the largest number of the dtype: 12 bits stored in 16 end at 4095. So the pixels at
+    the highest value of the movie are counted; they are many only if the movie is saturated.
+
+    Args:
+        movie: (T, H, W), lazy or not, without NaN.
+        compute: resources of the machine.
+
+    Returns:
+        Statistics (T,) float64 in units of the movie, and shares of pixels (T,), 0..1.
     """
-    slices = blocks.frame_blocks(len(movie), compute.block_frames)
+
+    def statistics(block: slice) -> NDArray[np.float64]:
+        frames = np.ascontiguousarray(blocks.read(movie, block))
+        rows = [(f.min(), f.mean(dtype=np.float64), f.max(), (f == f.max()).mean()) for f in frames]
+        return np.array(rows, dtype=np.float64).T
+
+    frame_blocks = blocks.frame_blocks(len(movie), compute.block_frames)
     parts = blocks.run(
-        lambda part: _describe_frames(blocks.read(movie, part)),
-        slices,
+        statistics,
+        frame_blocks,
         compute=compute,
         description="Frame statistics",
         unit="frame",
-        sizes=[s.stop - s.start for s in slices],
+        sizes=[block.stop - block.start for block in frame_blocks],
     )
     minimum, mean, maximum, share_at_maximum = np.concatenate(parts, axis=1)
     reached = (maximum == maximum.max()) & (maximum > minimum.min())

@@ -36,7 +36,20 @@ class EmbeddedEngine:
         compute: Compute,
         neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
-        motion = registration.estimate_motion(movie, parameters, compute=compute)
+        """Estimates the motion of a movie.
+
+        Args:
+            movie: (T, H, W), integers or floats.
+            parameters: of motion correction.
+            compute: resources of the machine.
+            neuron_half_width_px: half-width of a neuron in px; the length of spatial smoothing scales with it.
+
+        Returns:
+            Template, shifts to apply in px, and the quality of each frame's registration.
+        """
+        motion = registration.estimate_motion(
+            movie, parameters, compute=compute, neuron_half_width_px=neuron_half_width_px
+        )
         grid = (parameters.patch_stride_px, parameters.patch_overlap_px) if motion.piecewise else (None, None)
         return replace(motion, patch_stride_px=grid[0], patch_overlap_px=grid[1], provenance=_provenance(parameters))
 

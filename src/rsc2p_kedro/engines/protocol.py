@@ -27,7 +27,17 @@ class Engine(Protocol):
         compute: Compute,
         neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
-        """Estimates the motion of a movie."""
+        """Estimates the motion of a movie.
+
+        Args:
+            movie: (T, H, W), integers or floats.
+            parameters: of motion correction.
+            compute: resources of the machine.
+            neuron_half_width_px: half-width of a neuron in px; lengths that belong to the tissue scale with it.
+
+        Returns:
+            Template, shifts to apply in px, and the quality of each frame's registration.
+        """
         ...
 
     def apply_motion(

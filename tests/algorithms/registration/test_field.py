@@ -3,7 +3,6 @@ import pytest
 
 from rsc2p_kedro.algorithms.registration.field import (
     FieldGrid,
-    axis_centres,
     patch_grid,
     patch_starts,
     rigid_grid,
@@ -13,7 +12,9 @@ from rsc2p_kedro.algorithms.registration.field import (
 
 def test_patches_are_those_of_normcorre():
     np.testing.assert_array_equal(patch_starts(256, 72, 48), [0, 48, 96, 144, 184])
-    np.testing.assert_array_equal(axis_centres(256, 72, 48), [35.5, 83.5, 131.5, 179.5, 219.5])
+    grid = patch_grid((256, 100), stride=48, overlap=24)
+    np.testing.assert_array_equal(grid.nodes_y, [35.5, 83.5, 131.5, 179.5, 219.5])
+    np.testing.assert_array_equal(grid.nodes_x, [35.5, 63.5])
 
 
 def test_a_patch_larger_than_the_frame_is_the_frame():
@@ -28,7 +29,7 @@ def test_splines_pass_through_their_nodes_and_sum_to_one(nodes):
     np.testing.assert_allclose(basis.sum(0), 1)
 
 
-def test_straight_fields_are_exact_also_beyond_the_nodes():
+def test_linear_fields_are_exact_also_beyond_the_nodes():
     nodes = np.array([10.0, 25.0, 60.0])
     np.testing.assert_allclose((3 - 0.2 * nodes) @ spline_basis(80, nodes), 3 - 0.2 * np.arange(80), atol=1e-9)
 
@@ -41,10 +42,10 @@ def test_mean_weights_give_the_mean_of_the_dense_field():
     )
 
 
-def test_halved_grid_is_the_same_field_seen_at_half_the_size():
+def test_the_grid_of_binned_frames_gives_the_binned_field():
     grid = patch_grid((96, 128), stride=24, overlap=12)
     theta = np.random.default_rng(0).normal(size=(2, len(grid.nodes_y), len(grid.nodes_x)))
-    full, half = grid.dense(theta), grid.halved().dense(theta)
+    full, half = grid.dense(theta), grid.bin_2x2().dense(theta)
     binned = full.reshape(2, 48, 2, 64, 2).mean((2, 4))
     np.testing.assert_allclose(half, binned, atol=0.01)
 
@@ -56,6 +57,6 @@ def test_rigid_grid_has_one_node_in_the_middle():
     np.testing.assert_array_equal(grid.dense(np.array([[[1.5]], [[-2.0]]]))[:, 3, 7], [1.5, -2.0])
 
 
-def test_a_grid_holds_its_shape():
-    grid = FieldGrid.of((50, 60), np.array([10.0, 40.0]), np.array([5.0, 30.0, 55.0]))
+def test_a_grid_has_a_spline_for_each_node():
+    grid = FieldGrid.from_nodes((50, 60), np.array([10.0, 40.0]), np.array([5.0, 30.0, 55.0]))
     assert (grid.basis_y.shape, grid.basis_x.shape, grid.n_nodes) == ((2, 50), (3, 60), 6)

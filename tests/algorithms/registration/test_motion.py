@@ -8,7 +8,7 @@ import tifffile
 from tests.reference import registration as reference
 
 from rsc2p_kedro.algorithms.registration import apply_motion, estimate_motion
-from rsc2p_kedro.algorithms.registration.motion import fill_gaps
+from rsc2p_kedro.algorithms.registration.motion import interpolate_unregistered
 from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
@@ -37,6 +37,11 @@ def walking_motion(walking):
     return estimate_motion(walking[1], SMALL_PATCHES, compute=COMPUTE)
 
 
+def test_the_scene_of_the_test_movies_is_the_same_on_axes_and_on_pixels():
+    y, x = np.mgrid[:20, :30] / 0.7
+    np.testing.assert_allclose(reference.CosineScene(0)(y[:, :1], x[:1]), reference.CosineScene(0)(y, x), atol=1e-12)
+
+
 def test_known_subpixel_shifts_come_back(walking, walking_motion):
     assert rms(walking_motion.shifts + walking[0]) < 0.02
     assert np.abs(walking_motion.shifts + walking[0]).max() < 0.05
@@ -44,7 +49,7 @@ def test_known_subpixel_shifts_come_back(walking, walking_motion):
     assert walking_motion.registered.all()
 
 
-def test_there_is_no_pull_towards_whole_pixels(walking, walking_motion):
+def test_shifts_are_not_biased_towards_whole_pixels(walking, walking_motion):
     fraction = walking[0] - np.rint(walking[0])
     error = -walking_motion.shifts - walking[0]
     assert abs(np.polyfit(fraction.ravel(), error.ravel(), 1)[0]) < 0.02
@@ -81,7 +86,16 @@ def test_threads_and_blocks_change_no_bit(walking, walking_motion, threads, bloc
         np.testing.assert_array_equal(getattr(motion, name), getattr(walking_motion, name))
 
 
-def test_frames_that_show_nothing_are_flagged_and_interpolated():
+def test_the_smoothing_of_shifts_scales_with_the_neurons(walking, walking_motion):
+    default, larger = (
+        estimate_motion(walking[1], SMALL_PATCHES, compute=COMPUTE, neuron_half_width_px=half_width)
+        for half_width in (4, 12)
+    )
+    np.testing.assert_array_equal(default.patch_shifts, walking_motion.patch_shifts)
+    assert 0 < np.abs(larger.patch_shifts - default.patch_shifts).max() < 0.05
+
+
+def test_frames_without_tissue_are_flagged_and_interpolated():
     shifts = walk(80, seed=3, step=0.2)
     movie = reference.moving_movie(80, (96, 96), reference.rigid(shifts), photons=20)
     movie[0], movie[30], movie[50] = 0, 65535, np.random.default_rng(0).integers(0, 1000, (96, 96))
@@ -118,7 +132,7 @@ def test_cells_that_outshine_the_tissue_do_not_move_their_neighbours():
     assert rms(local - local.mean((0, 1))) < 0.05
 
 
-def test_bright_spots_that_wander_do_not_take_frames_with_them():
+def test_moving_bright_spots_do_not_move_frames():
     rng, shifts = np.random.default_rng(0), walk(80, seed=5, step=0.2, largest=3)
     movie = reference.moving_movie(80, (112, 112), reference.rigid(shifts), photons=40).astype(float)
     y, x = np.mgrid[:112, :112]
@@ -133,7 +147,7 @@ def test_bright_spots_that_wander_do_not_take_frames_with_them():
 
 
 @pytest.mark.parametrize("limit", [2, 3])
-def test_the_largest_shift_is_included_and_larger_ones_are_not_invented(limit):
+def test_the_largest_shift_is_included_and_not_exceeded(limit):
     shifts = np.zeros((60, 2))
     shifts[::6], shifts[3::6] = limit, -limit
     parameters = MotionCorrectionParameters(piecewise=False, max_shift_px=limit)
@@ -143,7 +157,7 @@ def test_the_largest_shift_is_included_and_larger_ones_are_not_invented(limit):
     assert not motion.piecewise
 
 
-def test_patches_larger_than_the_frame_mean_rigid_and_say_so(caplog):
+def test_patches_larger_than_the_frame_give_rigid_motion_and_a_warning(caplog):
     shifts = walk(40, largest=3)
     movie = reference.moving_movie(40, (32, 36), reference.rigid(shifts), photons=100)
     with caplog.at_level(logging.WARNING):
@@ -172,7 +186,7 @@ def test_one_frame_and_two_frames_are_movies():
     assert two.shifts[1, 0] - two.shifts[0, 0] == pytest.approx(1, abs=0.1)
 
 
-def test_what_cannot_be_registered_is_said_all_at_once():
+def test_all_problems_of_a_movie_are_reported_at_once():
     with pytest.raises(ValueError, match=r"at least 32 px.*integers or floats"):
         estimate_motion(np.zeros((5, 20, 40), bool), MotionCorrectionParameters(), compute=COMPUTE)
 
@@ -207,11 +221,12 @@ def test_motion_of_another_movie_is_refused(walking, walking_motion):
         apply_motion(walking[1][:50], walking_motion, SMALL_PATCHES)
 
 
-def test_gaps_are_filled_over_time():
+def test_unregistered_frames_are_interpolated_over_time():
     fields = np.array([9.0, 1, 9, 3, 9])[:, None]
     registered = np.array([False, True, False, True, False])
-    np.testing.assert_allclose(fill_gaps(fields, registered)[:, 0], [1, 1, 2, 3, 3])
-    np.testing.assert_array_equal(fill_gaps(fields, np.zeros(5, bool)), np.zeros((5, 1)))
+    np.testing.assert_allclose(interpolate_unregistered(fields, registered)[:, 0], [1, 1, 2, 3, 3])
+    np.testing.assert_array_equal(interpolate_unregistered(fields, np.zeros(5, bool)), np.zeros((5, 1)))
+    np.testing.assert_array_equal(interpolate_unregistered(fields, np.arange(5) == 3)[:, 0], 3)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"needs the real recording at {REAL}")

@@ -1,8 +1,15 @@
 import numpy as np
+import pytest
 from tests.reference import registration as reference
 
 from rsc2p_kedro.algorithms.registration import apply_motion, estimate_motion, motion_quality
-from rsc2p_kedro.algorithms.registration.quality import bin_edges, crispness, residual_motion
+from rsc2p_kedro.algorithms.registration.quality import (
+    bin_edges,
+    correlation_with_template,
+    crispness,
+    displacement_between,
+    residual_motion,
+)
 from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
@@ -32,10 +39,55 @@ def test_bins_cover_all_frames_in_order():
     np.testing.assert_array_equal(bin_edges(3), [0, 1, 2, 3])
 
 
-def test_residual_motion_finds_the_drift():
+def test_residual_motion_measures_a_drift():
     shifts = np.stack([np.linspace(-1, 1, 60), np.zeros(60)], 1)
     movie = reference.moving_movie(60, (96, 96), reference.rigid(shifts), photons=50).astype(np.float32)
     still = reference.moving_movie(60, (96, 96), reference.rigid(0 * shifts), photons=50).astype(np.float32)
     assert residual_motion(movie) > 0.5
     assert residual_motion(still) < 0.1
     assert residual_motion(still[:1]) == 0
+
+
+def displaced(shape, shift, scale=1):
+    """A scene and the same displaced by `shift` px along y, both enlarged."""
+    scene = reference.CosineScene(0)
+    y, x = np.arange(shape[0])[:, None] / scale, np.arange(shape[1])[None] / scale
+    return [scene(y - moved / scale, x).astype(np.float32) for moved in (0, shift)]
+
+
+def test_patches_and_filter_of_residual_motion_scale_with_the_neurons():
+    assert displacement_between(*displaced((96, 112), 1.5)) == pytest.approx(1.5 / np.sqrt(2), rel=0.01)
+    small = displacement_between(*displaced((96, 112), 1.5), neuron_half_width_px=4)
+    large = displacement_between(*displaced((192, 224), 3, scale=2), neuron_half_width_px=8)
+    assert large == pytest.approx(2 * small, rel=0.01)
+
+
+@pytest.mark.parametrize("half_width", [2, 4, 8])
+def test_the_largest_residual_motion_is_one_and_a_half_half_widths(half_width):
+    largest = 1.5 * half_width
+    within, beyond = (
+        displacement_between(*displaced((160, 160), shift, scale=2), neuron_half_width_px=half_width)
+        for shift in (0.9 * largest, 2 * largest)
+    )
+    assert within == pytest.approx(0.9 * largest / np.sqrt(2), rel=0.05)
+    assert beyond < 1.9 * largest / np.sqrt(2)
+
+
+def test_residual_motion_of_a_movie_scales_with_the_neurons():
+    shifts = np.linspace(-1, 1, 12)
+    scene = reference.CosineScene(0)
+    movie, enlarged = (
+        np.stack([scene(pixels[:, None] - d, pixels[None]) for d in shifts]).astype(np.float32)
+        for pixels in (np.arange(96.0), np.arange(192) / 2)
+    )
+    expected = 2 * residual_motion(movie)
+    assert residual_motion(enlarged, neuron_half_width_px=8) == pytest.approx(expected, rel=0.05)
+
+
+def test_correlation_with_the_template_is_pearsons():
+    rng = np.random.default_rng(0)
+    frames, template = rng.normal(100, 5, (6, 20, 30)).astype(np.float32), rng.normal(size=(20, 30)).astype(np.float32)
+    frames[1:] += 3 * template
+    frames[3] = 7
+    expected = [0 if t == 3 else np.corrcoef(frame.ravel(), template.ravel())[0, 1] for t, frame in enumerate(frames)]
+    np.testing.assert_allclose(correlation_with_template(frames - 100, template), expected, atol=1e-4)

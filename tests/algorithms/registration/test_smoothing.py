@@ -1,7 +1,7 @@
 import numpy as np
 
 from rsc2p_kedro.algorithms.registration.field import patch_grid
-from rsc2p_kedro.algorithms.registration.smoothing import discoveries, smooth_fields, spatial_modes, wiener
+from rsc2p_kedro.algorithms.registration.smoothing import smooth_covariance, smooth_fields, spatial_modes, wiener_filter
 
 CENTRES = patch_grid((128, 128), stride=32, overlap=16).centres
 K = 2 * len(CENTRES)
@@ -11,7 +11,7 @@ def noise(T, variance, seed=0):
     return np.random.default_rng(seed).normal(0, np.sqrt(variance), (T, K))
 
 
-def test_noise_alone_becomes_nothing():
+def test_pure_noise_is_removed():
     smooth = smooth_fields(noise(400, 0.04).astype(np.float32), 0.04 * np.eye(K), CENTRES)
     assert (smooth - smooth.mean(0)).std() < 0.01 * 0.2
 
@@ -33,14 +33,26 @@ def test_modes_are_orthonormal_however_the_patches_lie():
         centres = patch_grid(shape, stride=32, overlap=16).centres
         factor = np.random.default_rng(0).normal(size=(2 * len(centres), 2 * len(centres)))
         lower = np.linalg.cholesky(factor @ factor.T + np.eye(2 * len(centres)))
-        modes = spatial_modes(lower, centres)
+        modes = spatial_modes(lower, centres, 120)
         np.testing.assert_allclose(modes.T @ modes, np.eye(2 * len(centres)), atol=1e-9)
 
 
-def test_as_many_count_as_benjamini_and_hochberg_say():
-    chances = np.array([[0.001, 0.008, 0.039, 0.041], [0.042, 0.06, 0.074, 0.205]])
-    np.testing.assert_array_equal(discoveries(chances, 0.05).ravel(), [True, True, *[False] * 6])
-    assert not discoveries(np.full(5, 0.5), 0.05).any()
+def test_smooth_fields_are_correlated_over_the_given_length_and_along_one_axis_only():
+    covariance = smooth_covariance(np.array([[0, 0], [30, 40]]), 50)
+    np.testing.assert_allclose(covariance[0], [1, np.exp(-0.5), 0, 0])
+
+
+def test_the_length_of_smoothing_is_30_half_widths_of_a_neuron():
+    rng = np.random.default_rng(2)
+    deformation = np.sin(CENTRES @ [0.03, 0.05]).repeat(2) * np.sin(np.arange(200) / 9)[:, None]
+    estimates = (deformation + noise(200, 0.25)).astype(np.float32)
+    factor = rng.normal(size=(K, K))
+    covariance = 0.25 * np.eye(K) + 0.05 * factor @ factor.T / K
+    default = smooth_fields(estimates, covariance, CENTRES)
+    enlarged = smooth_fields(estimates, covariance, 2 * CENTRES, neuron_half_width_px=8)
+    np.testing.assert_array_equal(smooth_fields(estimates, covariance, CENTRES, neuron_half_width_px=4), default)
+    np.testing.assert_array_equal(enlarged, default)
+    assert np.abs(smooth_fields(estimates, covariance, CENTRES, neuron_half_width_px=8) - default).max() > 1e-3
 
 
 def test_motion_far_above_the_noise_stays():
@@ -69,4 +81,4 @@ def test_one_frame_is_left_as_it_is():
 
 def test_wiener_never_amplifies():
     series = np.random.default_rng(0).normal(size=(200, 3)) * [0.5, 1, 5]
-    assert (np.linalg.norm(wiener(series), axis=0) <= np.linalg.norm(series, axis=0)).all()
+    assert (np.linalg.norm(wiener_filter(series), axis=0) <= np.linalg.norm(series, axis=0)).all()

@@ -1,16 +1,18 @@
 import numpy as np
+import pytest
 from tests.reference import registration as reference
 
 from rsc2p_kedro.algorithms.registration.field import rigid_grid
 from rsc2p_kedro.algorithms.registration.template import (
-    agreeing_frames,
-    denoised,
+    denoise_template,
+    estimate_brightness_limit,
     make_template,
+    most_similar_frames,
     sample_frames,
+    subtract_mean_field,
     thumbnails,
     usable_pixels,
     variance_over_time,
-    without_mean,
 )
 from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 
@@ -23,15 +25,15 @@ def test_samples_spread_evenly_and_stay_within_bounds():
     assert len(sample_frames(10_000, 200, 64 * 2**20)) == 20
 
 
-def test_frames_that_agree_are_chosen_over_a_larger_crowd_that_does_not():
+def test_similar_frames_are_chosen_even_if_most_frames_differ_from_each_other():
     shifts = np.array([[0, 0]] * 6 + [[9, 0], [-9, 3], [5, 8], [-4, -9], [9, 9], [-9, -9], [0, 9], [3, -8]])
     movie = reference.moving_movie(len(shifts), (64, 64), reference.rigid(shifts))
-    np.testing.assert_array_equal(agreeing_frames(thumbnails(movie, 4, np.inf), 5), np.arange(6))
+    np.testing.assert_array_equal(most_similar_frames(thumbnails(movie, 4, np.inf), 5), np.arange(6))
 
 
 def test_mean_motion_is_taken_out_with_weights():
     fields = np.arange(8, dtype=np.float32).reshape(4, 2, 1, 1)
-    centred = without_mean(fields, np.array([True, True, False, False]))
+    centred = subtract_mean_field(fields, np.array([True, True, False, False]))
     np.testing.assert_allclose(centred[:2].mean(0), 0)
 
 
@@ -66,10 +68,17 @@ def test_variance_over_time_is_that_of_numpy_and_exactly_0_where_nothing_changes
     assert not variance[3].any()
 
 
-def test_denoising_takes_noise_and_leaves_the_scene():
+def test_denoising_removes_noise_and_keeps_the_scene():
     y, x = np.mgrid[:96, :96].astype(float)
     scene = reference.CosineScene(0)(y, x) - 1
     noise = np.random.default_rng(0).normal(0, 0.2, scene.shape)
-    error = denoised((scene + noise).astype(np.float32), 0.04) - scene
+    error = denoise_template((scene + noise).astype(np.float32), 0.04) - scene
     assert error.std() < 0.6 * 0.2
-    assert np.abs(denoised(noise.astype(np.float32), 0.04)).std() < 0.25 * 0.2
+    assert np.abs(denoise_template(noise.astype(np.float32), 0.04)).std() < 0.25 * 0.2
+
+
+def test_the_brightness_limit_is_4_robust_standard_deviations_of_binned_frames():
+    sample = np.random.default_rng(0).normal(500, 20, (40, 60, 66)).astype(np.float32)
+    sample[:, :6, :6] += 5000
+    assert estimate_brightness_limit(sample) == pytest.approx(4 * 20 / 2, rel=0.03)
+    assert estimate_brightness_limit(np.full((3, 40, 40), 7)) == np.inf

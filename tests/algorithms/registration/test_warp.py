@@ -3,7 +3,7 @@ import pytest
 from tests.reference import registration as reference
 
 from rsc2p_kedro.algorithms.registration.field import patch_grid, rigid_grid
-from rsc2p_kedro.algorithms.registration.warp import round_to, seen_mask, warp_frames
+from rsc2p_kedro.algorithms.registration.warp import round_to, valid_mask, warp_frames
 
 
 def fields(grid, n, size, seed=0):
@@ -40,12 +40,12 @@ def test_quadratics_are_interpolated_exactly():
     np.testing.assert_allclose(warped[2:-3, 2:-3], ((y + 0.3) ** 2 - (x + 0.6) * (y + 0.3))[2:-3, 2:-3], atol=2e-3)
 
 
-def test_seen_mask_agrees_with_the_plain_version():
+def test_the_valid_mask_agrees_with_the_plain_version():
     grid = patch_grid((48, 60), stride=12, overlap=8)
     thetas = fields(grid, 5, 1.5)
-    expected = reference.seen_mask(np.stack([grid.dense(theta) for theta in thetas]))
-    np.testing.assert_array_equal(seen_mask(thetas, grid), expected)
-    assert seen_mask(thetas[:0], grid).all()
+    expected = reference.valid_mask(np.stack([grid.dense(theta) for theta in thetas]))
+    np.testing.assert_array_equal(valid_mask(thetas, grid), expected)
+    assert valid_mask(thetas[:0], grid).all()
 
 
 @pytest.mark.parametrize(

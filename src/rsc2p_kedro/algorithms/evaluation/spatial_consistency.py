@@ -184,7 +184,7 @@ def weighted_sums(
     Returns:
         (region.nnz,), in the order of the region's indices.
     """
-    stretches = blocks.stretches(weights.shape[1])
+    stretches = blocks.fixed_blocks(weights.shape[1])
     parts = blocks.run(
         lambda stretch: _sum_stretch(movie, stretch, weights, region, compute.block_frames),
         stretches,

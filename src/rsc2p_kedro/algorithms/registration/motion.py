@@ -1,4 +1,4 @@
-"""Estimating the motion of a movie, and taking it out."""
+"""Motion correction of a movie: estimation of the motion, and interpolation of the corrected movie."""
 
 import logging
 from dataclasses import replace
@@ -6,15 +6,16 @@ from dataclasses import replace
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import make_interp_spline
 
-from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, run
-from rsc2p_kedro.algorithms.registration.estimation import Estimates, Estimator, estimate
+from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, read, run
+from rsc2p_kedro.algorithms.registration.estimation import Estimates, Estimator, Template, estimate_fields
 from rsc2p_kedro.algorithms.registration.field import FieldGrid, patch_grid, rigid_grid
-from rsc2p_kedro.algorithms.registration.frames import check_movie, read_centred
-from rsc2p_kedro.algorithms.registration.piecewise import limit_deviation
+from rsc2p_kedro.algorithms.registration.frames import check_movie, subtract_frame_means
+from rsc2p_kedro.algorithms.registration.gauss_newton import clip_fields
 from rsc2p_kedro.algorithms.registration.smoothing import smooth_fields
-from rsc2p_kedro.algorithms.registration.template import Template, estimator_for, make_template
-from rsc2p_kedro.algorithms.registration.warp import round_to, seen_mask, warp_frames
+from rsc2p_kedro.algorithms.registration.template import make_template, template_estimator
+from rsc2p_kedro.algorithms.registration.warp import round_to, valid_mask, warp_frames
 from rsc2p_kedro.core.parameters import Compute, MotionCorrectionParameters
 from rsc2p_kedro.core.results import MotionCorrection
 
@@ -22,10 +23,19 @@ Float = NDArray[np.float32]
 log = logging.getLogger(__name__)
 
 CORRECTED_CHUNK_FRAMES = 64
+"""Frames of a chunk of the corrected movie."""
 
 
 def field_grid(shape: tuple[int, int], parameters: MotionCorrectionParameters) -> FieldGrid:
-    """The nodes of the fields of frames of a shape: one node, with a warning, where patches exceed the frame."""
+    """Grid of the fields; warns if patches are as large as the frame, so that motion is estimated rigidly.
+
+    Args:
+        shape: (H, W) of the frames.
+        parameters: of motion correction.
+
+    Returns:
+        A grid of one node if motion is rigid.
+    """
     if not parameters.piecewise:
         return rigid_grid(shape)
     grid = patch_grid(shape, stride=parameters.patch_stride_px, overlap=parameters.patch_overlap_px)
@@ -39,56 +49,87 @@ def field_grid(shape: tuple[int, int], parameters: MotionCorrectionParameters) -
     return grid
 
 
-def join(parts: list[Estimates]) -> Estimates:
-    """Estimates of consecutive blocks of frames as one."""
-    names = Estimates.__dataclass_fields__
-    return Estimates(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+def interpolate_unregistered(fields: Float, registered: NDArray[np.bool_]) -> Float:
+    """Replaces the fields of frames that could not be registered by linear interpolation over time.
 
+    Args:
+        fields: (T, ...), in px.
+        registered: (T,).
 
-def fill_gaps(fields: Float, registered: NDArray[np.bool_]) -> Float:
-    """Fields (T, ...) in which those of frames that are not registered are interpolated over time, or 0 if none is."""
-    good = np.flatnonzero(registered)
-    if len(good) in (0, len(fields)):
-        return fields if len(good) else np.zeros_like(fields)
-    bad = np.flatnonzero(~registered)
-    after = np.clip(np.searchsorted(good, bad), 0, len(good) - 1)
-    before = np.clip(np.searchsorted(good, bad) - 1, 0, len(good) - 1)
-    left, right = good[before], good[after]
-    share = np.clip((bad - left) / np.maximum(right - left, 1), 0, 1).reshape(-1, *[1] * (fields.ndim - 1))
+    Returns:
+        (T, ...), in px; before the first and after the last registered frame its field is repeated; 0 if no frame is
+        registered.
+    """
+    if registered.all():
+        return fields
+    if not registered.any():
+        return np.zeros_like(fields)
+    known, missing = np.flatnonzero(registered), np.flatnonzero(~registered)
+    line = make_interp_spline(known, fields[known], k=min(1, len(known) - 1))
     filled = fields.copy()
-    filled[bad] = (1 - share) * fields[left] + share * fields[right]
+    filled[missing] = line(np.clip(missing, known[0], known[-1]))
     return filled
 
 
-def settle(
-    estimates: Estimates, against: Estimator, parameters: MotionCorrectionParameters
+def smooth_and_interpolate(
+    estimates: Estimates,
+    estimator: Estimator,
+    parameters: MotionCorrectionParameters,
+    *,
+    neuron_half_width_px: int = 4,
 ) -> tuple[Float, NDArray[np.bool_]]:
-    """Final fields (T, 2, Py, Px) of all frames, with respect to the template, and which frames are registered."""
+    """Final fields of all frames with respect to the template.
+
+    Args:
+        estimates: of all frames.
+        estimator: that made them.
+        parameters: of motion correction; `smoothing` and `min_peak_quality` are used.
+        neuron_half_width_px: half-width of a neuron in px, the unit of length of the smoothing.
+
+    Returns:
+        Fields (T, 2, Py, Px) float32 in px, and which frames are registered (T,).
+    """
     registered = estimates.peak_quality >= parameters.min_peak_quality
     if parameters.smoothing == "none" or not registered.any():
-        fields = fill_gaps(estimates.fields, registered)
-    else:
-        measured = fill_gaps(estimates.measured, registered)
-        flat = smooth_fields(measured.reshape(len(measured), -1), against.fine.noise_covariance, against.grid.centres)
-        fields = fill_gaps(flat.reshape(measured.shape), registered)
-    return fields, registered
+        return interpolate_unregistered(estimates.fields, registered), registered
+    fields = interpolate_unregistered(estimates.unregularized_fields, registered)
+    smooth = smooth_fields(
+        fields.reshape(len(fields), -1),
+        estimator.fine.noise_covariance,
+        estimator.grid.centres,
+        neuron_half_width_px=neuron_half_width_px,
+    )
+    return interpolate_unregistered(smooth.reshape(fields.shape), registered), registered
 
 
 def recentre(fields: Float, registered: NDArray[np.bool_], image: Float, grid: FieldGrid) -> tuple[Float, Float]:
-    """Fields less their mean over the registered frames, and the template in that mean position and shape."""
+    """Refers fields to the mean position and shape of the tissue over the registered frames.
+
+    Args:
+        fields: (T, 2, Py, Px), in px with respect to the template.
+        registered: (T,).
+        image: (H, W) float32, the template.
+        grid: nodes of the fields.
+
+    Returns:
+        Fields (T, 2, Py, Px) less their mean, and the template (H, W) in that mean position and shape.
+    """
     if not registered.any():
         return fields, image
     mean = fields[registered].mean(0, dtype=np.float64).astype(np.float32)
     return fields - mean, warp_frames(image[None], -mean[None], grid)[0]
 
 
-def estimate_motion(movie: Movie, parameters: MotionCorrectionParameters, *, compute: Compute) -> MotionCorrection:
-    """Motion of a movie with respect to the mean position and shape of the tissue.
+def estimate_motion(
+    movie: Movie, parameters: MotionCorrectionParameters, *, compute: Compute, neuron_half_width_px: int = 4
+) -> MotionCorrection:
+    """Estimates the motion of a movie with respect to the mean position and shape of the tissue.
 
     Args:
         movie: (T, H, W), integers or floats.
-        parameters: of the stage.
-        compute: what the machine may use; no part of it changes a bit of the result.
+        parameters: of motion correction.
+        compute: resources of the machine; they do not change a bit of the result.
+        neuron_half_width_px: half-width of a neuron in px; the length over which fields are smoothed scales with it.
 
     Returns:
         Shifts to apply in px (minus the displacement of the content): of each frame's mean motion and, if piecewise, at
@@ -101,30 +142,44 @@ def estimate_motion(movie: Movie, parameters: MotionCorrectionParameters, *, com
     check_movie(movie)
     grid = field_grid(movie.shape[1:], parameters)
     template = make_template(movie, grid, parameters, compute=compute)
-    against = estimator_for(template, grid, parameters)
+    estimator = template_estimator(template, grid, parameters)
     blocks = frame_blocks(len(movie), compute.block_frames)
     parts = run(
-        lambda block: estimate(read_centred(movie, block), against),
+        lambda block: estimate_fields(subtract_frame_means(read(movie, block)), estimator),
         blocks,
         compute=compute,
         description="estimating motion",
         unit="frame",
         sizes=[block.stop - block.start for block in blocks],
     )
-    estimates = join(parts)
-    fields, registered = settle(estimates, against, parameters)
+    names = Estimates.__dataclass_fields__
+    estimates = Estimates(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    fields, registered = smooth_and_interpolate(
+        estimates, estimator, parameters, neuron_half_width_px=neuron_half_width_px
+    )
     fields, image = recentre(fields, registered, template.image, grid)
     limits = {"max_shift": parameters.max_shift_px, "max_deviation": parameters.max_deviation_px}
-    fields = limit_deviation(fields, grid, **limits)
+    fields = clip_fields(fields, grid, **limits)
     if not registered.all():
         log.warning("%d of %d frames could not be registered.", int((~registered).sum()), len(registered))
-    return motion_record(fields, registered, estimates, replace(template, image=image), grid)
+    return motion_record(fields, registered, estimates.peak_quality, replace(template, image=image), grid)
 
 
 def motion_record(
-    fields: Float, registered: NDArray[np.bool_], estimates: Estimates, template: Template, grid: FieldGrid
+    fields: Float, registered: NDArray[np.bool_], peak_quality: Float, template: Template, grid: FieldGrid
 ) -> MotionCorrection:
-    """The result of fields (T, 2, Py, Px) on a grid."""
+    """Converts final fields to the record of motion correction.
+
+    Args:
+        fields: (T, 2, Py, Px), displacement of the content in px.
+        registered: (T,).
+        peak_quality: (T,) float32.
+        template: in the position that the fields refer to.
+        grid: nodes of the fields.
+
+    Returns:
+        Shifts to apply in px, minus the fields, and the template with its mean brightness.
+    """
     T = len(fields)
     by_node = -fields.reshape(T, 2, -1).transpose(0, 2, 1)
     shifts = np.einsum("tpc,p->tc", by_node, grid.mean_weights)
@@ -134,14 +189,20 @@ def motion_record(
         shifts=shifts.astype(np.float32),
         patch_shifts=np.ascontiguousarray(by_node, np.float32) if piecewise else np.zeros((T, 0, 2), np.float32),
         patch_centres=grid.centres if piecewise else np.zeros((0, 2), np.float32),
-        valid_mask=seen_mask(fields[registered], grid),
-        peak_quality=estimates.peak_quality,
+        valid_mask=valid_mask(fields[registered], grid),
+        peak_quality=peak_quality,
         registered=registered,
     )
 
 
-def fields_of(motion: MotionCorrection) -> tuple[Float, FieldGrid]:
-    """Fields (T, 2, Py, Px), displacement of the content in px, of a result, and their grid.
+def fields_from_record(motion: MotionCorrection) -> tuple[Float, FieldGrid]:
+    """Converts a record of motion correction to fields, the inverse of :func:`motion_record`.
+
+    Args:
+        motion: shifts of a movie; patch centres in any order.
+
+    Returns:
+        Fields (T, 2, Py, Px) float32, displacement of the content in px, and their grid.
 
     Raises:
         ValueError: the patch centres are not a grid.
@@ -150,7 +211,7 @@ def fields_of(motion: MotionCorrection) -> tuple[Float, FieldGrid]:
     if not motion.piecewise:
         return -motion.shifts[:, :, None, None], rigid_grid(shape)
     nodes = [np.unique(motion.patch_centres[:, axis].astype(np.float64)) for axis in (0, 1)]
-    grid = FieldGrid.of(shape, *nodes)
+    grid = FieldGrid.from_nodes(shape, *nodes)
     order = np.lexsort((motion.patch_centres[:, 1], motion.patch_centres[:, 0]))
     if grid.n_nodes != len(order) or not np.allclose(motion.patch_centres[order], grid.centres):
         raise ValueError(
@@ -162,15 +223,16 @@ def fields_of(motion: MotionCorrection) -> tuple[Float, FieldGrid]:
 
 
 def apply_motion(movie: Movie, motion: MotionCorrection, parameters: MotionCorrectionParameters) -> da.Array:
-    """The corrected movie, lazy: each frame interpolated once along its field.
+    """Corrects the motion of a movie: each frame is interpolated once along its field.
 
     Args:
         movie: (T, H, W), the movie that the motion was estimated from.
         motion: its motion.
-        parameters: of the stage; `corrected_dtype` says which numbers come out.
+        parameters: of motion correction; `corrected_dtype` sets the dtype of the result.
 
     Returns:
-        (T, H, W) in chunks of 64 whole frames, without missing values: pixels without source take the nearest seen one.
+        Lazy (T, H, W) in chunks of 64 whole frames, without missing values: pixels whose source is beyond the frame
+        take the nearest pixel of the frame.
 
     Raises:
         ValueError: the shapes of movie and motion differ.
@@ -180,7 +242,7 @@ def apply_motion(movie: Movie, motion: MotionCorrection, parameters: MotionCorre
             f"The motion is of a movie of shape {(motion.n_frames, *motion.template.shape)}, the movie has shape "
             f"{movie.shape}; give the movie that the motion was estimated from."
         )
-    fields, grid = fields_of(motion)
+    fields, grid = fields_from_record(motion)
     dtype = movie.dtype if parameters.corrected_dtype == "raw" else np.dtype(np.float32)
     chunks = (CORRECTED_CHUNK_FRAMES, *movie.shape[1:])
     lazy_movie = movie.rechunk(chunks) if isinstance(movie, da.Array) else da.from_array(movie, chunks=chunks)

@@ -113,6 +113,17 @@ class CaimanEngine:
         compute: Compute,
         neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
+        """Estimates the motion of a movie by CaImAn's NoRMCorre.
+
+        Args:
+            movie: (T, H, W), integers or floats.
+            parameters: of motion correction.
+            compute: resources of the machine.
+            neuron_half_width_px: not used; NoRMCorre has no length that depends on the size of neurons.
+
+        Returns:
+            Template, shifts to apply in px, and the quality of each frame's registration.
+        """
         groups = caiman_groups(parameters, processes=processes_of(compute))
         groups["motion"]["min_mov"] = lowest_value(movie, compute)
         answer = ask(
