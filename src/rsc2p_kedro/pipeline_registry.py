@@ -13,7 +13,6 @@ from rsc2p_kedro.manifest.checks import (
     explain_how_to_start,
     misspelled_groups,
     parse_manifest,
-    select_recordings,
 )
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 from rsc2p_kedro.pipelines import (
@@ -51,7 +50,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     if misspelled:
         raise ManifestError("\n".join(line for lines in misspelled.values() for line in lines))
     recordings = parse_manifest(parameters.get("recordings"), parameters.get("nwb"))
-    recordings = select_recordings(recordings, parameters.get("only_recordings"))
     if not recordings:
         # Kedro refuses an empty pipeline without saying why.
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)

@@ -55,6 +55,10 @@ def _similar_namespaces(namespaces: Iterable[str]) -> list[str]:
 
 
 def _run(**options: Any) -> Any:
+    if options["namespaces"]:
+        # Only these recordings are read and registered, so that one of thousands starts as fast as one of one.
+        names = sorted({".".join(name.split(".")[:2]) for name in options["namespaces"]})
+        options["params"] = {"only_recordings": names, **options["params"]}
     try:
         return kedro_run.callback(**options)
     except Exception as error:

@@ -96,31 +96,6 @@ def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None) -> list[
     return recordings
 
 
-def select_recordings(recordings: list[Recording], names: str | Iterable[str] | None) -> list[Recording]:
-    """Some of the recordings, for the parameter `only_recordings`.
-
-    Args:
-        recordings: all recordings.
-        names: animals (`animal_1`) or recordings (`animal_1.day_7`), as a list or separated by spaces; None: all.
-
-    Returns:
-        Those of them, in the order of the manifest.
-
-    Raises:
-        ManifestError: a name is that of no animal and no recording.
-    """
-    if not names:
-        return recordings
-    wanted = names.replace(",", " ").split() if isinstance(names, str) else [str(name) for name in names]
-    known = {name for recording in recordings for name in (recording.animal, recording.name)}
-    unknown = [
-        f"only_recordings: there is no {name}.{did_you_mean(name, known)}" for name in wanted if name not in known
-    ]
-    if unknown:
-        raise ManifestError("\n".join(unknown))
-    return [recording for recording in recordings if {recording.animal, recording.name} & set(wanted)]
-
-
 def _missing_besides(recordings: list[Recording], nwb: Mapping[str, Any] | None) -> list[str]:
     """What is missing for NWB, reported together with what is wrong, so that one look at the manifest is enough."""
     if nwb is None:

@@ -14,6 +14,8 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 from yaml.constructor import ConstructorError
 
+from rsc2p_kedro.core.parameters import did_you_mean
+from rsc2p_kedro.manifest.checks import ManifestError
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
 FILES = ("path", "frame_times", "seeds", "curation")
@@ -60,6 +62,37 @@ def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Absolute paths of a recording's files."""
     named = {name: recording.get(name) for name in FILES}
     return {name: (root / path).as_posix() for name, path in named.items() if isinstance(path, str | Path)}
+
+
+def select_recordings(manifest: Any, names: str | Iterable[str] | None) -> Any:
+    """The part of a manifest that the parameter `only_recordings` asks for.
+
+    Args:
+        manifest: {animal: {session: facts}}.
+        names: animals (`animal_1`) or recordings (`animal_1.day_7`), as a list or separated by spaces; None: all.
+
+    Returns:
+        The manifest with these alone, in its own order.
+
+    Raises:
+        ManifestError: a name is that of no animal and no recording.
+    """
+    if not names or not isinstance(manifest, Mapping):
+        return manifest
+    wanted = set(names.replace(",", " ").split() if isinstance(names, str) else map(str, names))
+    full = {animal: [f"{animal}.{session}" for session, _ in _items(sessions)] for animal, sessions in manifest.items()}
+    known = {*full, *(name for sessions in full.values() for name in sessions)}
+    if wanted - known:
+        raise ManifestError(
+            "\n".join(f"There is no {name}.{did_you_mean(name, known)}" for name in sorted(wanted - known))
+        )
+    return {
+        animal: {
+            session: facts for session, facts in _items(sessions) if animal in wanted or f"{animal}.{session}" in wanted
+        }
+        for animal, sessions in manifest.items()
+        if animal in wanted or wanted & set(full[animal])
+    }
 
 
 def _facts(animal: str, session: str, recording: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +205,8 @@ class ManifestConfigLoader(OmegaConfigLoader):
         except ConstructorError as error:
             raise ValueError(_where_not_yaml(Path(self.conf_source), error)) from error
         if key == "parameters" and "recordings" in config:
-            config = {**config, "recordings": named_recordings(config["recordings"], self.root)}
+            recordings = select_recordings(config["recordings"], config.get("only_recordings"))
+            config = {**config, "recordings": named_recordings(recordings, self.root)}
         elif key == "catalog":
             config = expanded_catalog(config, self["parameters"])
         if key in ("parameters", "catalog"):

@@ -100,7 +100,9 @@ def assess_motion(
         :class:`~rsc2p_kedro.core.schemas.MotionQualityTable`, one row a measure of the whole recording.
     """
     half_width = recording.override(extraction).neuron_half_width_px
-    quality = registration.motion_quality(movie, corrected_movie, motion, compute=compute)
+    quality = registration.motion_quality(
+        movie, corrected_movie, motion, compute=compute, neuron_half_width_px=half_width
+    )
     measures = pd.DataFrame(quality.rows(), columns=["measure", "before", "after", "improved"])
     return tabulate_motion(motion, quality), measures
 
