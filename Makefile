@@ -7,7 +7,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 
 export KEDRO_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup demo test lint viz clean parameters pins
+.PHONY: help setup demo test test-slow lint viz clean parameters pins
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -29,8 +29,11 @@ demo: setup  ## simulate two recordings, run every pipeline on them, show how th
 	$(BIN)/python -m rsc2p_kedro.engines.warm_up & $(BIN)/kedro run --env demo && wait
 	@$(BIN)/kedro recordings results --env demo
 
-test: $(VENV)/.installed-viz,test,oracles  ## install what tests need and run them
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-viz,test,oracles  ## install what tests need and run all but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-viz,test,oracles  ## run the slow tests
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-viz,test,oracles,lint  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

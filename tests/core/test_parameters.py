@@ -64,3 +64,20 @@ def test_former_names_are_accepted_with_a_warning_over_the_default(caplog):
     assert "use_cnn is now called use_classifier" in caplog.text
     with pytest.raises(ValidationError, match="former name of min_classifier_score"):
         p.EvaluationParameters.model_validate({"min_cnn": 0.9, "min_classifier_score": 0.8})
+
+
+def test_the_environment_of_the_notebook_has_exactly_its_parameters():
+    """As the notebook has them (Mendeley Data, doi 10.17632/hjgtsmyyv5.1)."""
+    given = yaml.safe_load((ROOT / "conf" / "notebook" / "parameters_notebook.yml").read_text(encoding="utf-8"))
+    motion = p.MotionCorrectionParameters.model_validate(given["motion_correction"])
+    assert (motion.piecewise, motion.patch_stride_px, motion.patch_overlap_px) == (True, 48, 24)
+    assert (motion.max_shift_px, motion.max_deviation_px) == (6, 3)
+    extraction = p.ExtractionParameters.model_validate(given["source_extraction"])
+    assert (extraction.initialization, extraction.rolling_sum) == ("greedy_roi", True)
+    assert (extraction.patch_half_width_px, extraction.patch_overlap_px, extraction.components_per_patch) == (15, 10, 4)
+    assert (extraction.neuron_half_width_px, extraction.ar_order, extraction.n_background) == (4, 1, 2)
+    assert (extraction.merge_threshold, extraction.nonnegative_baseline) == (0.85, True)
+    assert (extraction.spatial_downsampling, extraction.temporal_downsampling) == (1, 1)
+    evaluation = p.EvaluationParameters.model_validate(given["evaluation"])
+    assert (evaluation.min_snr, evaluation.min_r_value, evaluation.use_classifier) == (2, 0.85, False)
+    assert (evaluation.min_classifier_score, evaluation.lowest_classifier_score) == (0.99, 0.1)
