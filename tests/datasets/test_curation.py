@@ -1,4 +1,4 @@
-"""The user's decisions win, and are shown as such."""
+"""The user's decisions take precedence, and are marked as such."""
 
 import pandas as pd
 import pytest
@@ -18,7 +18,7 @@ TABLE = pd.DataFrame(
 )
 
 
-def test_decisions_win_and_say_so(tmp_path):
+def test_decisions_replace_those_of_thresholds_and_give_the_reason(tmp_path):
     path = tmp_path / "curation.csv"
     path.write_text("component_id,decision,note\n3,reject,blood vessel\n5,accept,\n")
     result = curate(TABLE, read_curation(path)).set_index("component_id")
@@ -34,7 +34,7 @@ def test_decisions_on_other_results_are_refused():
 
 
 @pytest.mark.parametrize("text", ["component_id,decision\n1,maybe\n", "id,decision\n1,accept\n"])
-def test_a_table_that_is_none_is_refused_with_what_was_expected(tmp_path, text):
+def test_invalid_table_is_refused_with_the_expected_columns(tmp_path, text):
     path = tmp_path / "curation.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match="decision \\('accept' or 'reject'\\)"):
@@ -62,13 +62,13 @@ def test_dataset_gives_a_checked_table_and_is_never_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [(None, "`curation:` names .*where there is no file"), ("component_id,decision\n1,maybe\n", "maybe")],
 )
-def test_dataset_names_what_is_wrong_with_a_file(tmp_path, text, says):
+def test_dataset_names_what_is_wrong_with_a_file(tmp_path, text, message):
     dataset = CurationDataset(filepath=tmp_path / "curation.csv")
     if text is not None:
         (tmp_path / "curation.csv").write_text(text)
     assert dataset.exists() == (text is not None)
-    with pytest.raises(DatasetError, match=says):
+    with pytest.raises(DatasetError, match=message):
         dataset.load()

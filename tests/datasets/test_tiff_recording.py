@@ -11,7 +11,7 @@ from kedro.io import DatasetError
 from rsc2p_kedro.datasets import TIFFRecordingDataset
 from rsc2p_kedro.datasets import tiff_frames as tf
 
-FAR_OFF = Path(__file__).parents[2] / ".." / "shared" / "data" / "neurofinder_crop" / "movie.tif"
+REAL_RECORDING = Path(__file__).parents[2] / ".." / "shared" / "data" / "neurofinder_crop" / "movie.tif"
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_window_of_frames(tmp_path, movie):
     assert (raw.files[0], raw.files[-1]) == ("frame_11.tif", "frame_30.tif")
 
 
-def test_window_that_cuts_a_stack_tells_how_many_frames_lie_on_disk(tmp_path, movie):
+def test_window_that_cuts_a_stack_counts_all_frames_on_disk(tmp_path, movie):
     tifffile.imwrite(tmp_path / "rec.tif", movie, photometric="minisblack")
     raw = check_movie(tmp_path / "rec.tif", movie[10:30], frames=[10, 30])
     assert raw.frames_per_file == {"rec.tif": 40}
@@ -127,7 +127,7 @@ def test_pages_that_their_file_does_not_hold_are_refused(tmp_path, movie):
         tf.RawFrames(lazy, names, np.arange(2), tmp_path, {"a.tif": 1})
 
 
-def test_other_and_hidden_files_are_passed_over(tmp_path, movie):
+def test_other_and_hidden_files_are_ignored(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie, name="frame_{}.TIFF")
     (folder / "notes.txt").touch()
     (folder / "._frame_1.TIFF").write_bytes(b"what macOS leaves on network drives")
@@ -135,10 +135,10 @@ def test_other_and_hidden_files_are_passed_over(tmp_path, movie):
     check_movie(folder, movie)
 
 
-@pytest.mark.skipif(not FAR_OFF.exists(), reason="the real recordings are not on this machine")
+@pytest.mark.skipif(not REAL_RECORDING.exists(), reason="the real recordings are not on this machine")
 def test_real_recording():
-    raw = load(FAR_OFF)
-    np.testing.assert_array_equal(raw.movie.compute(), tifffile.imread(FAR_OFF))
+    raw = load(REAL_RECORDING)
+    np.testing.assert_array_equal(raw.movie.compute(), tifffile.imread(REAL_RECORDING))
 
 
 # -- only what is needed is read --------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_missing_path(tmp_path):
     assert not TIFFRecordingDataset(filepath=tmp_path / "nowhere").exists()
 
 
-def test_folder_without_tiffs_says_where_some_lie(tmp_path, movie):
+def test_folder_without_tiffs_names_subfolders_that_have_some(tmp_path, movie):
     (tmp_path / "animal").mkdir()
     assert_refused(tmp_path / "animal", "no TIFF")
     write_singles(tmp_path / "animal" / "day_7", movie)
@@ -201,7 +201,7 @@ def test_gap(tmp_path, movie):
     assert_refused(folder, "5 to 6, 20 missing")
 
 
-def test_double(tmp_path, movie):
+def test_duplicate_number(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie)
     tifffile.imwrite(folder / "frame_007.tif", movie[0], photometric="minisblack")
     assert_refused(folder, "frame_007.tif", "frame_7.tif", "same number")

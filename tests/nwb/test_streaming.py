@@ -1,4 +1,4 @@
-"""Movies and masks on their way into HDF5."""
+"""Writing of movies and masks to HDF5."""
 
 import zlib
 from pathlib import Path
@@ -133,7 +133,7 @@ def test_large_frames_are_read_in_whole_chunks_of_their_source_as_far_as_memory_
     assert frames(4096) == (1, 1)
 
 
-def test_error_while_a_movie_is_read_comes_through(tmp_path: Path) -> None:
+def test_error_while_a_movie_is_read_is_raised(tmp_path: Path) -> None:
     def broken(block: np.ndarray) -> np.ndarray:
         raise OSError("the disk is gone")
 
@@ -143,7 +143,7 @@ def test_error_while_a_movie_is_read_comes_through(tmp_path: Path) -> None:
         write_nwb(sample.build(), tmp_path / "file.nwb", show_progress=False)
 
 
-def test_blosc_is_read_back_or_says_what_it_needs(tmp_path: Path) -> None:
+def test_blosc_is_read_back_or_names_the_missing_package(tmp_path: Path) -> None:
     sample = example(n=0, n_background=0, parameters={"compression": "blosc"})
     try:
         import hdf5plugin  # noqa: F401

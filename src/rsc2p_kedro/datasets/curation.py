@@ -21,7 +21,7 @@ class CurationDataset(ReadOnlyDataset[pd.DataFrame]):
           filepath: data/01_raw/animal_1/curation.csv
         ```
 
-        >>> (tmp_path / "curation.csv").write_text("component_id,decision,note\\n3,reject,blood vessel\\n5,accept,\\n")
+        >>> _ = (tmp_path / "curation.csv").write_text("component_id,decision,note\\n3,reject,blood vessel\\n5,accept,\\n")
         >>> CurationDataset(filepath=tmp_path / "curation.csv").load()
            component_id decision          note
         0             3   reject  blood vessel
