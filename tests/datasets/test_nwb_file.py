@@ -80,6 +80,14 @@ def test_saving_over_a_file_that_is_open_replaces_it(tmp_path: Path) -> None:
     nwb.release()
 
 
+def test_missing_file_and_data_of_another_type_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no NWB file at .*: run the stage `export` first"):
+        dataset(tmp_path).load()
+    with pytest.raises(DatasetError, match="from an NWBFile, got DataFrame"):
+        dataset(tmp_path).save(pd.DataFrame({"a": [1]}))
+    assert leftovers(tmp_path) == []
+
+
 def test_name_must_be_that_of_subject_and_session(tmp_path: Path) -> None:
     nwb = NWBFileDataset(filepath=tmp_path / "sub-other/sub-other_ses-day-7_ophys.nwb")
     with pytest.raises(DatasetError, match=r"should end in .*sub-animal-1_ses-day-7_ophys.nwb"):

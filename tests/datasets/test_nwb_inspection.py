@@ -45,5 +45,5 @@ def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_inspection_is_never_written(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="NWB file that is inspected"):
+    with pytest.raises(DatasetError, match="Save the file with NWBFileDataset"):
         NWBInspectionDataset(filepath=tmp_path / NAME).save(pd.DataFrame({"check": ["a"]}))

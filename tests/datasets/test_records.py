@@ -163,6 +163,29 @@ def test_other_npz_and_bad_catalog_entries_are_named(tmp_path):
             RecordDataset(filepath=tmp_path / "other.npz", record=record).load()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "There is no LineageEntry at .*run the stage that makes it first"),
+        (b"", "is damaged .*Run the stage that writes it again"),
+        (b"PK\3\4 the rest is gone", "is damaged .*Run the stage that writes it again"),
+        (b"component_id,event", "is damaged .*Run the stage that writes it again"),
+    ],
+)
+def test_missing_and_damaged_files_are_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "entry.npz").write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        RecordDataset(filepath=tmp_path / "entry.npz", record=f"{RESULTS}.LineageEntry").load()
+
+
+def test_single_array_is_not_taken_for_a_record(tmp_path):
+    with (tmp_path / "entry.npz").open("wb") as stream:
+        np.save(stream, np.ones(3))
+    with pytest.raises(DatasetError, match=r"should be an \.npz file, is an \.npy file"):
+        RecordDataset(filepath=tmp_path / "entry.npz", record=f"{RESULTS}.LineageEntry").load()
+
+
 def test_field_that_cannot_be_saved_is_named_and_no_file_is_left(tmp_path):
     dataset = RecordDataset(filepath=tmp_path / "inner.npz", record=f"{RESULTS}.LineageEntry")
     with pytest.raises(DatasetError, match=r"reason holds \w*Path"):

@@ -288,6 +288,12 @@ def test_too_few_frames(tmp_path, movie):
     assert_refused(write_singles(tmp_path / "short", movie[:3]), "3 frames are too few")
 
 
+@pytest.mark.parametrize("frames", [[10], [10, 10], [30, 10], [-5, 20]])
+def test_window_that_holds_no_frames_is_refused(tmp_path, frames):
+    with pytest.raises(DatasetError, match="`frames` should be the first frame and the one after the last"):
+        TIFFRecordingDataset(filepath=tmp_path, frames=frames)
+
+
 def test_all_problems_come_in_one_message(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie)
     (folder / "frame_3.tif").unlink()

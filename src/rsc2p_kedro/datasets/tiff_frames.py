@@ -206,7 +206,7 @@ def read_frames(path: Path, *, frames: tuple[int, int] | None = None, chunk_fram
         )
     elif recording.n_frames and stop - start < MINIMUM_FRAMES:
         problems.append(
-            f"{stop - start} frames are too few, at least {MINIMUM_FRAMES} are needed: is this the whole recording?"
+            f"{stop - start} frames are too few, at least {MINIMUM_FRAMES} are needed: is the recording complete?"
         )
     if problems:
         raise RecordingError(path, problems)
