@@ -32,10 +32,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.nwb.example import recording, shared
 
 from rsc2p_kedro.nwb.acquisition import add_raw_movie
+from rsc2p_kedro.nwb.iterators import chunk_frames, compressed
 from rsc2p_kedro.nwb.metadata import merge_metadata
 from rsc2p_kedro.nwb.session import add_imaging_plane, make_nwb_file
-from rsc2p_kedro.nwb.streaming import chunk_frames, compressed, write_nwb
 from rsc2p_kedro.nwb.timing import Timing
+from rsc2p_kedro.nwb.writing import write_nwb
 
 MOVIE = "acquisition/TwoPhotonSeries/data"
 STATUS = Path("/proc/self/status")

@@ -10,7 +10,7 @@ from tests.nwb.example import example
 from rsc2p_kedro.core.schemas import InspectionTable
 from rsc2p_kedro.datasets import NWBInspectionDataset
 from rsc2p_kedro.nwb.inspection import COLUMNS
-from rsc2p_kedro.nwb.streaming import write_nwb
+from rsc2p_kedro.nwb.writing import write_nwb
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 

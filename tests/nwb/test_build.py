@@ -14,8 +14,8 @@ from rsc2p_kedro import __version__
 from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.nwb.fluorescence import describe_spike_rates
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
-from rsc2p_kedro.nwb.streaming import write_nwb
 from rsc2p_kedro.nwb.timing import Timing
+from rsc2p_kedro.nwb.writing import write_nwb
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 

@@ -16,7 +16,7 @@ from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.nwb.identifiers import dandi_path
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS, inspect_file
 from rsc2p_kedro.nwb.metadata import Importance, OnIssue, response_to
-from rsc2p_kedro.nwb.streaming import write_nwb
+from rsc2p_kedro.nwb.writing import write_nwb
 
 _LOG = logging.getLogger(__name__)
 

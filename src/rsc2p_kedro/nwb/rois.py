@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pynwb.ophys import ImagingPlane, PlaneSegmentation
 
 from rsc2p_kedro.core import results
+from rsc2p_kedro.nwb.iterators import MaskIterator, compressed
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.orientation import points_to_nwb
-from rsc2p_kedro.nwb.streaming import MaskIterator, compressed
 
 COLUMNS = {
     "is_accepted": "Whether the ROI is accepted as a neuron.",
