@@ -1,14 +1,14 @@
-"""How fast, how small and with how much memory a raw movie goes into an NWB file.
+"""Speed, file size and memory of writing a raw movie to an NWB file.
 
     python benchmarks/nwb_writing.py [--frames 1500] [--height 512] [--width 512] [--threads 1 2] [--only NAME ...]
 
-One line for each way to write: plain h5py with the same filter and chunks, pynwb alone, and ours with some numbers of
-threads; with hdf5plugin also plain h5py and ours with blosc. Each runs in a process of its own, one after the other on
-the same movie. Memory is what the process took at most while it wrote, over what it had before (Linux only). Each
-file is read back: its frames must be those of the movie.
+Prints one line for each method: plain h5py with the same filter and chunks, pynwb alone, and this project with several
+numbers of threads; if hdf5plugin is installed, plain h5py and this project with blosc as well. The methods run one
+after the other on the same movie, each in a process of its own. Memory is the peak during writing, above what the
+process held before (Linux only). Each file is read back and compared with the movie.
 
-The movie is made up: photon noise on a smooth image, near what a two-photon microscope gives and as hard to compress.
-It lies in zarr chunks, as the project's movies do.
+The movie is simulated: photon noise on a smooth image, which is similar to two-photon recordings and as hard to
+compress. It is stored in zarr chunks, as the movies of this project are.
 """
 
 import argparse
@@ -32,10 +32,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.nwb.example import recording, shared
 
 from rsc2p_kedro.nwb.acquisition import add_raw_movie
+from rsc2p_kedro.nwb.iterators import chunk_frames, compressed
 from rsc2p_kedro.nwb.metadata import merge_metadata
 from rsc2p_kedro.nwb.session import add_imaging_plane, make_nwb_file
-from rsc2p_kedro.nwb.streaming import chunk_frames, compressed, write_nwb
 from rsc2p_kedro.nwb.timing import Timing
+from rsc2p_kedro.nwb.writing import write_nwb
 
 MOVIE = "acquisition/TwoPhotonSeries/data"
 STATUS = Path("/proc/self/status")
@@ -53,7 +54,7 @@ def make_movie(path: Path, shape: tuple[int, int, int]) -> None:
 
 
 def file_with(movie: da.Array, compression: str) -> NWBFile:
-    """A file that holds a raw movie and nothing else."""
+    """Builds a file that holds only a raw movie."""
     parameters = shared(compression=compression)
     metadata = merge_metadata(parameters, recording())
     nwb = make_nwb_file(metadata, {})
@@ -69,11 +70,11 @@ def file_with(movie: da.Array, compression: str) -> NWBFile:
 
 
 def write_h5py(stored: Path, path: Path, compression: str, threads: int) -> None:
-    """The least that any program must do: read, turn, and let HDF5 filter."""
+    """Writes with h5py alone: read, transpose, and let HDF5 apply the filter."""
     movie = zarr.open_array(stored, mode="r")
     n, (T, H, W) = chunk_frames(da.from_zarr(stored)), movie.shape
     filters = {**compressed(np.empty(0), compression).get_io_params()}
-    filters.pop("link_data")  # pynwb's own
+    filters.pop("link_data")  # an option of pynwb, unknown to h5py
     with h5py.File(path, "w") as file:
         data = file.create_dataset(MOVIE, (T, W, H), movie.dtype, chunks=(n, W, H), **filters)
         for start in range(0, T, n):
@@ -81,25 +82,27 @@ def write_h5py(stored: Path, path: Path, compression: str, threads: int) -> None
 
 
 def write_pynwb(stored: Path, path: Path, compression: str, threads: int) -> None:
+    """Writes with pynwb alone, which compresses on one thread."""
     with NWBHDF5IO(path, "w") as io:
         io.write(file_with(da.from_zarr(stored), compression))
 
 
-def write_ours(stored: Path, path: Path, compression: str, threads: int) -> None:
+def write_with_project(stored: Path, path: Path, compression: str, threads: int) -> None:
+    """Writes with this project, which compresses on several threads."""
     write_nwb(file_with(da.from_zarr(stored), compression), path, threads=threads, show_progress=False)
 
 
 def memory_mb(what: str) -> float:
-    """`VmRSS`, what this process has now, or `VmHWM`, what it has had at most; NaN where that cannot be known."""
+    """Memory of this process in MB: `VmRSS`, the current one, or `VmHWM`, its peak; NaN where Linux does not tell."""
     lines = STATUS.read_text().splitlines() if STATUS.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), float("nan"))
 
 
 def measure(write: Callable[..., None], stored: Path, path: Path, compression: str, threads: int) -> dict[str, Any]:
-    """One file written and read back."""
-    write_ours(make_small(path), path, compression, 1)  # imports, and what pynwb keeps for good, are no cost of ours
+    """Writes one file, measures it and compares it with the movie."""
+    write_with_project(make_small(path), path, compression, 1)  # excludes imports and caches of pynwb
     if STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5")  # the most memory so far is forgotten
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = memory_mb("VmRSS"), time.perf_counter()
     write(stored, path, compression, threads)
     seconds, peak = time.perf_counter() - start, memory_mb("VmHWM") - before
@@ -122,14 +125,14 @@ def _in_own_process(*arguments: Any) -> dict[str, Any]:
         return pool.submit(measure, *arguments).result()
 
 
-def ways(threads: list[int]) -> Iterator[tuple[str, Callable[..., None], str, int]]:
-    """Name, function, compression and number of threads of each way to write."""
+def methods(threads: list[int]) -> Iterator[tuple[str, Callable[..., None], str, int]]:
+    """Name, function, compression and number of threads of each method."""
     for compression in ("gzip", "blosc") if find_spec("hdf5plugin") else ("gzip",):
         yield f"h5py {compression}", write_h5py, compression, 1
         if compression == "gzip":
             yield "pynwb gzip", write_pynwb, compression, 1
         for number in threads:
-            yield f"ours {compression} {number}", write_ours, compression, number
+            yield f"project {compression} {number}", write_with_project, compression, number
 
 
 def main() -> None:
@@ -138,14 +141,14 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", nargs="*", help="parts of names, such as `ours` or `h5py`")
+    parser.add_argument("--only", nargs="*", help="parts of the names of methods, such as `project` or `h5py`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stored, shape = Path(folder) / "movie.zarr", (options.frames, options.height, options.width)
         make_movie(stored, shape)
         print(f"{shape} uint16, {np.prod(shape) * 2 / 1e6:.0f} MB")
-        print(f"{'way':<16}{'MB/s':>8}{'s':>8}{'file MB':>10}{'peak MB':>10}  same")
-        for name, write, compression, threads in ways(options.threads):
+        print(f"{'method':<16}{'MB/s':>8}{'s':>8}{'file MB':>10}{'peak MB':>10}  same")
+        for name, write, compression, threads in methods(options.threads):
             if options.only and not any(part in name for part in options.only):
                 continue
             path = Path(folder) / "sub-animal-1_ses-day-7_ophys.nwb"

@@ -1,40 +1,25 @@
-"""The user's decisions win, and are shown as such."""
+"""The user's decisions on components are read as they were written, and problems with them are named."""
 
-import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
 from rsc2p_kedro.core.schemas import CurationTable
 from rsc2p_kedro.datasets import CurationDataset
-from rsc2p_kedro.datasets.curation import curate, read_curation
-
-TABLE = pd.DataFrame(
-    {
-        "component_id": [3, 5, 8],
-        "accepted": [True, False, False],
-        "reason": ["accepted: snr", "rejected: snr 1.0 < 2.0", "rejected: snr 0.4 < 2.0"],
-        "curated": False,
-    }
-)
+from rsc2p_kedro.datasets.curation import read_curation
 
 
-def test_decisions_win_and_say_so(tmp_path):
+def test_decisions_are_read_with_their_notes(tmp_path):
     path = tmp_path / "curation.csv"
     path.write_text("component_id,decision,note\n3,reject,blood vessel\n5,accept,\n")
-    result = curate(TABLE, read_curation(path)).set_index("component_id")
-    assert result["accepted"].tolist() == [False, True, False]
-    assert result["curated"].tolist() == [True, True, False]
-    assert result.loc[3, "reason"] == "rejected: by the user (blood vessel); was accepted: snr"
-    assert result.loc[8, "reason"] == TABLE["reason"][2]
-
-
-def test_decisions_on_other_results_are_refused():
-    with pytest.raises(ValueError, match=r"components \[4\], which are not there"):
-        curate(TABLE, pd.DataFrame({"component_id": [4], "decision": ["accept"], "note": [""]}))
+    assert read_curation(path).to_dict("list") == {
+        "component_id": [3, 5],
+        "decision": ["reject", "accept"],
+        "note": ["blood vessel", ""],
+    }
 
 
 @pytest.mark.parametrize("text", ["component_id,decision\n1,maybe\n", "id,decision\n1,accept\n"])
-def test_a_table_that_is_none_is_refused_with_what_was_expected(tmp_path, text):
+def test_invalid_table_is_refused_with_the_expected_columns(tmp_path, text):
     path = tmp_path / "curation.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match="decision \\('accept' or 'reject'\\)"):
@@ -62,13 +47,13 @@ def test_dataset_gives_a_checked_table_and_is_never_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [(None, "`curation:` names .*where there is no file"), ("component_id,decision\n1,maybe\n", "maybe")],
 )
-def test_dataset_names_what_is_wrong_with_a_file(tmp_path, text, says):
+def test_dataset_names_what_is_wrong_with_a_file(tmp_path, text, message):
     dataset = CurationDataset(filepath=tmp_path / "curation.csv")
     if text is not None:
         (tmp_path / "curation.csv").write_text(text)
     assert dataset.exists() == (text is not None)
-    with pytest.raises(DatasetError, match=says):
+    with pytest.raises(DatasetError, match=message):
         dataset.load()

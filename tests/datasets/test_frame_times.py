@@ -1,4 +1,4 @@
-"""Times of frames are read whole, and everything wrong with them is said at once."""
+"""Times of frames are read completely, and all problems with them are listed."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_times_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "says"),
+    ("times", "message"),
     [
         ([0, 0.1, 0.2], "row for each of 4 frames, there are 3"),
         ([0, 0.1, "x", 0.3], "row 2 and 0 more hold no number"),
@@ -34,12 +34,12 @@ def test_times_come_back_as_they_were(tmp_path: Path) -> None:
         ([0, 100, 200, 300], "0.01 Hz, but `frame_rate_hz` is 10"),
     ],
 )
-def test_what_are_no_times_is_said(tmp_path: Path, times: list, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_invalid_times_are_refused_with_the_reason(tmp_path: Path, times: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         read_frame_times(table(tmp_path, times), frame_rate_hz=10, n_frames=4)
 
 
-def test_missing_file_or_column_is_said(tmp_path: Path) -> None:
+def test_missing_file_or_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="where there is no file"):
         read_frame_times(tmp_path / "none.csv", frame_rate_hz=10)
     with pytest.raises(ValueError, match="expected a column time_s, found t"):

@@ -1,4 +1,4 @@
-"""An NWB file is there only when it is whole and valid."""
+"""An NWB file exists only if it is complete and valid."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def dataset(folder: Path, **options: Any) -> NWBFileDataset:
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spares tests of files, not of what is in them, the validators: two seconds each."""
+    """Skips the validators (2 s per file) in tests that are not about the content of files."""
     monkeypatch.setattr("rsc2p_kedro.datasets.nwb_file.inspect_file", lambda path: pd.DataFrame(columns=COLUMNS))
 
 
@@ -41,7 +41,7 @@ def leftovers(folder: Path) -> list[str]:
 
 @contextmanager
 def old_file_stays(folder: Path) -> Iterator[None]:
-    """Saves a file before, and looks afterwards whether it is the same still."""
+    """Saves a file before the block, and checks after it that the file is unchanged."""
     dataset(folder).save(example(n=2).build())
     before = (folder / NAME).read_bytes()
     yield
@@ -80,6 +80,14 @@ def test_saving_over_a_file_that_is_open_replaces_it(tmp_path: Path) -> None:
     nwb.release()
 
 
+def test_missing_file_and_data_of_another_type_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no NWB file at .*: run the stage `export` first"):
+        dataset(tmp_path).load()
+    with pytest.raises(DatasetError, match="from an NWBFile, got DataFrame"):
+        dataset(tmp_path).save(pd.DataFrame({"a": [1]}))
+    assert leftovers(tmp_path) == []
+
+
 def test_name_must_be_that_of_subject_and_session(tmp_path: Path) -> None:
     nwb = NWBFileDataset(filepath=tmp_path / "sub-other/sub-other_ses-day-7_ophys.nwb")
     with pytest.raises(DatasetError, match=r"should end in .*sub-animal-1_ses-day-7_ophys.nwb"):
@@ -87,14 +95,14 @@ def test_name_must_be_that_of_subject_and_session(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_file_that_the_checks_object_to_is_not_written_and_the_old_one_stays(tmp_path: Path) -> None:
+def test_file_that_validators_refuse_is_not_written_and_the_old_one_stays(tmp_path: Path) -> None:
     with old_file_stays(tmp_path), pytest.raises(DatasetError, match="Experimenter is missing") as error:
         dataset(tmp_path).save(example(parameters={"experimenter": None, "keywords": None}).build())
     assert "keywords" in str(error.value)
     assert leftovers(tmp_path) == []
 
 
-def test_answer_of_their_importance_lets_recommendations_through(
+def test_suggestions_are_only_logged_where_on_issue_asks_for_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = {"best_practice_suggestion": "warn"}
@@ -103,7 +111,7 @@ def test_answer_of_their_importance_lets_recommendations_through(
     assert inspect_file(tmp_path / NAME)["check"].tolist() == ["check_experimenter_exists"]
 
 
-def test_measures_that_happen_to_be_0_and_1_do_not_hold_a_file_back(
+def test_measures_that_happen_to_be_0_and_1_do_not_refuse_a_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sample = example(n=2)
@@ -118,7 +126,7 @@ def test_unknown_response_to_issues_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_what_was_written_once_cannot_be_written_again(tmp_path: Path) -> None:
+def test_written_file_cannot_be_saved_again(tmp_path: Path) -> None:
     nwb = example(n=0).build()
     dataset(tmp_path).save(nwb)
     with pytest.raises(DatasetError, match="build it again"):
@@ -171,8 +179,8 @@ def test_folder_beyond_ascii_and_with_spaces(tmp_path: Path) -> None:
 
 @pytest.fixture
 def nobody() -> Iterator[Path]:
-    """A folder of which others may read alone, for the time of which the superuser is one of these."""
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others altogether
+    """A folder that is read-only for the user who runs the test; the superuser becomes another user meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders cannot be entered by other users
         for path in (Path(folder), (Path(folder) / NAME).parent):
             path.mkdir(exist_ok=True)
             path.chmod(0o555)
@@ -186,7 +194,7 @@ def nobody() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders that are closed to users are POSIX's")
-def test_target_that_cannot_be_written_says_so(nobody: Path) -> None:
+def test_target_without_write_permission_is_one_clear_error(nobody: Path) -> None:
     with pytest.raises(DatasetError, match=r"(?i)permission denied"):
         dataset(nobody).save(example(n=0).build())
 
@@ -221,16 +229,16 @@ def test_full_disk_is_one_clear_error_and_leaves_the_old_file(tmp_path: Path) ->
                 assert "File too large" in str(error) and "Make room on the disk" in str(error), error
             else:
                 raise AssertionError(limit)
-        print("all said")
+        print("all reported")
     """
     with old_file_stays(tmp_path):
-        done = _run(script, tmp_path)
-    assert (done.returncode, done.stdout) == (0, "all said\n"), done.stderr
-    assert "Traceback" not in done.stderr
+        process = _run(script, tmp_path)
+    assert (process.returncode, process.stdout) == (0, "all reported\n"), process.stderr
+    assert "Traceback" not in process.stderr
     assert leftovers(tmp_path) == []
 
 
-def test_parent_that_is_a_file_says_so(tmp_path: Path) -> None:
+def test_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "sub-animal-1").write_text("in the way")
     with pytest.raises(DatasetError, match="sub-animal-1"):
         dataset(tmp_path).save(example(n=0).build())
@@ -259,8 +267,8 @@ def test_killed_writing_leaves_the_old_file_and_the_next_save_clears_up(tmp_path
         save()
     """
     with old_file_stays(tmp_path):
-        done = _run(script, tmp_path)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+        process = _run(script, tmp_path)
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert len(leftovers(tmp_path)) == 1
     dataset(tmp_path).save(example(n=3).build())
     assert leftovers(tmp_path) == []

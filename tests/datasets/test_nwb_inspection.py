@@ -8,22 +8,23 @@ from kedro.io import DatasetError
 from tests.nwb.example import example
 
 from rsc2p_kedro.core.schemas import InspectionTable
-from rsc2p_kedro.datasets import NWBFileDataset, NWBInspectionDataset
+from rsc2p_kedro.datasets import NWBInspectionDataset
 from rsc2p_kedro.nwb.inspection import COLUMNS
+from rsc2p_kedro.nwb.writing import write_nwb
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
 
 def test_messages_about_a_file_are_a_table_and_empty_where_it_is_in_order(tmp_path: Path) -> None:
     path = tmp_path / NAME
-    nwb, inspection = NWBFileDataset(filepath=path, on_issue="warn"), NWBInspectionDataset(filepath=path)
-    nwb.save(example().build())
-    assert InspectionTable.validate(inspection.load()).empty
-    nwb.save(example(parameters={"institution": None}).build())
-    assert InspectionTable.validate(inspection.load())["check"].tolist() == ["check_institution"]
+    path.parent.mkdir()
+    for parameters, checks in (({}, []), ({"institution": None}, ["check_institution"])):
+        write_nwb(example(n=2, parameters=parameters).build(), path, show_progress=False)
+        table = InspectionTable.validate(NWBInspectionDataset(filepath=path).load())
+        assert table["check"].tolist() == checks
 
 
-def test_messages_of_dandi_are_logged_and_stand_in_the_table(
+def test_messages_of_dandi_are_logged_and_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / NAME
@@ -44,5 +45,5 @@ def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_inspection_is_never_written(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="NWB file that is inspected"):
+    with pytest.raises(DatasetError, match="Save the file with NWBFileDataset"):
         NWBInspectionDataset(filepath=tmp_path / NAME).save(pd.DataFrame({"check": ["a"]}))

@@ -99,7 +99,7 @@ def test_motion_and_quality_come_back(tmp_path):
         assert_same(dataset.load(), record)
 
 
-def test_records_within_records_dicts_and_plain_values(tmp_path):
+def test_nested_records_dicts_and_plain_values_come_back(tmp_path):
     outer = Outer(
         matrix=sp.csc_array(np.eye(3, dtype=np.float32)),
         inner=Inner(np.arange(3), "é"),
@@ -143,7 +143,7 @@ def test_other_record_is_refused_on_save_and_load(tmp_path):
         other.save(motion())
 
 
-def test_values_that_do_not_agree_are_refused_on_load(tmp_path):
+def test_values_that_contradict_each_other_are_refused_on_load(tmp_path):
     path = tmp_path / "motion.npz"
     write_record(path, motion())
     with np.load(path) as file:
@@ -163,7 +163,30 @@ def test_other_npz_and_bad_catalog_entries_are_named(tmp_path):
             RecordDataset(filepath=tmp_path / "other.npz", record=record).load()
 
 
-def test_field_that_cannot_be_kept_is_named_and_nothing_is_left(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "There is no LineageEntry at .*run the stage that makes it first"),
+        (b"", "is damaged .*Run the stage that writes it again"),
+        (b"PK\3\4 the rest is gone", "is damaged .*Run the stage that writes it again"),
+        (b"component_id,event", "is damaged .*Run the stage that writes it again"),
+    ],
+)
+def test_missing_and_damaged_files_are_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "entry.npz").write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        RecordDataset(filepath=tmp_path / "entry.npz", record=f"{RESULTS}.LineageEntry").load()
+
+
+def test_single_array_is_not_taken_for_a_record(tmp_path):
+    with (tmp_path / "entry.npz").open("wb") as stream:
+        np.save(stream, np.ones(3))
+    with pytest.raises(DatasetError, match=r"should be an \.npz file, is an \.npy file"):
+        RecordDataset(filepath=tmp_path / "entry.npz", record=f"{RESULTS}.LineageEntry").load()
+
+
+def test_field_that_cannot_be_saved_is_named_and_no_file_is_left(tmp_path):
     dataset = RecordDataset(filepath=tmp_path / "inner.npz", record=f"{RESULTS}.LineageEntry")
     with pytest.raises(DatasetError, match=r"reason holds \w*Path"):
         dataset.save(LineageEntry(1, "kept", (), Path("x")))  # type: ignore[arg-type]

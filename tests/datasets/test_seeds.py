@@ -1,4 +1,4 @@
-"""Seeds are read as the user drew them, and whatever is wrong with them is named."""
+"""Seeds are read as the user drew them, and problems with them are named."""
 
 from pathlib import Path
 
@@ -48,15 +48,15 @@ def test_pixels_above_zero_belong_to_a_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("y,x\n1,2\n", "expected columns y_px and x_px, found y, x"),
         ("y_px,x_px\n1,left\n", "should be numbers in px"),
         ("", "expected a CSV table with columns y_px and x_px"),
     ],
 )
-def test_table_that_holds_no_centres_is_refused(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(DatasetError, match=rf"seeds\.csv.*{says}"):
+def test_table_that_holds_no_centres_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=rf"seeds\.csv.*{message}"):
         load(table(tmp_path, text))
 
 
@@ -88,13 +88,13 @@ def test_seeds_that_fit_the_movie_pass_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "says"),
+    ("seeds", "message"),
     [
         (None, "`initialization: seeded` needs seeds, found None"),
         (np.ones((2, 9, 6), bool), r"drawn\.tif: masks should be 6 x 9 px as the movie, are \(9, 6\)"),
         (np.array([[1, 1], [5.5, 1], [np.nan, 1]]), r"drawn\.tif: 2 of 3 centres lie outside the 6 x 9 px frame"),
     ],
 )
-def test_seeds_that_do_not_fit_the_movie_are_refused(seeds: np.ndarray | None, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_seeds_that_do_not_fit_the_movie_are_refused(seeds: np.ndarray | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         check_seeds(seeds, (6, 9), source=Path("drawn.tif"))

@@ -9,9 +9,11 @@ import tifffile
 from kedro.io import DatasetError
 
 from rsc2p_kedro.datasets import TIFFRecordingDataset
-from rsc2p_kedro.datasets import tiff_frames as tf
+from rsc2p_kedro.datasets.tiff_files import RecordingError, TIFFFile
+from rsc2p_kedro.datasets.tiff_frames import RawFrames, without_nan
+from rsc2p_kedro.datasets.tiff_numbering import numbering_problems
 
-FAR_OFF = Path(__file__).parents[2] / ".." / "shared" / "data" / "neurofinder_crop" / "movie.tif"
+REAL_RECORDING = Path(__file__).parents[2] / ".." / "shared" / "data" / "neurofinder_crop" / "movie.tif"
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def load(path: Path, **options):
     return TIFFRecordingDataset(filepath=path, show_progress=False, **options).load()
 
 
-def check_movie(path: Path, expected: np.ndarray, **options) -> tf.RawFrames:
+def check_movie(path: Path, expected: np.ndarray, **options) -> RawFrames:
     raw = load(path, **options)
     assert raw.movie.dtype == expected.dtype
     np.testing.assert_array_equal(raw.movie.compute(), expected)
@@ -40,7 +42,7 @@ def check_movie(path: Path, expected: np.ndarray, **options) -> tf.RawFrames:
 def assert_refused(path: Path, *messages: str, **options) -> str:
     with pytest.raises(DatasetError) as caught:
         load(path, **options)
-    assert isinstance(caught.value.__cause__, tf.RecordingError)
+    assert isinstance(caught.value.__cause__, RecordingError)
     for message in messages:
         assert message in str(caught.value)
     return str(caught.value)
@@ -115,7 +117,7 @@ def test_window_of_frames(tmp_path, movie):
     assert (raw.files[0], raw.files[-1]) == ("frame_11.tif", "frame_30.tif")
 
 
-def test_window_that_cuts_a_stack_tells_how_many_frames_lie_on_disk(tmp_path, movie):
+def test_window_that_cuts_a_stack_counts_all_frames_on_disk(tmp_path, movie):
     tifffile.imwrite(tmp_path / "rec.tif", movie, photometric="minisblack")
     raw = check_movie(tmp_path / "rec.tif", movie[10:30], frames=[10, 30])
     assert raw.frames_per_file == {"rec.tif": 40}
@@ -124,21 +126,21 @@ def test_window_that_cuts_a_stack_tells_how_many_frames_lie_on_disk(tmp_path, mo
 def test_pages_that_their_file_does_not_hold_are_refused(tmp_path, movie):
     lazy, names = da.from_array(movie[:2]), ("a.tif", "a.tif")
     with pytest.raises(ValueError, match=r"frame 1 should be page 1 of a\.tif, which holds 1 frames"):
-        tf.RawFrames(lazy, names, np.arange(2), tmp_path, {"a.tif": 1})
+        RawFrames(lazy, names, np.arange(2), tmp_path, {"a.tif": 1})
 
 
-def test_other_and_hidden_files_are_passed_over(tmp_path, movie):
+def test_other_and_hidden_files_are_ignored(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie, name="frame_{}.TIFF")
     (folder / "notes.txt").touch()
     (folder / "._frame_1.TIFF").write_bytes(b"what macOS leaves on network drives")
     (folder / "before").mkdir()
-    check_movie(folder, movie)
+    assert len(check_movie(folder, movie).files) == 40
 
 
-@pytest.mark.skipif(not FAR_OFF.exists(), reason="the real recordings are not on this machine")
+@pytest.mark.skipif(not REAL_RECORDING.exists(), reason="the real recordings are not on this machine")
 def test_real_recording():
-    raw = load(FAR_OFF)
-    np.testing.assert_array_equal(raw.movie.compute(), tifffile.imread(FAR_OFF))
+    raw = load(REAL_RECORDING)
+    np.testing.assert_array_equal(raw.movie.compute(), tifffile.imread(REAL_RECORDING))
 
 
 # -- only what is needed is read --------------------------------------------------------------------------------
@@ -146,14 +148,14 @@ def test_real_recording():
 
 @pytest.fixture
 def pages_read(monkeypatch) -> list[str]:
-    seen, lock, read = [], threading.Lock(), tf.TIFFFile.read
+    seen, lock, read = [], threading.Lock(), TIFFFile.read
 
     def spy(self, pages, out):
         with lock:
             seen.extend(f"{self.path.name}:{page}" for page in pages)
         read(self, pages, out)
 
-    monkeypatch.setattr(tf.TIFFFile, "read", spy)
+    monkeypatch.setattr(TIFFFile, "read", spy)
     return seen
 
 
@@ -178,7 +180,7 @@ def test_missing_path(tmp_path):
     assert not TIFFRecordingDataset(filepath=tmp_path / "nowhere").exists()
 
 
-def test_folder_without_tiffs_says_where_some_lie(tmp_path, movie):
+def test_folder_without_tiffs_names_subfolders_that_have_some(tmp_path, movie):
     (tmp_path / "animal").mkdir()
     assert_refused(tmp_path / "animal", "no TIFF")
     write_singles(tmp_path / "animal" / "day_7", movie)
@@ -201,7 +203,7 @@ def test_gap(tmp_path, movie):
     assert_refused(folder, "5 to 6, 20 missing")
 
 
-def test_double(tmp_path, movie):
+def test_duplicate_number(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie)
     tifffile.imwrite(folder / "frame_007.tif", movie[0], photometric="minisblack")
     assert_refused(folder, "frame_007.tif", "frame_7.tif", "same number")
@@ -253,7 +255,7 @@ def test_damaged_pixels_are_found_when_they_are_read(tmp_path, movie):
     with (tmp_path / "rec.tif").open("r+b") as stream:
         stream.seek(place)
         stream.write(b"\xff" * 40)
-    with pytest.raises(tf.RecordingError, match=r"rec.tif cannot be read \(pages 16 to 31"):
+    with pytest.raises(RecordingError, match=r"rec.tif cannot be read \(pages 16 to 31"):
         load(tmp_path / "rec.tif", chunk_frames=16).movie.compute()
 
 
@@ -261,7 +263,7 @@ def test_file_that_shrinks_after_loading(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie)
     raw = load(folder)
     (folder / "frame_9.tif").write_bytes(b"")
-    with pytest.raises(tf.RecordingError, match=r"frame_9\.tif cannot be read"):
+    with pytest.raises(RecordingError, match=r"frame_9\.tif cannot be read"):
         raw.movie.compute()
 
 
@@ -288,6 +290,12 @@ def test_too_few_frames(tmp_path, movie):
     assert_refused(write_singles(tmp_path / "short", movie[:3]), "3 frames are too few")
 
 
+@pytest.mark.parametrize("frames", [[10], [10, 10], [30, 10], [-5, 20]])
+def test_window_that_holds_no_frames_is_refused(tmp_path, frames):
+    with pytest.raises(DatasetError, match="`frames` should be the first frame and the one after the last"):
+        TIFFRecordingDataset(filepath=tmp_path, frames=frames)
+
+
 def test_all_problems_come_in_one_message(tmp_path, movie):
     folder = write_singles(tmp_path / "rec", movie)
     (folder / "frame_3.tif").unlink()
@@ -303,9 +311,9 @@ def test_nan_is_found_as_frames_are_read(tmp_path, movie):
     movie[33, 2, 3] = np.nan
     movie[35, 2, 3] = np.inf
     raw = load(write_singles(tmp_path / "rec", movie), chunk_frames=8)
-    lazy = tf.without_nan(raw)
+    lazy = without_nan(raw)
     np.testing.assert_array_equal(lazy[:32].compute(), movie[:32])
-    with pytest.raises(tf.RecordingError, match=r"frame 33 \(frame_34.tif, page 0\), frame 35"):
+    with pytest.raises(RecordingError, match=r"frame 33 \(frame_34.tif, page 0\), frame 35"):
         lazy.compute()
 
 
@@ -323,11 +331,11 @@ def test_nan_is_found_as_frames_are_read(tmp_path, movie):
     ],
 )
 def test_numbering_in_order(names):
-    assert tf.numbering_problems(names) == []
+    assert numbering_problems(names) == []
 
 
 def test_gap_inside_a_cycle():
-    problems = tf.numbering_problems(["c1_1.tif", "c1_2.tif", "c1_4.tif", "c2_1.tif", "c2_2.tif"])
+    problems = numbering_problems(["c1_1.tif", "c1_2.tif", "c1_4.tif", "c2_1.tif", "c2_2.tif"])
     assert len(problems) == 1
     assert "3 missing" in problems[0]
 

@@ -1,4 +1,4 @@
-"""A file made of an example, written once for all tests that only read it."""
+"""The file of an example recording, written once for all tests that only read it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What stands in the file, and what is left out."""
+"""Content of the NWB file."""
 
 import json
 from dataclasses import replace
@@ -14,17 +14,17 @@ from rsc2p_kedro import __version__
 from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.nwb.fluorescence import describe_spike_rates
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
-from rsc2p_kedro.nwb.streaming import write_nwb
 from rsc2p_kedro.nwb.timing import Timing
+from rsc2p_kedro.nwb.writing import write_nwb
 
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
 
-def test_validators_have_nothing_to_say(written: Path) -> None:
+def test_validators_report_no_message(written: Path) -> None:
     assert inspect_file(written).empty
 
 
-def test_dandi_has_nothing_to_say(written: Path) -> None:
+def test_dandi_reports_no_message(written: Path) -> None:
     pytest.importorskip("dandi", reason="dandi is an optional test dependency")
     assert dandi_messages(written).empty
 
@@ -55,7 +55,7 @@ def test_names_are_those_that_readers_look_for(written: Path) -> None:
         }
 
 
-def test_metadata_stand_where_nwb_wants_them(written: Path) -> None:
+def test_metadata_are_in_their_nwb_fields(written: Path) -> None:
     with NWBHDF5IO(written, "r") as io:
         nwb = io.read()
         plane, movie = nwb.imaging_planes["ImagingPlane"], nwb.acquisition["TwoPhotonSeries"]
@@ -99,9 +99,7 @@ def test_order_of_the_component_table_does_not_matter(sample: Example) -> None:
     np.testing.assert_array_equal(turned["spike_decay_time_s"], sample.results.spike_inference.decay_time_s)
 
 
-def test_spike_rates_say_what_they_are_and_come_back_with_what_is_needed_to_read_them(
-    sample: Example, written: Path
-) -> None:
+def test_spike_rates_are_described_and_come_back_with_amplitude_and_decay_time(sample: Example, written: Path) -> None:
     spikes = sample.results.spike_inference
     with NWBHDF5IO(written, "r") as io:
         ophys = io.read().processing["ophys"]
@@ -118,7 +116,7 @@ def test_spike_rates_say_what_they_are_and_come_back_with_what_is_needed_to_read
         np.testing.assert_allclose(rois["event_rate"][:], sample.results.component_table["event_rate_hz"], rtol=1e-6)
 
 
-def test_description_of_spike_rates_tells_the_parameters_they_were_made_with() -> None:
+def test_description_of_spike_rates_lists_their_parameters() -> None:
     used = {name: 1.25 for name in EvaluationParameters.model_fields if name.startswith("spike_")}
     text = describe_spike_rates(EvaluationParameters.model_construct(**used))
     assert len(used) == 2
@@ -132,12 +130,12 @@ def test_results_of_different_recordings_are_refused_together(sample: Example) -
     assert "motion.shifts should be (50, 2), is (90, 2)" in str(error.value)
 
 
-def test_time_starts_where_a_part_of_a_recording_does() -> None:
+def test_starting_time_is_that_of_the_first_frame_used() -> None:
     nwb = example(entry={"frames": [147, 147 + T]}).build()
     assert nwb.acquisition["TwoPhotonSeries"].starting_time == pytest.approx(10.0)
 
 
-def test_times_of_irregular_frames_stand_in_every_series(tmp_path: Path) -> None:
+def test_times_of_irregular_frames_are_in_every_series(tmp_path: Path) -> None:
     times = np.cumsum(np.random.default_rng(0).uniform(0.05, 0.08, T + 20))
     sample = example(entry={"frames": [20, 20 + T]}, frame_times_s=times)
     path = _save(sample, tmp_path)
@@ -210,7 +208,7 @@ def _save(sample: Example, folder: Path) -> Path:
     return path
 
 
-def test_nothing_found_leaves_the_objects_out_and_says_so(tmp_path: Path) -> None:
+def test_recording_without_components_has_no_roi_objects_and_a_description_of_why(tmp_path: Path) -> None:
     path = _save(example(n=0, n_background=0, n_patches=0), tmp_path)
     assert inspect_file(path).empty
     with NWBHDF5IO(path, "r") as io:
@@ -231,7 +229,7 @@ def test_one_of_everything_is_written_and_only_its_single_rows_are_noted(tmp_pat
         assert ophys["Fluorescence"]["Denoised"].data.shape == (T, 1)
 
 
-def test_accepted_rois_alone(tmp_path: Path) -> None:
+def test_only_accepted_rois_are_exported(tmp_path: Path) -> None:
     sample = example(parameters={"rois": "accepted"})
     path, accepted = _save(sample, tmp_path), sample.results.component_table["accepted"].to_numpy()
     with NWBHDF5IO(path, "r") as io:
@@ -245,7 +243,7 @@ def test_accepted_rois_alone(tmp_path: Path) -> None:
         np.testing.assert_array_equal(rois["decay_time"][:], spikes.decay_time_s[accepted])
 
 
-def test_none_accepted_is_said(sample: Example) -> None:
+def test_module_description_names_that_no_component_was_accepted(sample: Example) -> None:
     table = sample.results.component_table.assign(accepted=False)
     sample = Example(
         replace(sample.results, component_table=table), example(parameters={"rois": "accepted"}).parameters, recording()

@@ -1,4 +1,4 @@
-"""Metadata: what is refused, what is merged, what is missing."""
+"""Validation and merging of metadata, and the list of missing fields."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, metad
 
 
 @pytest.mark.parametrize(
-    ("model", "field", "value", "says"),
+    ("model", "field", "value", "message"),
     [
         (SubjectFields, "species", "mouse", "binomial"),
         (SubjectFields, "sex", "male", "'M', 'F', 'O' or 'U'"),
@@ -53,10 +53,10 @@ from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, metad
         (NwbParameters, "compresion", "gzip", "Extra inputs"),
     ],
 )
-def test_wrong_values_are_refused_with_a_reason(model: type[BaseModel], field: str, value: Any, says: str) -> None:
+def test_wrong_values_are_refused_with_a_reason(model: type[BaseModel], field: str, value: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=field) as error:
         model.model_validate({field: value})
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("age", ["P90D", "P12W", "P1Y6M", "P8W/P12W", "P90Y/", "P2.5M", "P0DT12H"])
@@ -76,7 +76,7 @@ def test_corrected_movie_needs_its_original() -> None:
         shared(raw="none", corrected="embed")
 
 
-def test_recording_comes_before_session_before_study_before_nothing() -> None:
+def test_recording_takes_precedence_over_session_and_session_over_study() -> None:
     parameters = shared(lab="study", institution="study", session={"lab": "all sessions", "notes": "all sessions"})
     entry = recording(session={"lab": "this one", "session_start_time": "2019-05-06T10:30:00+02:00"})
     session = merge_metadata(parameters, entry).session
@@ -107,7 +107,7 @@ def test_identifier_is_the_same_at_every_export_and_differs_between_sessions_and
     assert len({one, other_session, other_study}) == 3
 
 
-def test_simulated_recordings_say_so_wherever_one_looks() -> None:
+def test_simulated_recordings_are_marked_in_subject_session_and_keywords() -> None:
     metadata = merge_metadata(shared(), recording(simulation={}))
     assert metadata.simulated
     assert "SIMULATED" in str(metadata.subject.description)
@@ -115,11 +115,11 @@ def test_simulated_recordings_say_so_wherever_one_looks() -> None:
     assert "simulated data" in (metadata.session.keywords or ())
 
 
-def test_complete_metadata_miss_nothing() -> None:
+def test_complete_metadata_have_no_problem() -> None:
     assert metadata_problems(shared(), recording()) == []
 
 
-def test_everything_missing_is_said_at_once() -> None:
+def test_all_missing_fields_are_listed() -> None:
     problems = metadata_problems(NwbParameters(), recording(subject={}, session={}))
     fields = [problem.split(":")[0] for problem in problems]
     assert fields == [
@@ -142,7 +142,7 @@ def test_everything_missing_is_said_at_once() -> None:
     ]
 
 
-def test_warn_asks_only_for_what_nwb_and_dandi_demand() -> None:
+def test_warn_asks_only_for_what_nwb_and_dandi_require() -> None:
     problems = metadata_problems(shared(on_issue="warn", institution=None, experimenter=None), recording())
     assert problems == []
 
@@ -194,7 +194,7 @@ def test_yaml_to_add_has_each_key_once_whatever_is_missing() -> None:
     assert metadata_problems(NwbParameters(), filled) == []
 
 
-def test_what_is_missing_does_not_hide_what_nwbinspector_will_say() -> None:
+def test_missing_fields_do_not_hide_messages_of_nwbinspector() -> None:
     plane = {**shared().imaging_plane.model_dump(), "location": "somewhere"}
     problems = metadata_problems(shared(imaging_plane=plane, institution=None), recording(subject={}))
     assert [p.split(":")[0] for p in problems] == [
@@ -206,7 +206,7 @@ def test_what_is_missing_does_not_hide_what_nwbinspector_will_say() -> None:
     ]
 
 
-def test_answers_go_by_importance() -> None:
+def test_responses_depend_on_importance() -> None:
     mixed = {"best_practice_suggestion": "warn", "critical": "error"}
     parameters = shared(on_issue=mixed, institution=None)
     assert metadata_problems(parameters, recording()) == []
@@ -218,7 +218,7 @@ def test_answers_go_by_importance() -> None:
         shared(on_issue={"violation": "warn"})
 
 
-def test_wrong_and_missing_values_of_all_recordings_and_of_the_shared_part_stand_in_one_message() -> None:
+def test_wrong_and_missing_values_of_all_recordings_and_of_the_shared_part_are_in_one_message() -> None:
     facts = {"path": "raw", "frame_rate_hz": 14.7}
     manifest = {
         "a": {"1": {**facts, "subject": {"species": "mouse"}, "session": {"session_start_time": "2019-05-06"}}},

@@ -1,4 +1,4 @@
-"""The file as others read it: pynwb, roiextractors, pynapple. Frames are 48 x 64: a transposed one shows."""
+"""The file read with pynwb, roiextractors and pynapple. Frames are 48 x 64, so that a transposed one is noticed."""
 
 from pathlib import Path
 

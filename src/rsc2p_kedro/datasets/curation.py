@@ -21,8 +21,9 @@ class CurationDataset(ReadOnlyDataset[pd.DataFrame]):
           filepath: data/01_raw/animal_1/curation.csv
         ```
 
-        >>> (tmp_path / "curation.csv").write_text("component_id,decision,note\\n3,reject,blood vessel\\n5,accept,\\n")
-        >>> CurationDataset(filepath=tmp_path / "curation.csv").load()
+        >>> path = tmp_path / "curation.csv"
+        >>> _ = path.write_text("component_id,decision,note\\n3,reject,blood vessel\\n5,accept,\\n")
+        >>> CurationDataset(filepath=path).load()
            component_id decision          note
         0             3   reject  blood vessel
         1             5   accept

@@ -27,7 +27,7 @@ class FrameTimesDataset(ReadOnlyDataset[NDArray[np.float64]]):
           frame_rate_hz: 10
         ```
 
-        >>> (tmp_path / "frame_times.csv").write_text("time_s\\n0.0\\n0.1\\n0.21\\n")
+        >>> _ = (tmp_path / "frame_times.csv").write_text("time_s\\n0.0\\n0.1\\n0.21\\n")
         >>> FrameTimesDataset(filepath=tmp_path / "frame_times.csv", frame_rate_hz=10).load()
         array([0.  , 0.1 , 0.21])
 

@@ -16,7 +16,7 @@ from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.nwb.identifiers import dandi_path
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS, inspect_file
 from rsc2p_kedro.nwb.metadata import Importance, OnIssue, response_to
-from rsc2p_kedro.nwb.streaming import write_nwb
+from rsc2p_kedro.nwb.writing import write_nwb
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
 
     Examples:
         ```yaml
-        "{animal}.{session}.nwb":
+        "{animal}.{session}.nwb@pynwb":
           type: rsc2p_kedro.datasets.NWBFileDataset
           filepath: data/07_model_output/dandiset/sub-mouse-17/sub-mouse-17_ses-day-7_ophys.nwb
           on_issue: error
@@ -82,6 +82,11 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
 
     def save(self, data: NWBFile) -> None:
         """Writes and checks the file, and only then replaces an existing one."""
+        if not isinstance(data, NWBFile):
+            raise DatasetError(
+                f"{self._filepath.name} should be saved from an NWBFile, got {type(data).__name__}: correct the output "
+                "of the node."
+            )
         if data.container_source is not None:
             raise DatasetError(
                 f"This NWBFile already belongs to {data.container_source}; build it again to save it elsewhere."

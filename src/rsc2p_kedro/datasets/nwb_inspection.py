@@ -29,7 +29,7 @@ class NWBInspectionDataset(ReadOnlyDataset[pd.DataFrame]):
     DANDI's messages, which are there only where the client `dandi` is installed, are logged as warnings.
     """
 
-    WHY_READ_ONLY = "it is the NWB file that is inspected. Save that with NWBFileDataset."
+    WHY_READ_ONLY = "it reads the messages of the validators from an NWB file. Save the file with NWBFileDataset."
 
     def _read(self) -> pd.DataFrame:
         if not self._filepath.is_file():

@@ -17,7 +17,7 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, Loaded], Generic[Loaded]):
     text.
 
     Attributes:
-        WHY_READ_ONLY: sentence that tells who tries to save why that is refused.
+        WHY_READ_ONLY: why nothing can be saved and what to do instead, for the error.
     """
 
     WHY_READ_ONLY: ClassVar[str]
@@ -43,7 +43,7 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, Loaded], Generic[Loaded]):
             raise DatasetError(str(error)) from error
 
     def save(self, data: NoReturn) -> None:
-        raise DatasetError(f"{self._filepath} is not written by this project: {self.WHY_READ_ONLY}")
+        raise DatasetError(f"{type(self).__name__} ({self._filepath}) cannot be saved: {self.WHY_READ_ONLY}")
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath.as_posix()}

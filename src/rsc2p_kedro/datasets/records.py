@@ -4,13 +4,16 @@ import dataclasses
 import json
 import typing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import scipy.sparse as sp
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.atomic import replacing
@@ -111,9 +114,10 @@ def read_record(path: Path, expected: type) -> Any:
         An instance of `expected`, with arrays of the dtypes they were saved with.
 
     Raises:
-        DatasetError: the file holds another record, lacks fields, or its values contradict each other.
+        DatasetError: there is no such file, it is damaged, holds another record or lacks fields, or its values
+            contradict each other.
     """
-    with np.load(path, allow_pickle=False) as arrays:
+    with _open_npz(path, expected) as arrays:
         if _CONTENTS not in arrays:
             raise DatasetError(
                 f"{path} should hold {expected.__name__}, but is an .npz of something else: correct its `filepath:` in "
@@ -133,6 +137,26 @@ def read_record(path: Path, expected: type) -> Any:
                 f"{path} holds no {expected.__name__} that this version of the project can read ({error}). "
                 "Run the stage that writes it again."
             ) from error
+
+
+@contextmanager
+def _open_npz(path: Path, expected: type) -> Iterator[NpzFile]:
+    """Opens an `.npz` file for the time of the block."""
+    if not path.is_file():
+        raise DatasetError(f"There is no {expected.__name__} at {path}: run the stage that makes it first.")
+    with path.open("rb") as stream:  # np.load leaves a damaged file open if it opens it itself
+        try:
+            arrays = np.load(stream, allow_pickle=False)
+        except (OSError, EOFError, ValueError, BadZipFile) as error:
+            raise DatasetError(
+                f"{path} is no .npz file or is damaged ({error}). Run the stage that writes it again."
+            ) from error
+        if not isinstance(arrays, NpzFile):
+            raise DatasetError(
+                f"{path} should be an .npz file, is an .npy file: correct its `filepath:` in the catalog."
+            )
+        with arrays:
+            yield arrays
 
 
 def _encode(value: Any, name: str, arrays: dict[str, NDArray]) -> Any:

@@ -21,7 +21,7 @@ class SeedsDataset(ReadOnlyDataset[NDArray]):
           filepath: data/01_raw/animal_1/seeds.csv
         ```
 
-        >>> (tmp_path / "seeds.csv").write_text("y_px,x_px\\n12,30\\n40.5,8\\n")
+        >>> _ = (tmp_path / "seeds.csv").write_text("y_px,x_px\\n12,30\\n40.5,8\\n")
         >>> SeedsDataset(filepath=tmp_path / "seeds.csv").load()
         array([[12. , 30. ],
                [40.5,  8. ]])

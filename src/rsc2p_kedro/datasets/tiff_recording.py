@@ -57,7 +57,15 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
             chunk_frames: number of frames that are read together.
             show_progress: show a progress bar while saving.
             metadata: ignored by Kedro, read by plugins.
+
+        Raises:
+            DatasetError: `frames` are not two numbers in ascending order.
         """
+        if frames is not None and not (len(frames) == 2 and 0 <= int(frames[0]) < int(frames[1])):
+            raise DatasetError(
+                f"`frames` should be the first frame and the one after the last, such as [0, 1500]; it is {frames!r}. "
+                "Correct it in the manifest, or leave it out to take all."
+            )
         self._filepath = Path(filepath)
         self._frames = (int(frames[0]), int(frames[1])) if frames is not None else None
         self._chunk_frames = chunk_frames

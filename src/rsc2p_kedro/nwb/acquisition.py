@@ -9,9 +9,9 @@ from pynwb import NWBFile
 from pynwb.ophys import ImagingPlane, TwoPhotonSeries
 
 from rsc2p_kedro.algorithms.blocks import Movie
+from rsc2p_kedro.nwb.iterators import MovieIterator, compressed
 from rsc2p_kedro.nwb.metadata import NwbParameters, RecordingMetadata
 from rsc2p_kedro.nwb.orientation import XY_AXES, points_to_nwb
-from rsc2p_kedro.nwb.streaming import MovieIterator, compressed
 from rsc2p_kedro.nwb.timing import Timing
 
 UNIT = "a.u."

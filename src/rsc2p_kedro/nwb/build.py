@@ -52,7 +52,7 @@ def build_nwb_file(
 
     Returns:
         The file in memory; movies and masks are read as it is written. The same arguments make the same content, apart
-        from the object ids of pynwb (which :func:`rsc2p_kedro.nwb.streaming.write_nwb` replaces) and the date of
+        from the object ids of pynwb (which :func:`rsc2p_kedro.nwb.writing.write_nwb` replaces) and the date of
         creation.
     """
     nwb = make_nwb_file(metadata, provenance)

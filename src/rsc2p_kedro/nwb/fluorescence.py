@@ -12,10 +12,10 @@ from rsc2p_kedro.algorithms.dff import background_under_footprints
 from rsc2p_kedro.core import results
 from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.nwb.acquisition import UNIT
+from rsc2p_kedro.nwb.iterators import compressed
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.recording_results import ExportedRois
 from rsc2p_kedro.nwb.rois import make_background_table, make_roi_table
-from rsc2p_kedro.nwb.streaming import compressed
 
 RATE_UNIT = "typical transient amplitudes per frame"
 

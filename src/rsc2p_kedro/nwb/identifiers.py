@@ -1,4 +1,4 @@
-"""Names that DANDI gives to files: ids of subject and session, and the path made of them."""
+"""Names that DANDI gives to files: ids of subject and session, and the path made from them."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def dandi_ids(animal: str, session: str, recording: Mapping[str, Any]) -> tuple[
         recording: its entry in the manifest, which may name `subject.subject_id` and `session.session_id`.
 
     Returns:
-        The ids that the entry names, else those made of the keys.
+        The ids that the entry names, else those made from the keys.
     """
     subject, about = recording.get("subject") or {}, recording.get("session") or {}
     return str(subject.get("subject_id") or to_dandi_id(animal)), str(about.get("session_id") or to_dandi_id(session))

@@ -42,8 +42,8 @@ def _quoted_in_yaml(value: Any) -> Any:
 def _is_id(value: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError(
-            f"'{value}' cannot stand in a DANDI file name: use letters and digits, and `-` between them (no `_`, `/`, "
-            "dots or spaces)."
+            f"'{value}' cannot be part of a DANDI file name: use letters and digits, and `-` between them (no `_`, "
+            "`/`, dots or spaces)."
         )
     return value
 
@@ -79,7 +79,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 class SubjectFields(FrozenModel):
     """The animal."""
 
-    subject_id: Identifier | None = Field(default=None, description="None: made of the animal's key in the manifest.")
+    subject_id: Identifier | None = Field(default=None, description="None: from the animal's key in the manifest.")
     species: Text | None = Field(default=None, description="In Latin, such as `Mus musculus`.")
     sex: Literal["M", "F", "O", "U"] | None = Field(default=None, description="Male, female, other, unknown.")
     age: Text | None = Field(default=None, description="At the session, ISO 8601: P90D, P12W, or a range, P8W/P12W.")
@@ -132,7 +132,7 @@ class StudyFields(FrozenModel):
 class SessionFields(StudyFields):
     """The session, and fields of the study that differ in it."""
 
-    session_id: Identifier | None = Field(default=None, description="None: made of the session's key in the manifest.")
+    session_id: Identifier | None = Field(default=None, description="None: from the session's key in the manifest.")
     session_start_time: datetime | None = Field(
         default=None, description="Date and time with the offset from UTC: 2019-05-06T10:30:00+02:00."
     )
@@ -385,8 +385,8 @@ def merge_metadata(shared: NwbParameters, recording: RecordingLike) -> Recording
         recording: with its own metadata.
 
     Returns:
-        The merged metadata, which may be incomplete. Ids that were not given are made of the keys of the manifest, and
-        a simulated recording is marked as such.
+        The merged metadata, which may be incomplete. Ids that were not given are made from the keys of the manifest,
+        and a simulated recording is marked as such.
     """
     ids = SubjectFields(subject_id=identifiers.to_dandi_id(recording.animal) or None)
     session_ids = SessionFields(session_id=identifiers.to_dandi_id(recording.session_key) or None)

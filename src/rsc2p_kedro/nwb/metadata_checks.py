@@ -183,10 +183,11 @@ class MetadataError(ValueError):
 
     @staticmethod
     def _hint(env: str | None) -> str:
+        folder = f"conf/{env or 'local'}"
         return (
-            f"Recordings are in conf/{env or 'local'}/parameters_recordings.yml. Metadata that all of them share can be "
-            f"given once, under `nwb:` in conf/{env or 'local'}/parameters_nwb.yml. With `on_issue: warn` there, only "
-            "what NWB and DANDI require is asked for."
+            f"Recordings are in {folder}/parameters_recordings.yml. Metadata that all of them share can be given once, "
+            f"under `nwb:` in {folder}/parameters_nwb.yml. With `on_issue: warn` there, only what NWB and DANDI "
+            "require is asked for."
         )
 
 

@@ -11,9 +11,9 @@ from pynwb.ophys import CorrectedImageStack, MotionCorrection, TwoPhotonSeries
 from rsc2p_kedro.algorithms.blocks import Movie
 from rsc2p_kedro.core import results
 from rsc2p_kedro.nwb.acquisition import UNIT
+from rsc2p_kedro.nwb.iterators import MovieIterator, compressed
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.orientation import XY_AXES, points_to_nwb
-from rsc2p_kedro.nwb.streaming import MovieIterator, compressed
 
 
 def add_motion(

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pynwb.ophys import ImagingPlane, PlaneSegmentation
 
 from rsc2p_kedro.core import results
+from rsc2p_kedro.nwb.iterators import MaskIterator, compressed
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.orientation import points_to_nwb
-from rsc2p_kedro.nwb.streaming import MaskIterator, compressed
 
 COLUMNS = {
     "is_accepted": "Whether the ROI is accepted as a neuron.",
-    "roi_name": "Name of the ROI, made of its id.",
+    "roi_name": "Name of the ROI, made from its id.",
     "snr": "Signal-to-noise ratio of its most exceptional transient (Giovannucci et al. 2019); 2 is about 6 standard "
     "deviations of noise.",
     "r_value": "Correlation of its mask with the mean image of its transients.",

@@ -1,4 +1,4 @@
-"""NWB objects made of metadata: the file itself, the subject, the microscope and the imaging plane."""
+"""NWB objects made from metadata: the file itself, the subject, the microscope and the imaging plane."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -46,7 +46,7 @@ def make_subject(metadata: RecordingMetadata) -> Subject:
         metadata: complete.
 
     Returns:
-        The subject. Where no description was given, one is made of species, strain, genotype and sex.
+        The subject. Where no description was given, one is made from species, strain, genotype and sex.
     """
     subject = metadata.subject
     fields = subject.model_dump(exclude={"date_of_birth"}, exclude_none=True)

@@ -1,4 +1,4 @@
-"""Movies and masks on their way into HDF5."""
+"""Writing of NWB files: compressed chunks, memory and errors."""
 
 import zlib
 from pathlib import Path
@@ -7,60 +7,13 @@ import dask.array as da
 import h5py
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from tests.nwb.example import example
 
-from rsc2p_kedro.nwb import streaming
-from rsc2p_kedro.nwb.orientation import images_to_nwb, points_to_nwb
-from rsc2p_kedro.nwb.streaming import (
-    MaskIterator,
-    MovieIterator,
-    blosc_chunk,
-    chunk_frames,
-    compressed,
-    gzip_chunk,
-    read_frames,
-    write_nwb,
-)
+from rsc2p_kedro.nwb import iterators
+from rsc2p_kedro.nwb.iterators import MovieIterator, compressed
+from rsc2p_kedro.nwb.writing import blosc_chunk, gzip_chunk, write_nwb
 
 MOVIE = "acquisition/TwoPhotonSeries/data"
-
-
-def test_orientation_puts_column_before_row() -> None:
-    image = np.zeros((3, 5))
-    image[1, 4] = 1
-    x, y = np.argwhere(images_to_nwb(image))[0]
-    assert (x, y) == (4, 1)
-    np.testing.assert_array_equal(points_to_nwb(np.array([1, 4])), [4, 1])
-
-
-def test_chunks_are_whole_chunks_of_the_source_where_they_fit() -> None:
-    def movie(frames: int, chunk: int) -> da.Array:
-        return da.zeros((frames, 256, 256), chunks=(chunk, 128, 128), dtype=np.uint16)
-
-    assert chunk_frames(movie(1500, 64)) == 64
-    assert chunk_frames(movie(1500, 10)) == 70
-    assert chunk_frames(movie(1500, 1000)) == 50
-    assert chunk_frames(movie(1500, 997)) == 76
-    assert chunk_frames(movie(5, 64)) == 5
-    assert chunk_frames(da.zeros((3, 4000, 4000), dtype=np.uint16)) == 1
-
-
-def test_pieces_of_a_movie_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1000)
-    movie = np.random.default_rng(0).integers(0, 99, (50, 6, 9), np.int16)
-    pieces = [piece.data for piece in MovieIterator(da.from_array(movie, chunks=(4, 3, 3)))]
-    assert len(pieces) > 2
-    np.testing.assert_array_equal(np.concatenate(pieces).swapaxes(1, 2), movie)
-
-
-def test_pieces_of_masks_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1000)
-    masks = np.random.default_rng(0).random((7, 6, 9), np.float32)
-    footprints = sp.csc_array(masks.reshape(7, -1).T)
-    pieces = [piece.data for piece in MaskIterator(footprints, (6, 9))]
-    assert len(pieces) > 1
-    np.testing.assert_array_equal(np.concatenate(pieces).swapaxes(1, 2), masks)
 
 
 def test_compressed_chunk_is_what_the_filters_of_hdf5_undo() -> None:
@@ -75,7 +28,7 @@ def test_compressed_chunk_is_what_the_filters_of_hdf5_undo() -> None:
 def test_stored_movie_is_the_same_for_any_number_of_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", 200_000)
+    monkeypatch.setattr(iterators, "CHUNK_BYTES", 200_000)
     stored = []
     for threads in (1, 3):
         sample = example(n=0, n_background=0)
@@ -122,18 +75,7 @@ def test_blosc_chunk_is_the_one_that_hdf5_makes(tmp_path: Path, dtype: str) -> N
         assert data.id.read_direct_chunk((0, 0, 0))[1] == blosc_chunk(frames, 5)
 
 
-def test_large_frames_are_read_in_whole_chunks_of_their_source_as_far_as_memory_allows() -> None:
-    def frames(side: int) -> tuple[int, int]:
-        movie = da.zeros((1500, side, side), chunks=(64, 128, 128), dtype=np.uint16)
-        return chunk_frames(movie), read_frames(movie)
-
-    assert frames(256) == (64, 256)
-    assert frames(512) == (16, 64)
-    assert frames(1024) == (4, 16)
-    assert frames(4096) == (1, 1)
-
-
-def test_error_while_a_movie_is_read_comes_through(tmp_path: Path) -> None:
+def test_error_while_a_movie_is_read_is_raised(tmp_path: Path) -> None:
     def broken(block: np.ndarray) -> np.ndarray:
         raise OSError("the disk is gone")
 
@@ -143,7 +85,7 @@ def test_error_while_a_movie_is_read_comes_through(tmp_path: Path) -> None:
         write_nwb(sample.build(), tmp_path / "file.nwb", show_progress=False)
 
 
-def test_blosc_is_read_back_or_says_what_it_needs(tmp_path: Path) -> None:
+def test_blosc_is_read_back_or_names_the_missing_package(tmp_path: Path) -> None:
     sample = example(n=0, n_background=0, parameters={"compression": "blosc"})
     try:
         import hdf5plugin  # noqa: F401
