@@ -2,7 +2,8 @@
 
 README, CONTRIBUTING and CHANGELOG stay where GitHub shows them. Their links, and those from docs/ to them, are relative
 to the repository; here they are rewritten to the pages of the site. A page lists the benchmarks, and each public module
-of the package gets a page that mkdocstrings fills from its docstrings.
+of the package gets a page that mkdocstrings fills from its docstrings. Lists are indented as GitHub wants them (to the
+text of the item) and re-indented here as MkDocs wants them (by four spaces).
 """
 
 import ast
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
 PAGES = {"README.md": "get_started.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 PLAIN_FILES = ("CITATION.cff", "LICENSE", "environment-caiman.yml")
+_ITEM = re.compile(r"(?:[-*+]|\d{1,2}[.)]) +(?=\S)")
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -104,6 +106,41 @@ def with_links_of_the_site(text: str, folder: str) -> str:
     return _LINK.sub(rewrite, text)
 
 
+def with_lists_of_mkdocs(text: str) -> str:
+    """Indents the contents of list items by four spaces per level, and puts a blank line before each list.
+
+    Args:
+        text: Markdown as GitHub reads it (CommonMark), where contents are aligned with the text of the item.
+
+    Returns:
+        The same text for Python-Markdown. Code keeps its indentation relative to the item it is in.
+    """
+    lines, columns, fence, previous = [], [], "", ""  # columns: where the text of each open item begins
+    for line in text.splitlines():
+        stripped, indent = line.lstrip(" "), len(line) - len(line.lstrip(" "))
+        item = None if fence else _ITEM.match(stripped)
+        lazy = previous.strip() and not item and not stripped.startswith("#")
+        while not fence and stripped and columns and indent < columns[-1] and not lazy:
+            columns.pop()
+        base = columns[-1] if columns else 0
+        if item and indent - base < 4:
+            if previous.strip() and not columns and not _ITEM.match(previous):
+                lines.append("")
+            lines.append(" " * 4 * len(columns) + stripped)
+            columns.append(indent + item.end())
+        else:
+            lines.append(" " * (4 * len(columns) + max(indent - base, 0)) + stripped if stripped else "")
+        if stripped.startswith("```"):
+            fence = "" if fence else "```"
+        previous = line
+    return "\n".join(lines) + "\n"
+
+
+def _adapted(text: str, folder: str) -> str:
+    """A Markdown file of a folder of the repository as a page of the site."""
+    return with_lists_of_mkdocs(with_links_of_the_site(text, folder))
+
+
 def _anchor_of(path: str) -> str:
     name = Path(path).name
     return f"#{name.replace('.', '')}" if name.endswith(".py") else ""
@@ -134,7 +171,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     Returns:
         The same files and the generated ones.
     """
-    pages = {target: with_links_of_the_site((ROOT / name).read_text("utf-8"), "") for name, target in PAGES.items()}
+    pages = {target: _adapted((ROOT / name).read_text("utf-8"), "") for name, target in PAGES.items()}
     pages |= {name: (ROOT / name).read_text("utf-8") for name in PLAIN_FILES}
     pages["benchmarks.md"] = benchmarks_page()
     pages |= {api_page(module): f"::: {'.'.join(module)}\n" for module in public_modules()}
@@ -154,4 +191,4 @@ def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> str:
     Returns:
         The text with the links of the site.
     """
-    return markdown if page.file.generated_by else with_links_of_the_site(markdown, "docs")
+    return markdown if page.file.generated_by else _adapted(markdown, "docs")

@@ -1,8 +1,10 @@
 """The documentation agrees with the project, and its links lead somewhere."""
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
@@ -38,3 +40,67 @@ def test_the_figure_of_the_layers_shows_the_import_contract() -> None:
 
     assert [packages(group) for group in groups] == [layer.split(" | ") for layer in layers]
     assert {f"rsc2p_kedro.{name}" for group in groups for name in dashed(group)} == set(arrays_only)
+
+
+def _hooks() -> ModuleType:
+    pytest.importorskip("mkdocs")
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    return hooks
+
+
+def test_links_of_the_repository_become_links_of_the_site() -> None:
+    links = _hooks().with_links_of_the_site
+    assert links("[a](../README.md#x) [b](engines.md) [c](../benchmarks)", "docs") == (
+        "[a](get_started.md#x) [b](engines.md) [c](benchmarks.md)"
+    )
+    assert links("[a](docs/engines.md) ![b](docs/images/view.png) [c](https://x.y/docs/z)", "") == (
+        "[a](engines.md) ![b](images/view.png) [c](https://x.y/docs/z)"
+    )
+    assert links("[a](benchmarks/extraction.py)", "") == "[a](benchmarks.md#extractionpy)"
+
+
+def test_lists_as_on_github_are_indented_for_mkdocs() -> None:
+    page = """Text:
+1. one
+   goes on
+
+   - inner
+     more
+
+   ```yaml
+   - not an item
+   ```
+
+End
+
+    - code
+"""
+    expected = """Text:
+
+1. one
+    goes on
+
+    - inner
+        more
+
+    ```yaml
+    - not an item
+    ```
+
+End
+
+    - code
+"""
+    assert _hooks().with_lists_of_mkdocs(page) == expected
+
+
+def test_every_public_module_has_a_page_in_the_navigation() -> None:
+    hooks = _hooks()
+    modules = hooks.public_modules()
+    listed = str(hooks.api_navigation(modules[0], modules))
+    assert ("rsc2p_kedro", "core", "results") in modules
+    assert all(repr(hooks.api_page(module)) in listed for module in modules)
