@@ -60,7 +60,9 @@ class MotionTable(_Table):
 class MotionQualityTable(_Table):
     """Registration quality of the whole recording, one row per measure."""
 
-    measure: Series[str] = pa.Field(isin=["template_correlation", "crispness", "residual_motion_px"])
+    measure: Series[str] = pa.Field(
+        isin=["template_correlation", "crispness", "residual_motion_px"], description="Name of the measure."
+    )
     before: Series[float] = pa.Field(description="Value for the raw movie.")
     after: Series[float] = pa.Field(description="Value for the corrected movie.")
     improved: Series[bool] = pa.Field(description="Whether the correction improved it.")
@@ -70,7 +72,9 @@ class LineageTable(_Table):
     """Lineage of components between fit and refit, one row per component of either."""
 
     component_id: Series[int] = pa.Field(ge=0, description="Id of the component; of a removed one, in the first fit.")
-    event: Series[str] = pa.Field(isin=["kept", "merged", "split", "new", "removed"])
+    event: Series[str] = pa.Field(
+        isin=["kept", "merged", "split", "new", "removed"], description="What the refit did with the component."
+    )
     parents: Series[str] = pa.Field(description="Ids of its parents in the first fit, separated by spaces.")
     reason: Series[str] = pa.Field(description="Why, in words.")
 
@@ -78,7 +82,7 @@ class LineageTable(_Table):
 class ComponentTable(_Table):
     """Position, quality and acceptance of components, one row per component."""
 
-    component_id: Series[int] = pa.Field(ge=0, unique=True)
+    component_id: Series[int] = pa.Field(ge=0, unique=True, description="Id of the component.")
     centre_y_px: Series[float] = pa.Field(ge=0, description="Centre of mass of the footprint.")
     centre_x_px: Series[float] = pa.Field(ge=0, description="Centre of mass of the footprint.")
     area_px: Series[int] = pa.Field(ge=1, description="Number of pixels above a fifth of the footprint's maximum.")
@@ -111,7 +115,7 @@ class AllComponentsTable(ComponentTable):
 class CurationTable(_Table):
     """One row a decision of the user on a component."""
 
-    component_id: Series[int] = pa.Field(ge=0, unique=True)
+    component_id: Series[int] = pa.Field(ge=0, unique=True, description="Id of the component.")
     decision: Series[str] = pa.Field(isin=["accept", "reject"])
     note: Series[str] = pa.Field(nullable=True, description="The user's reason; may be empty.")
 
@@ -140,37 +144,43 @@ class RecordingsTable(_Table):
     """Key figures of all recordings, one row per recording."""
 
     recording: Series[str] = pa.Field(unique=True, description="Name of the recording, animal.session.")
-    n_frames: Series[int] = pa.Field(ge=1)
-    height_px: Series[int] = pa.Field(ge=1)
-    width_px: Series[int] = pa.Field(ge=1)
-    pixel_height_um: Series[float] = pa.Field(nullable=True, gt=0, description="Empty where it is unknown.")
-    pixel_width_um: Series[float] = pa.Field(nullable=True, gt=0, description="Empty where it is unknown.")
-    frame_rate_hz: Series[float] = pa.Field(gt=0)
-    template_correlation_before: Series[float] = pa.Field(description="Mean over the registered raw frames.")
-    template_correlation_after: Series[float] = pa.Field(description="Mean over the registered corrected frames.")
+    n_frames: Series[int] = pa.Field(ge=1, description="Number of frames.")
+    height_px: Series[int] = pa.Field(ge=1, description="Height of a frame.")
+    width_px: Series[int] = pa.Field(ge=1, description="Width of a frame.")
+    pixel_height_um: Series[float] = pa.Field(nullable=True, gt=0, description="Height of a pixel; empty if unknown.")
+    pixel_width_um: Series[float] = pa.Field(nullable=True, gt=0, description="Width of a pixel; empty if unknown.")
+    frame_rate_hz: Series[float] = pa.Field(gt=0, description="Frames per second.")
+    template_correlation_before: Series[float] = pa.Field(
+        description="Mean correlation of the registered raw frames with the template."
+    )
+    template_correlation_after: Series[float] = pa.Field(
+        description="Mean correlation of the registered corrected frames with the template."
+    )
     unregistered_frames: Series[int] = pa.Field(ge=0, description="Number of frames that could not be registered.")
     components_fit: Series[int] = pa.Field(ge=0, description="Number of components of the first fit.")
     components_refit: Series[int] = pa.Field(ge=0, description="Number of components of the refit.")
     components_accepted: Series[int] = pa.Field(ge=0, description="Number of accepted components of the refit.")
-    median_snr_accepted: Series[float] = pa.Field(nullable=True, description="Empty where none is accepted.")
+    median_snr_accepted: Series[float] = pa.Field(
+        nullable=True, description="Median SNR of the accepted components; empty where none is accepted."
+    )
     inspection_messages: Series[int] = pa.Field(ge=0, description="Number of messages in the inspection table.")
 
 
 class TruthScoreTable(_Table):
     """Agreement of the results of a simulated recording with its ground truth, one row per measure."""
 
-    measure: Series[str] = pa.Field(unique=True)
+    measure: Series[str] = pa.Field(unique=True, description="Name of the measure.")
     value: Series[float] = pa.Field(nullable=True, description="Empty where it is undefined, for want of matches.")
     unit: Series[str] = pa.Field(description="Empty for a number without unit.")
-    description: Series[str]
+    description: Series[str] = pa.Field(description="What the measure is.")
 
 
 class EngineAgreementTable(_Table):
     """Agreement of two engines on one recording, one row per measure."""
 
-    measure: Series[str] = pa.Field(unique=True)
+    measure: Series[str] = pa.Field(unique=True, description="Name of the measure.")
     unit: Series[str] = pa.Field(description="Empty for a number without unit.")
     embedded: Series[float] = pa.Field(nullable=True, description="Value for the embedded engine.")
     caiman: Series[float] = pa.Field(nullable=True, description="Value for CaImAn.")
     both: Series[float] = pa.Field(nullable=True, description="Value of a measure of both together.")
-    description: Series[str]
+    description: Series[str] = pa.Field(description="What the measure is.")

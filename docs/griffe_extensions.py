@@ -1,9 +1,10 @@
-"""A Griffe extension: Sphinx's roles in docstrings (``:class:`~package.Name` ``) as Markdown, for the API pages."""
+"""Griffe extensions for the API pages: Sphinx's roles in docstrings as Markdown, and descriptions of table columns."""
 
+import ast
 import re
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Attribute, Docstring, Extension, Object
 
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|obj|exc):`(~?)([\w.]+)`")
 
@@ -38,3 +39,22 @@ class SphinxRoles(Extension):
         """
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
+
+
+class ColumnDescriptions(Extension):
+    """Takes the docstring of a column in a pandera model from the description in its `pa.Field`."""
+
+    def on_attribute_instance(self, *, attr: Attribute, **kwargs: Any) -> None:
+        """Gives an attribute without docstring the description of its field, and hides its value.
+
+        Args:
+            attr: An attribute.
+            **kwargs: What else Griffe passes; unused.
+        """
+        value = str(attr.value or "")
+        if attr.docstring is None and value.startswith("pa.Field("):
+            call = ast.parse(value, mode="eval").body
+            assert isinstance(call, ast.Call)
+            options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+            attr.docstring = Docstring(options.get("description", "Column."), parent=attr)
+            attr.value = None
