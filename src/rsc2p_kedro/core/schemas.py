@@ -16,10 +16,10 @@ class _Table(pa.DataFrameModel):
 
 
 class FileTable(_Table):
-    """One row a file of the raw recording, in reading order."""
+    """Files of the raw recording in reading order, one row per file."""
 
-    file: Series[str] = pa.Field(unique=True, description="Name of the file, below the recording's path.")
-    n_frames: Series[int] = pa.Field(ge=1, description="Frames it holds on disk, whether they are used or not.")
+    file: Series[str] = pa.Field(unique=True, description="Name of the file, relative to the recording's path.")
+    n_frames: Series[int] = pa.Field(ge=1, description="Number of frames in the file, whether used or not.")
 
 
 class FrameTable(_Table):
@@ -113,10 +113,10 @@ class AllComponentsTable(ComponentTable):
 
 
 class CurationTable(_Table):
-    """One row a decision of the user on a component."""
+    """Decisions of the user on components, one row per decision."""
 
     component_id: Series[int] = pa.Field(ge=0, unique=True, description="Id of the component.")
-    decision: Series[str] = pa.Field(isin=["accept", "reject"])
+    decision: Series[str] = pa.Field(isin=["accept", "reject"], description="Whether the component is a cell.")
     note: Series[str] = pa.Field(nullable=True, description="The user's reason; may be empty.")
 
 
