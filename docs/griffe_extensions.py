@@ -10,7 +10,7 @@ _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|obj|exc):`(~?)([\w.]+)`")
 
 
 def as_markdown(text: str) -> str:
-    """Rewrites Sphinx's cross-references to the syntax of mkdocstrings, and protects brackets in formulas.
+    """Rewrites Sphinx's roles and double colons to the syntax of mkdocstrings, and protects brackets in formulas.
 
     Args:
         text: A docstring.
@@ -24,7 +24,7 @@ def as_markdown(text: str) -> str:
         shown = path.rsplit(".", 1)[-1] if role[1] else path
         return f"[`{shown}`][{path}]" if path.startswith("rsc2p_kedro.") else f"`{shown}`"
 
-    text = _ROLE.sub(link, text).replace("``", "`")
+    text = re.sub(r"::$", ":", _ROLE.sub(link, text).replace("``", "`"), flags=re.MULTILINE)
     # "[A, B] [C; D]" is a matrix times a vector, not a link. Code is left as it is.
     return re.sub(r"^(?! {4}).*$", lambda line: line[0].replace("] [", "] \\["), text, flags=re.MULTILINE)
 

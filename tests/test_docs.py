@@ -42,14 +42,18 @@ def test_the_figure_of_the_layers_shows_the_import_contract() -> None:
     assert {f"rsc2p_kedro.{name}" for group in groups for name in dashed(group)} == set(arrays_only)
 
 
-def _hooks() -> ModuleType:
-    pytest.importorskip("mkdocs")
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
+def _module(name: str, requirement: str) -> ModuleType:
+    pytest.importorskip(requirement)
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    return hooks
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _hooks() -> ModuleType:
+    return _module("site_hooks", "mkdocs")
 
 
 def test_links_of_the_repository_become_links_of_the_site() -> None:
@@ -104,3 +108,11 @@ def test_every_public_module_has_a_page_in_the_navigation() -> None:
     listed = str(hooks.api_navigation(modules[0], modules))
     assert ("rsc2p_kedro", "core", "results") in modules
     assert all(repr(hooks.api_page(module)) in listed for module in modules)
+
+
+def test_roles_of_sphinx_become_links_and_code() -> None:
+    as_markdown = _module("griffe_extensions", "griffe").as_markdown
+    assert as_markdown("See :class:`~rsc2p_kedro.core.results.Components`, :func:`.other` and ``x``::") == (
+        "See [`Components`][rsc2p_kedro.core.results.Components], `other` and `x`:"
+    )
+    assert as_markdown("[A, B] [C; D]\n\n    [A, B] [C; D]") == "[A, B] \\[C; D]\n\n    [A, B] [C; D]"
