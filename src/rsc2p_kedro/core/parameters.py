@@ -76,6 +76,7 @@ class FrozenModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _accept_former_names(cls, values: Any) -> Any:
+        """Replaces former names before validation."""
         return cls.present_names(values) if cls.renamed and isinstance(values, Mapping) else values
 
 
@@ -222,7 +223,7 @@ class ExtractionParameters(FrozenModel):
     initialization: Literal["adaptive", "greedy_roi", "seeded"] = Field(
         "adaptive",
         description="`greedy_roi` starts with a fixed number of components per patch. `adaptive` takes at most that "
-        "many, only those that differ significantly from noise, and repeats the search on the residual. `seeded` "
+        "many, stops where candidates are no longer significant, and repeats the search on the residual. `seeded` "
         "starts from the user's centres or masks [method_init].",
     )
     patch_half_width_px: int = Field(15, ge=4, description="Half-width of a patch in px [rf].")
@@ -230,7 +231,8 @@ class ExtractionParameters(FrozenModel):
     components_per_patch: int = Field(
         4,
         ge=1,
-        description="Number of components per patch: the maximum for `adaptive`, exact for `greedy_roi` [K].",
+        description="Number of components per patch: exact for `greedy_roi`, the maximum of each search for "
+        "`adaptive` [K].",
     )
     neuron_half_width_px: int = Field(
         4,
@@ -289,7 +291,7 @@ class ExtractionParameters(FrozenModel):
     background_spacing: float = Field(
         5.0,
         ge=2,
-        description="Distance between neighbouring background patches of neuropil, in neuron half-widths. A smaller "
+        description="Grid spacing of the neuropil background (cubic B-splines) in neuron half-widths. A smaller "
         "spacing follows finer neuropil, but absorbs more of the neurons' signal.",
     )
 
