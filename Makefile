@@ -7,7 +7,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 
 export KEDRO_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup demo test test-slow lint viz clean parameters pins
+.PHONY: help setup demo test test-slow lint docs viz clean parameters pins
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -40,6 +40,9 @@ lint: $(VENV)/.installed-viz,test,oracles,lint  ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-docs  ## build the documentation site into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 viz: setup  ## look at the demo's pipelines in Kedro-Viz
 	$(BIN)/kedro viz run --env demo

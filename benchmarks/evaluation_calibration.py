@@ -20,7 +20,7 @@ from rsc2p_kedro.algorithms.evaluation import decide, evaluate_components
 from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
-from rsc2p_kedro.simulation.truth import intersection_over_union, match
+from rsc2p_kedro.simulation.truth import intersection_over_union, match_footprints
 
 ACQUISITION, COMPUTE = Acquisition(frame_rate_hz=14.7), Compute(threads=2, show_progress=False)
 SCENES = ({"photons": 12.0, "n_neurons": 30}, {"photons": 4.0, "n_neurons": 30}, {"photons": 12.0, "n_neurons": 55})
@@ -43,7 +43,7 @@ def judge(seed: int, scene: dict[str, float], initialization: str) -> Judged:
     found = extraction.fit(movie, ACQUISITION, parameters, compute=COMPUTE)
     quality = evaluate_components(movie, found, ACQUISITION, EvaluationParameters(), compute=COMPUTE)
     cell = np.zeros(found.n_components, bool)
-    cell[match(intersection_over_union(recording.truth.footprints, found.footprints))[1]] = True
+    cell[match_footprints(intersection_over_union(recording.truth.footprints, found.footprints))[1]] = True
     return quality.snr, quality.r_value, cell
 
 

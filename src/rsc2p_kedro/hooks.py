@@ -38,7 +38,8 @@ class ManifestHook:
             context: context of a session that starts. Another session in the same process may have had another
                 environment, and so other recordings.
         """
-        self.config_loader = context.config_loader
+        if isinstance(context.config_loader, ManifestConfigLoader):
+            self.config_loader = context.config_loader
         project.pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")
 
 

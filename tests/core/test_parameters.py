@@ -1,4 +1,4 @@
-"""Parameters: the notebook's defaults, and one source for models, files and docs."""
+"""Parameters: defaults, validation, and agreement of models, configuration files and documentation."""
 
 from pathlib import Path
 
@@ -13,18 +13,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("stage", reference.MODELS)
-def test_the_files_users_edit_say_what_the_models_say(stage):
+def test_configuration_files_agree_with_the_models(stage):
     text = (ROOT / "conf" / "base" / f"parameters_{stage}.yml").read_text(encoding="utf-8")
     assert text == reference.yaml_of(stage), "run `make parameters`"
     assert reference.MODELS[stage].model_validate(yaml.safe_load(text)[stage]) == reference.MODELS[stage]()
 
 
-def test_the_page_of_parameters_says_what_the_models_say():
+def test_the_documentation_agrees_with_the_models():
     page = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
     assert page == reference.markdown(), "run `make parameters`"
 
 
-def test_every_parameter_is_explained():
+def test_every_parameter_has_a_description():
     for model in reference.MODELS.values():
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
@@ -47,7 +47,7 @@ def test_defaults_are_those_of_the_notebook():
     assert p.Acquisition(frame_rate_hz=14.7).decay_time_s == 0.4
 
 
-def test_unknown_keys_and_values_out_of_bounds_are_refused():
+def test_unknown_keys_and_values_out_of_bounds_are_rejected():
     with pytest.raises(ValidationError, match="max_shift"):
         p.MotionCorrectionParameters.model_validate({"max_shift": 3})
     with pytest.raises(ValidationError, match="merge_threshold"):

@@ -1,17 +1,19 @@
-"""What is told of the software that ran."""
+"""Provenance: versions, git state and stored parameters."""
 
 import json
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from rsc2p_kedro.core import provenance
 from rsc2p_kedro.core.parameters import EvaluationParameters
 
 
-def test_record_is_json_names_versions_and_does_not_change() -> None:
+def test_the_record_is_json_with_versions_and_reproducible() -> None:
     about = {"motion_correction": {"engine": "embedded", "version": "0.1"}}
     one, again = provenance.collect_provenance(**about), provenance.collect_provenance(**about)
     assert one == again == json.loads(json.dumps(one))
@@ -19,7 +21,7 @@ def test_record_is_json_names_versions_and_does_not_change() -> None:
     assert one["libraries"]["numpy"] == np.__version__
 
 
-def test_no_path_of_this_machine_is_in_it() -> None:
+def test_the_record_holds_no_path_of_this_machine() -> None:
     assert str(Path.home()) not in json.dumps(provenance.collect_provenance())
 
 
@@ -34,11 +36,23 @@ def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> N
     assert provenance.git_state()["git_commit"] == "unknown"
 
 
-def test_parameters_that_this_version_does_not_have_ask_for_another_run() -> None:
+def test_stored_parameters_that_this_version_does_not_accept_are_an_error() -> None:
     present = EvaluationParameters()
     assert provenance.parameters_of({}, present) is present
-    told = EvaluationParameters(min_snr=3.0).model_dump_json()
-    assert provenance.parameters_of({"parameters": told}, present).min_snr == 3
-    older = json.dumps(json.loads(told) | {"spike_delay_s": 0.03})
+    stored = EvaluationParameters(min_snr=3.0).model_dump_json()
+    assert provenance.parameters_of({"parameters": stored}, present).min_snr == 3
+    older = json.dumps(json.loads(stored) | {"spike_delay_s": 0.03})
     with pytest.raises(ValueError, match=r"other EvaluationParameters .*\(spike_delay_s\)\. Run the stage"):
         provenance.parameters_of({"parameters": older}, present)
+
+
+def test_identity_depends_on_values_dtypes_and_shapes_alone() -> None:
+    identity = provenance.content_identity
+    array = np.arange(6.0)
+    assert identity(array) == identity(np.arange(12.0)[::2] / 2)  # another memory layout
+    assert len({identity(x) for x in (array, array.astype(np.float32), array.reshape(2, 3), array + 1)}) == 4
+    sparse = sp.csc_array(np.eye(3))
+    assert identity(sparse) == identity(sp.coo_array(np.eye(3))) != identity(np.eye(3))
+    table = pd.DataFrame({"x": [1 / 3]})
+    assert identity(table) == identity(table + 1e-12) != identity(table + 1e-6)
+    assert identity({"a": 1, "b": [2, None]}) == identity({"b": [2, None], "a": 1}) != identity({"a": 1, "b": [2]})

@@ -1,4 +1,4 @@
-"""The simulator: what it says is true is what the movie shows."""
+"""The simulated movie agrees with its ground truth."""
 
 import dask
 import numpy as np
@@ -7,7 +7,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from rsc2p_kedro.core.parameters import Acquisition
-from rsc2p_kedro.simulation.activity import calcium
+from rsc2p_kedro.simulation.activity import calcium_response
 from rsc2p_kedro.simulation.movie import SimulatedRecording, simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
@@ -25,7 +25,7 @@ def fluorescence(recording: SimulatedRecording) -> NDArray[np.float64]:
     return recording.movie.compute() / BRIGHT["photons"]
 
 
-def test_the_same_seed_gives_the_same_bits_in_any_blocks_and_order() -> None:
+def test_the_same_seed_gives_the_same_movie_for_any_blocks_and_order() -> None:
     settings = SimulationSettings(**SMALL)
     whole = simulate(settings, ACQUISITION).movie.compute()
     assert whole.dtype == np.uint16
@@ -41,7 +41,7 @@ def test_another_seed_gives_another_recording() -> None:
     assert not np.array_equal(first.truth.spikes, second.truth.spikes)
 
 
-def test_light_and_motion_leave_the_neurons_as_they_are() -> None:
+def test_photons_and_motion_do_not_change_the_neurons() -> None:
     first, second = make(), make(photons=3.0, motion="drift", rigid_amplitude_px=2.0)
     np.testing.assert_array_equal(first.truth.traces, second.truth.traces)
     np.testing.assert_array_equal(first.truth.footprints.toarray(), second.truth.footprints.toarray())
@@ -58,8 +58,8 @@ def test_without_motion_the_movie_is_background_and_footprints_times_traces() ->
 
 
 @pytest.mark.parametrize("kind", ["drift", "walk", "jerks", "shear"])
-def test_content_moves_by_plus_the_displacement(kind: str) -> None:
-    """Moving each frame back by the true displacement gives one and the same scene."""
+def test_content_is_displaced_by_the_true_motion(kind: str) -> None:
+    """A frame is the still image, displaced by the true displacement."""
     recording = make(motion=kind, rigid_amplitude_px=3.0, **BRIGHT, **STEADY, n_neurons=0)
     movie, truth = fluorescence(recording), recording.truth
     still = fluorescence(make(motion="none", rigid_amplitude_px=3.0, **BRIGHT, **STEADY, n_neurons=0))[0]
@@ -72,12 +72,12 @@ def test_content_moves_by_plus_the_displacement(kind: str) -> None:
     assert np.abs(truth.rigid_motion).max() > 1
 
 
-def test_no_motion_is_none() -> None:
+def test_no_motion_has_no_displacement() -> None:
     truth = make(motion="none").truth
     assert not truth.displacement(np.array([[3.0, 5.0]])).any()
 
 
-def test_field_and_points_tell_the_same_motion_whose_mean_is_the_rigid_one() -> None:
+def test_displacements_of_points_and_frames_agree_and_average_to_the_rigid_motion() -> None:
     truth = make(motion="shear", warp_amplitude_px=2.0).truth
     points = np.array([[0, 0], [10, 71], [63, 79]])
     field = np.stack([truth.displacement_field(frame) for frame in range(90)])
@@ -96,7 +96,7 @@ def test_noise_is_that_of_photons_and_detector() -> None:
     assert photons.mean() == pytest.approx(20 * make(**settings).truth.background.mean(), rel=0.02)
 
 
-def test_bleaching_vignetting_offset_and_saturation_are_as_set() -> None:
+def test_bleaching_vignetting_offset_and_saturation_follow_the_settings() -> None:
     plain = {"motion": "none", "n_neurons": 0, "neuropil_strength": 0.0, **BRIGHT}
     bleached = fluorescence(make(**plain, bleaching=0.3, vignetting=0.0))
     assert bleached[-1].mean() / bleached[0].mean() == pytest.approx(0.7, abs=0.01)
@@ -108,7 +108,7 @@ def test_bleaching_vignetting_offset_and_saturation_are_as_set() -> None:
     assert make(offset=900.0).movie.compute().min() > 600
 
 
-def test_neurons_are_as_many_as_large_and_as_apart_as_set() -> None:
+def test_number_size_and_overlap_of_neurons_follow_the_settings() -> None:
     truth = make(n_neurons=12, neuron_radius_px=4.0, overlap_share=0.0, hollow_share=0.0, height_px=128).truth
     masks = truth.footprints.toarray() > 0.2
     assert masks.shape[1] == 12
@@ -128,10 +128,10 @@ def test_hollow_neurons_are_dark_inside() -> None:
     assert inside(1.0) < 0.6 < inside(0.0)
 
 
-def test_a_lone_spike_peaks_at_one_and_decays_as_set() -> None:
+def test_the_response_to_one_spike_peaks_at_one_and_decays_with_its_time_constant() -> None:
     spikes = np.zeros((1, 400))
     spikes[0, 10] = 1
-    fast, slow = calcium(spikes, 0, 50)[0], calcium(spikes, 10, 50)[0]
+    fast, slow = calcium_response(spikes, 0, 50)[0], calcium_response(spikes, 10, 50)[0]
     assert fast[10] == slow.max() == pytest.approx(1)
     assert fast[60] == pytest.approx(np.exp(-1))
     assert 20 < slow.argmax() < 40
@@ -146,7 +146,7 @@ def test_traces_follow_the_spikes() -> None:
     assert (falls <= 1e-6).all()
 
 
-def test_no_neurons_are_no_trouble() -> None:
+def test_a_movie_without_neurons_has_background_only() -> None:
     recording = make(n_neurons=0)
     assert recording.truth.footprints.shape == (64 * 80, 0)
     assert recording.movie[:2].compute().mean() > 100

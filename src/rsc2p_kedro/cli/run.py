@@ -1,6 +1,6 @@
 """`kedro run`: Kedro's own command, with errors that users can act on."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -54,13 +54,16 @@ def _similar_namespaces(namespaces: Iterable[str]) -> list[str]:
     return [f"There is no {name}.{did_you_mean(name, levels)}" for name in namespaces if name not in levels]
 
 
+_kedro_callback: Callable[..., Any] = kedro_run.callback  # type: ignore[assignment]
+
+
 def _run(**options: Any) -> Any:
     if options["namespaces"]:
         # Only these recordings are read and registered, so that one of thousands starts as fast as one of one.
         names = sorted({".".join(name.split(".")[:2]) for name in options["namespaces"]})
         options["params"] = {"only_recordings": names, **options["params"]}
     try:
-        return kedro_run.callback(**options)
+        return _kedro_callback(**options)
     except Exception as error:
         project = click.get_current_context().obj
         message = explain(error, project, options["env"], options["params"], options["namespaces"])

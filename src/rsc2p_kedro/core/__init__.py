@@ -1,1 +1,1 @@
-"""What passes between stages: results, parameters, table schemas, provenance. It imports nothing of ours."""
+"""What passes between the stages: result records, parameters, table schemas and provenance."""

@@ -1,9 +1,10 @@
-"""Parameters: one frozen model per stage, checked before any node runs.
+"""Parameters: one frozen pydantic model per stage, validated before any node runs.
 
-Three kinds of fact are kept apart: what is true of the *data* (:class:`Acquisition`, from the recording's entry in the
-manifest), how the *algorithms* work (one model per stage, from ``conf/<env>/parameters_<stage>.yml``) and what the
-*machine* may use (:class:`Compute`). Units stand in the names. Where CaImAn has the parameter, its name there stands in
-brackets in the description. The defaults of the algorithms are those of the notebook this project grew from.
+Three kinds of facts are kept apart: properties of the *data* (:class:`Acquisition`, from the recording's entry in the
+manifest), settings of the *algorithms* (one model per stage, from ``conf/<env>/parameters_<stage>.yml``) and resources
+of the *machine* (:class:`Compute`). Units are part of the names. Each description says what a larger or smaller value
+changes and ends with CaImAn's name for the parameter in brackets, where CaImAn has it. The default settings of the
+algorithms are those of the original notebook.
 """
 
 import logging
@@ -14,16 +15,17 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 EngineName = Literal["embedded", "caiman"]
+_ENGINE = "Engine of this stage: `embedded`, or `caiman` for the user's own CaImAn (docs/engines.md)."
 
 logger = logging.getLogger(__name__)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that does not exist.
+    """Suggests known names for one that does not exist.
 
     Args:
-        name: what was given.
-        known: names that exist.
+        name: the name that was given.
+        known: all names that exist.
 
     Returns:
         A sentence with up to three similar names and a leading space, or "" where none is similar.
@@ -33,10 +35,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class FrozenModel(BaseModel):
-    """A record that cannot be changed and refuses keys it does not know.
+    """A pydantic model that cannot be changed after validation and rejects unknown keys.
 
     Attributes:
-        renamed: former names of fields. They are accepted for one release, with a warning that gives the new name.
+        renamed: present name of each field by its former name. Former names are accepted for one release, with a
+            warning that gives the present name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -44,16 +47,16 @@ class FrozenModel(BaseModel):
 
     @classmethod
     def present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values under the present names of their fields, with a warning for each former name.
+        """Replaces former names of fields by their present names, with a warning for each.
 
-        conf/base holds every parameter under its present name, so a former name in a user's own file comes together
-        with the default under the present one, and has precedence over it.
+        conf/base holds every parameter under its present name, so a former name in a user's own file arrives together
+        with the default under the present name, and takes precedence over it.
 
         Args:
             values: values by present or former names.
 
         Returns:
-            The same by present names.
+            The values by present names.
 
         Raises:
             ValueError: a value is given under both names, they differ, and neither is the default.
@@ -73,6 +76,7 @@ class FrozenModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _accept_former_names(cls, values: Any) -> Any:
+        """Replaces former names before validation."""
         return cls.present_names(values) if cls.renamed and isinstance(values, Mapping) else values
 
 
@@ -81,12 +85,15 @@ class Acquisition(FrozenModel):
 
     frame_rate_hz: float = Field(gt=0, le=10_000, description="Frames per second of the imaging plane [fr].")
     decay_time_s: float = Field(
-        0.4, gt=0, le=60, description="Decay time constant of the indicator in s, 0.4 for GCaMP6f [decay_time]."
+        0.4,
+        gt=0,
+        le=60,
+        description="Decay time constant of the calcium indicator in s, 0.4 for GCaMP6f [decay_time].",
     )
     pixel_size_um: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None,
-        description="Size of a pixel in um as (y, x). Only figures and NWB use it: all algorithms work in pixels "
-        "[dxy].",
+        description="Size of a pixel in um as (y, x). Only figures and NWB files use it: all algorithms work in "
+        "pixels [dxy].",
     )
 
     @property
@@ -96,191 +103,201 @@ class Acquisition(FrozenModel):
 
 
 class Compute(FrozenModel):
-    """What the machine may use. None of these changes a result by a single bit."""
+    """Resources of the machine. None of these parameters changes a result by a single bit."""
 
     threads: int | None = Field(
         None,
         ge=1,
-        description="Threads that work on blocks of a movie; none: all cores. More is faster and takes more memory.",
+        description="Number of threads that process blocks of a movie; `null` uses all cores. More threads are faster "
+        "and need more memory.",
     )
     block_frames: int = Field(
         64,
         ge=1,
-        description="Frames that one thread holds at once. More takes more memory and is, up to a point, faster.",
+        description="Number of frames in the block that one thread processes. Larger blocks need more memory and are, "
+        "up to a point, faster.",
     )
     memory_gb: float = Field(
         1.0,
         gt=0,
-        description="Memory that the pixels of a movie may take at once, in GB, however long the recording is.",
+        description="Limit in GB on the memory for pixels of a movie, whatever the length of the recording.",
     )
-    show_progress: bool = Field(True, description="Show progress bars for long work.")
+    show_progress: bool = Field(True, description="Show progress bars during long computations.")
 
 
 class CaimanSettings(FrozenModel):
-    """Where the user's CaImAn is, for stages with `engine: caiman` (docs/engines.md)."""
+    """Location of the user's CaImAn, for stages with `engine: caiman` (docs/engines.md)."""
 
     python: str | None = Field(
         None,
-        description="Path of the interpreter of the environment CaImAn is in; none: CaImAn is in the environment of "
-        "this project. The two need not share a single library.",
+        description="Path of the Python interpreter of CaImAn's environment; `null` means that CaImAn is installed in "
+        "the environment of this project. The two environments need not share any library.",
     )
     scratch_folder: str | None = Field(
         None,
-        description="Where the movie is written for CaImAn while it works, as float32; none: the system's folder for "
-        "temporary files. All is removed afterwards.",
+        description="Folder for CaImAn's memory-mapped movies (float32), which are deleted afterwards; `null` uses the "
+        "system's folder for temporary files.",
     )
 
 
 class IngestionParameters(FrozenModel):
-    """How raw frames become a movie."""
+    """Conversion of raw frames into a chunked movie."""
 
-    chunk_frames: int = Field(64, ge=1, description="Frames in one chunk of the stored movie.")
+    chunk_frames: int = Field(64, ge=1, description="Number of frames in one chunk of the stored movie.")
     chunk_px: int = Field(128, ge=16, description="Height and width in px of one chunk of the stored movie.")
 
 
 class MotionCorrectionParameters(FrozenModel):
-    """Registration by NoRMCorre's scheme (Pnevmatikakis & Giovannucci 2017, doi 10.1016/j.jneumeth.2017.07.031)."""
+    """Motion correction after NoRMCorre (Pnevmatikakis & Giovannucci 2017, doi 10.1016/j.jneumeth.2017.07.031)."""
 
-    engine: EngineName = Field(
-        "embedded", description="What does the work: `embedded`, or `caiman`, the user's own CaImAn (docs/engines.md)."
-    )
+    engine: EngineName = Field("embedded", description=_ENGINE)
     piecewise: bool = Field(
-        True, description="Register patches after the whole frame, for motion that differs by place [pw_rigid]."
+        True,
+        description="Estimate piecewise-rigid motion in patches after the rigid motion of the whole frame [pw_rigid].",
     )
     patch_stride_px: int = Field(
         48,
         ge=8,
-        description="Distance of neighbouring patches in px. Larger: fewer, steadier, coarser patches [strides].",
+        description="Distance between the centres of neighbouring patches in px. A larger stride gives fewer patches, "
+        "whose shifts are less noisy but coarser [strides].",
     )
     patch_overlap_px: int = Field(
-        24, ge=0, description="Overlap of neighbouring patches in px; a patch is stride + overlap wide [overlaps]."
+        24,
+        ge=0,
+        description="Overlap of neighbouring patches in px; a patch is stride + overlap px wide [overlaps].",
     )
     max_shift_px: int = Field(
         6,
         ge=1,
-        description="Largest rigid shift in px along each axis, this value included. Larger finds larger motion, and "
-        "needs more light [max_shifts].",
+        description="Largest rigid shift in px along each axis, inclusive. A larger limit finds larger motion, and "
+        "needs more photons to find it reliably [max_shifts].",
     )
     max_deviation_px: int = Field(
         3,
         ge=1,
-        description="Largest deviation in px of a patch from the rigid shift, this value included "
-        "[max_deviation_rigid].",
+        description="Largest deviation in px of a patch's shift from the rigid shift, inclusive [max_deviation_rigid].",
     )
     template_frames: int = Field(
         200,
         ge=1,
-        description="Frames, spread evenly over the recording, that the template is made of. More is steadier and "
-        "slower [num_splits_to_process_rig].",
+        description="Number of frames, evenly spaced over the recording, that the template is computed from. More "
+        "frames give a less noisy template and take longer [num_splits_to_process_rig].",
     )
     template_refinements: int = Field(
         2,
         ge=1,
         le=10,
-        description="Rounds in which the template is made anew from its registered frames: rigidly, until all of them "
-        "could be registered or this often, then this often piecewise [niter_rig].",
+        description="Number of refinements of the template: at most this many rigid ones, which stop once all sampled "
+        "frames are registered, followed by this many piecewise ones [niter_rig].",
     )
     high_pass_sigma_px: float = Field(
         4.0,
         gt=0,
-        description="Changes of brightness smoother than this sigma in px do not count as motion. Smaller withstands "
-        "more glow (one-photon data: about a neuron's half-width) and uses less of the light [gSig_filt].",
+        description="Standard deviation in px of the Gaussian high-pass filter. A smaller value suppresses more of the "
+        "out-of-focus fluorescence (about a neuron's half-width for one-photon data), but uses less of the signal "
+        "[gSig_filt].",
     )
     smoothing: Literal["adaptive", "none"] = Field(
         "adaptive",
-        description="`adaptive`: patch shifts are smoothed over space and time by as much as their measured noise "
-        "asks for. `none`: each frame stands alone.",
+        description="`adaptive` smooths patch shifts over space and time according to their estimated noise; `none` "
+        "treats each frame independently.",
     )
     min_peak_quality: float = Field(
         5.0,
         ge=0,
-        description="A frame whose correlation peak stands less than this many standard deviations above its noise "
-        "counts as not registered. Higher distrusts more frames.",
+        description="Frames whose cross-correlation peak is fewer than this many standard deviations above its "
+        "surroundings count as not registered. A higher threshold excludes more frames.",
     )
     corrected_dtype: Literal["raw", "float32"] = Field(
         "raw",
-        description="Numbers of the corrected movie. `raw`: those of the movie, rounded if they are integers (about "
-        "a third of the storage; rounding adds a variance of 1/12). `float32`: as interpolated.",
+        description="Data type of the corrected movie: `raw` keeps that of the raw movie and rounds to integers where "
+        "it has them (a third of the storage; rounding adds a variance of 1/12); `float32` keeps the interpolated "
+        "values.",
     )
 
 
 class ExtractionParameters(FrozenModel):
-    """Constrained non-negative matrix factorization (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
+    """Source extraction by CNMF (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
 
-    engine: EngineName = Field(
-        "embedded", description="What does the work: `embedded`, or `caiman`, the user's own CaImAn (docs/engines.md)."
-    )
+    engine: EngineName = Field("embedded", description=_ENGINE)
     initialization: Literal["adaptive", "greedy_roi", "seeded"] = Field(
         "adaptive",
-        description="`greedy_roi`: the notebook's fixed number of components a patch. `adaptive`: the same, stopped "
-        "by evidence, "
-        "with another look at the residual, and that number as an upper bound. `seeded`: from the user's centres or "
-        "masks [method_init].",
+        description="`greedy_roi` starts with a fixed number of components per patch. `adaptive` takes at most that "
+        "many, stops where candidates are no longer significant, and repeats the search on the residual. `seeded` "
+        "starts from the user's centres or masks [method_init].",
     )
-    patch_half_width_px: int = Field(15, ge=4, description="Half the width of a patch in px [rf].")
+    patch_half_width_px: int = Field(15, ge=4, description="Half-width of a patch in px [rf].")
     patch_overlap_px: int = Field(10, ge=0, description="Overlap of neighbouring patches in px [stride_cnmf].")
     components_per_patch: int = Field(
-        4, ge=1, description="Components a patch, at most (adaptive) or always (greedy_roi) [K]."
+        4,
+        ge=1,
+        description="Number of components per patch: exact for `greedy_roi`, the maximum of each search for "
+        "`adaptive` [K].",
     )
     neuron_half_width_px: int = Field(
         4,
         ge=1,
-        description="Half-width of a neuron in px; the kernel is 2 x this + 1 wide [gSig]. The one number to set for "
-        "another magnification.",
+        description="Half-width of a neuron in px; the kernel is 2 x this + 1 px wide. The one parameter to adapt to "
+        "the magnification [gSig].",
     )
     merge_threshold: float = Field(
         0.85,
         gt=0,
         le=1,
-        description="Overlapping components whose traces correlate above this are merged, the more they overlap at the "
-        "less (times 1 - cosine of the footprints). Higher merges fewer [merge_thr].",
+        description="Overlapping components are merged if their traces correlate above this threshold x (1 - cosine "
+        "similarity of their footprints). A higher threshold merges fewer components [merge_thr].",
     )
     ar_order: Literal[1, 2] = Field(
-        1, description="Order of the autoregressive model of calcium: 1 decays, 2 rises and decays [p]."
+        1,
+        description="Order of the autoregressive model of calcium: 1 has an instantaneous rise, 2 a gradual one [p].",
     )
     n_background: int = Field(
         2,
         ge=0,
         le=10,
-        description="Background: 0 none, 1 the static image alone, 2 neuropil as well, more: in finer detail; with "
-        "CaImAn components of the whole frame [nb, gnb].",
+        description="Background model: 0 none, 1 the static image, 2 the static image and local neuropil, more: finer "
+        "neuropil. For CaImAn the number of background components of the whole frame [nb, gnb].",
     )
     nonnegative_baseline: bool = Field(
-        True, description="Keep the baseline of each trace from falling below 0 [bas_nonneg]."
+        True, description="Constrain the baseline of each trace to be non-negative [bas_nonneg]."
     )
     spatial_downsampling: int = Field(
-        1, ge=1, le=8, description="Factor by which initialization bins pixels. Faster, coarser [ssub]."
+        1,
+        ge=1,
+        le=8,
+        description="Spatial binning factor of the initialization. A larger factor is faster and coarser [ssub].",
     )
     temporal_downsampling: int = Field(
         1,
         ge=1,
         le=32,
-        description="Frames that initialization bins, at least; it takes half a decay where that is more. Faster; "
-        "short events fade [tsub].",
+        description="Smallest temporal binning factor of the initialization; bins are at least half a decay time long. "
+        "A larger factor is faster and attenuates short transients [tsub].",
     )
     rolling_sum: bool = Field(
-        False, description="Look for neurons in running sums over time, which favour long events [rolling_sum]."
+        False,
+        description="Search for neurons in rolling sums over time, which favour long transients [rolling_sum].",
     )
     rolling_length: int = Field(
-        10, ge=2, description="Bins in a running sum; used where `rolling_sum` is on [rolling_length]."
+        10, ge=2, description="Number of time bins in a rolling sum, if `rolling_sum` is true [rolling_length]."
     )
     min_peak_to_noise: float = Field(
         4.0,
         gt=0,
-        description="By how many sd of noise the highest transient of a component must exceed its lowest excursion "
-        "(adaptive). Higher: fewer false components, and fewer faint neurons.",
+        description="The largest transient of a component must exceed its largest negative excursion by this many "
+        "standard deviations of the noise (`adaptive` only). A higher threshold gives fewer false components and fewer "
+        "faint neurons.",
     )
     background_spacing: float = Field(
         5.0,
         ge=2,
-        description="Distance of neighbouring tiles of fluctuating neuropil, in neuron half-widths. Smaller follows "
-        "finer "
-        "neuropil, and takes more of the neurons for it.",
+        description="Grid spacing of the neuropil background (cubic B-splines) in neuron half-widths. A smaller "
+        "spacing follows finer neuropil, but absorbs more of the neurons' signal.",
     )
 
 
 class EvaluationParameters(FrozenModel):
-    """Which components are cells. A component is accepted if any upper threshold passes and all lower ones do."""
+    """Component quality and dF/F. A component is accepted if any upper threshold and all lower thresholds are met."""
 
     renamed: ClassVar[dict[str, str]] = {
         "use_cnn": "use_classifier",
@@ -288,70 +305,81 @@ class EvaluationParameters(FrozenModel):
         "lowest_cnn": "lowest_classifier_score",
     }
 
-    engine: EngineName = Field(
-        "embedded", description="What does the work: `embedded`, or `caiman`, the user's own CaImAn (docs/engines.md)."
-    )
+    engine: EngineName = Field("embedded", description=_ENGINE)
     min_snr: float = Field(
         2.0,
         ge=0,
-        description="Transients this exceptional are enough, on CaImAn's scale (2 there is about 6 sd of noise) "
-        "[min_SNR].",
+        description="Upper threshold of the signal-to-noise ratio, on CaImAn's scale: 2 corresponds to a transient of "
+        "about 6 standard deviations of the noise [min_SNR].",
     )
     lowest_snr: float = Field(
-        0.5, ge=0, description="Transients less exceptional than this are never accepted [SNR_lowest]."
+        0.5,
+        ge=0,
+        description="Lower threshold of the signal-to-noise ratio; components below it are rejected [SNR_lowest].",
     )
     min_r_value: float = Field(
         0.85,
         ge=-1,
         le=1,
-        description="A footprint that agrees this well with the frames of its transients is enough [rval_thr].",
+        description="Upper threshold of the spatial consistency (`r_value`), the correlation of a footprint with the "
+        "mean image of its transients [rval_thr].",
     )
     lowest_r_value: float = Field(
-        -1.0, ge=-1, le=1, description="A footprint that agrees less than this is never accepted [rval_lowest]."
+        -1.0,
+        ge=-1,
+        le=1,
+        description="Lower threshold of the spatial consistency; components below it are rejected [rval_lowest].",
     )
     use_classifier: bool = Field(
         False,
-        description="Let a learned classifier of shape and trace take part: our own, or CaImAn's CNN with "
+        description="Also use the score of a trained classifier: this project's own, or CaImAn's CNN with "
         "`engine: caiman` (docs/methods_evaluation.md) [use_cnn].",
     )
     min_classifier_score: float = Field(
-        0.99, ge=0, le=1, description="A classifier score that is enough [min_cnn_thr]."
+        0.99, ge=0, le=1, description="Upper threshold of the classifier score [min_cnn_thr]."
     )
     lowest_classifier_score: float = Field(
-        0.1, ge=0, le=1, description="A classifier score below which nothing is accepted [cnn_lowest]."
+        0.1,
+        ge=0,
+        le=1,
+        description="Lower threshold of the classifier score; components below it are rejected [cnn_lowest].",
     )
     spike_delay: float = Field(
         0.045,
         ge=0,
         le=1,
-        description="Time from a spike to the middle of the rise of fluorescence, as a share of the decay time: 0.02 "
-        "for synthetic dyes, which rise at once. Larger puts spikes earlier.",
+        description="Delay between a spike and the middle of the rise of fluorescence, as a fraction of the decay "
+        "time; about 0.02 for synthetic dyes, which rise faster. A larger delay places spikes earlier.",
     )
     spike_supralinearity: float = Field(
         1.33,
         ge=1,
         le=4,
-        description="Fluorescence grows with the number of spikes to this power: above 1 for GCaMP, whose binding of "
-        "calcium is cooperative, 1 for synthetic dyes and red indicators. Larger: large rises count for fewer spikes.",
+        description="Exponent of the growth of fluorescence with the number of spikes: above 1 for GCaMP, which binds "
+        "calcium cooperatively, 1 for synthetic dyes and red indicators. With a larger exponent large transients count "
+        "for fewer spikes.",
     )
     dff_percentile: float = Field(
-        8.0, ge=0, le=50, description="Percentile of the running window that is taken as F0 [quantileMin]."
+        8.0,
+        ge=0,
+        le=50,
+        description="Percentile of the fluorescence in the running window that F0 is taken from [quantileMin].",
     )
     dff_window_s: float = Field(
         34.0,
         gt=0,
-        description="Width in s of the running window of F0. Shorter follows drift, and eats long transients "
-        "[frames_window].",
+        description="Width in s of the running window for F0. A shorter window follows faster drift, but reduces long "
+        "transients [frames_window].",
     )
-
     dff_dark_level: float | None = Field(
         None,
-        description="Counts of a pixel in the dark, which are no light and stay out of F0; none: estimated from how "
-        "the noise of pixels grows with their light. Too low: dF/F too small.",
+        description="Detector offset in counts per pixel, which is excluded from F0; `null` estimates it from how the "
+        "noise variance of pixels grows with their mean. Too low an offset makes dF/F too small.",
     )
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> "EvaluationParameters":
+        """Refuses a lower threshold above its upper threshold."""
         for name in ("snr", "r_value", "classifier_score"):
             low, high = getattr(self, f"lowest_{name}"), getattr(self, f"min_{name}")
             if low > high:
@@ -365,4 +393,4 @@ STAGE_PARAMETERS: dict[str, type[FrozenModel]] = {
     "source_extraction": ExtractionParameters,
     "evaluation": EvaluationParameters,
 }
-"""The stages whose parameters a recording may override, under `parameters:` in its entry of the manifest."""
+"""Parameter models by stage; a recording may override them under `parameters:` in its entry of the manifest."""

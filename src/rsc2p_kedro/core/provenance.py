@@ -1,6 +1,6 @@
-"""What ran: version of the project and its git state, engines, libraries, platform.
+"""Provenance: which versions of the project, the engines and the libraries made a result, and its identity by content.
 
-The same installation gives the same record, on one machine: there is no time and no path in it.
+Records hold no time and no path, so that one installation on one machine always writes the same record.
 """
 
 import dataclasses
@@ -27,20 +27,23 @@ UNKNOWN = "unknown"
 
 
 def _git(*arguments: str) -> str | None:
-    """What git answers about the folder this file is in; none where there is no git, or it has no answer."""
+    """Output of a git command in the folder of this file; None where git is missing or the command fails."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def git_state() -> dict[str, str | bool]:
-    """The commit of the project and whether files have changed since; `unknown` outside its repository.
+    """Git commit of the project and whether tracked files have changed since.
 
-    An installed copy may lie in the repository of something else (a `.venv` in another project): only where git tracks
-    this very file is its commit ours.
+    An installed copy may lie in the repository of another project (in its `.venv`), so the commit counts only where git
+    tracks this file.
+
+    Returns:
+        `git_commit`, the full hash, and `git_dirty`; both `unknown` outside the repository of the project.
     """
     tracked = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
     commit = _git("rev-parse", "HEAD") if tracked else None
@@ -51,7 +54,11 @@ def git_state() -> dict[str, str | bool]:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on."""
+    """Installed versions of the libraries that results depend on.
+
+    Returns:
+        The version of each of `LIBRARIES`, `unknown` for one that is not installed.
+    """
     versions = {}
     for name in LIBRARIES:
         try:
@@ -62,17 +69,22 @@ def library_versions() -> dict[str, str]:
 
 
 def collect_provenance(**steps: Mapping[str, str]) -> dict[str, Any]:
-    """What made a result, ready for JSON.
+    """Collects the versions of everything that a result was made with.
 
     Args:
-        steps: by name of the step, the `provenance` of the engine's result (engine, its version, its parameters).
+        **steps: for each step, the `provenance` of the engine's result, with the keys `engine` and `version`.
+
+    Returns:
+        A dict that can be written as JSON: project, its version and git state, engines by step, Python, platform
+        (system and processor) and libraries.
     """
     return {
         "project": "rsc2p-kedro",
         "version": rsc2p_kedro.__version__,
         **git_state(),
         "engines": {
-            step: f"{about.get('engine', UNKNOWN)} {about.get('version', '')}".strip() for step, about in steps.items()
+            step: f"{result.get('engine', UNKNOWN)} {result.get('version', '')}".strip()
+            for step, result in steps.items()
         },
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -80,21 +92,24 @@ def collect_provenance(**steps: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def parameters_of(made: Mapping[str, str], present: Parameters) -> Parameters:
-    """The parameters that made a result, which need not be those of the present run.
+def parameters_of(provenance: Mapping[str, str], present: Parameters) -> Parameters:
+    """The parameters that a stored result was made with, which may differ from those of the present run.
 
     Args:
-        made: the `provenance` of the result.
-        present: those of the run, taken where the result does not tell its own.
+        provenance: the `provenance` of the result; its key `parameters` holds them as JSON.
+        present: the parameters of the present run.
+
+    Returns:
+        A model of the type of `present`; `present` itself where the result holds no parameters.
 
     Raises:
-        ValueError: another version of the project made the result, with parameters that this one does not have.
+        ValueError: the result was made by another version of the project, whose parameters this one does not accept.
     """
-    told = made.get("parameters")
-    if told is None:
+    stored = provenance.get("parameters")
+    if stored is None:
         return present
     try:
-        return type(present).model_validate_json(told)
+        return type(present).model_validate_json(stored)
     except ValidationError as error:
         names = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         raise ValueError(
@@ -104,12 +119,15 @@ def parameters_of(made: Mapping[str, str], present: Parameters) -> Parameters:
 
 
 def content_identity(value: Any) -> str:
-    """SHA-256 of what a result or a table holds, whenever and wherever it was made: its version, by content.
+    """Identity of a result or a table by its content, whenever and wherever it was made.
 
-    Numbers in tables count to nine digits, as the last ones may change on the way through a CSV file.
+    Numbers in tables count to nine digits, since a round trip through a CSV file may change the last ones.
 
     Args:
         value: a record of arrays, sparse matrices and plain values, a table, or any of these parts.
+
+    Returns:
+        `sha256:` and the SHA-256 of all values, dtypes and shapes in hexadecimal digits.
     """
     digest = hashlib.sha256()
     for part in _bytes_of(value):
@@ -118,7 +136,7 @@ def content_identity(value: Any) -> str:
 
 
 def _bytes_of(value: Any) -> Iterator[bytes]:
-    """Everything a value holds, in one order, and with what tells apart values that hold the same bytes."""
+    """Yields all that a value holds, in a fixed order; types and shapes tell apart values of the same bytes."""
     if isinstance(value, pd.DataFrame):
         yield value.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
     elif isinstance(value, np.ndarray):

@@ -1,8 +1,16 @@
-"""What engines return: small frozen records, consistent by construction.
+"""The records that engines return: the contract between the stages.
 
-Conventions, the same in the whole project: images are (H, W), row then column; movies (T, H, W); footprints CSC
-(H*W, N), rows in C order; traces (N, T); shifts are (dy, dx) in px, to be *applied* to a frame (minus the displacement
-of its content).
+Each record is a small frozen dataclass that checks its shapes, and that its numbers are finite, when it is made. The
+dtypes given below are those that the engines write; every record is saved as `.npz` without pickles.
+
+Conventions of the whole project. T is the number of frames, (H, W) the height and width of a frame in px, N the number
+of components, P the number of registration patches and K the number of background components.
+
+- Images are (H, W), row then column; movies are (T, H, W), time first.
+- Footprints are sparse (CSC) of shape (H*W, N); pixel (y, x) is row y * W + x (C order).
+- Traces are (N, T). *Counts* are the units of the movie, the numbers that the digitizer wrote.
+- Shifts are (dy, dx) in px, to be *applied* to a frame: minus the displacement of its content.
+- Coordinates are (y, x) in px; (0, 0) is the centre of the first pixel.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,12 +23,13 @@ Float = NDArray[np.float32]
 
 
 def _check(problems: list[str], record: object) -> None:
+    """Raises a ValueError that names all problems of a record at once."""
     if problems:
         raise ValueError(f"{type(record).__name__} is inconsistent: " + "; ".join(problems) + ".")
 
 
 def _expect(problems: list[str], name: str, value: NDArray, shape: tuple[int, ...], *, finite: bool = True) -> None:
-    """Collects what is wrong with the shape of an array, and whether it holds NaN or infinity."""
+    """Adds to `problems` a wrong shape of an array, or NaN or infinity in it."""
     if value.shape != shape:
         problems.append(f"{name} should have shape {shape}, has {value.shape}")
     elif finite and value.dtype.kind == "f" and not np.isfinite(value).all():
@@ -29,19 +38,25 @@ def _expect(problems: list[str], name: str, value: NDArray, shape: tuple[int, ..
 
 @dataclass(frozen=True, eq=False)
 class MotionCorrection:
-    """Motion of a recording and what is known of its quality. P is 0 where only rigid shifts were estimated.
+    """Estimated motion of a recording. P is 0 where only rigid shifts were estimated.
 
     Attributes:
-        template: (H, W) float32, the image that frames were registered to.
-        shifts: (T, 2) float32, rigid shift (dy, dx) in px to apply to each frame.
-        patch_shifts: (T, P, 2) float32, whole shift (not the deviation from rigid) to apply at each patch centre.
-        patch_centres: (P, 2) float32, (y, x) in px of the true patch centres.
-        valid_mask: (H, W) bool, pixels that every registered frame has seen.
-        peak_quality: (T,) float32, height of the correlation peak over the noise of its surroundings.
-        registered: (T,) bool, false for frames that could not be registered (their shifts are interpolated or 0).
-        patch_stride_px: distance of neighbouring patches in px; none where only rigid shifts were estimated.
-        patch_overlap_px: overlap of neighbouring patches in px, likewise.
-        provenance: engine, its version, and its parameters as JSON.
+        template: (H, W) float32, counts; the image that the frames were registered to.
+        shifts: (T, 2) float32, rigid shift (dy, dx) in px to be applied to each frame.
+        patch_shifts: (T, P, 2) float32, shift (dy, dx) in px to be applied at each patch centre: the whole shift, not
+            its deviation from the rigid one.
+        patch_centres: (P, 2) float32, (y, x) in px of the centres of the patches.
+        valid_mask: (H, W) bool, pixels of the template that lie within every registered frame.
+        peak_quality: (T,) float32, height of the peak of the cross-correlation with the template, in standard
+            deviations of the cross-correlation around it.
+        registered: (T,) bool, false for frames that could not be registered; their shifts are interpolated over time,
+            or 0.
+        patch_stride_px: distance between the centres of neighbouring patches in px; None for rigid shifts.
+        patch_overlap_px: overlap of neighbouring patches in px; None for rigid shifts.
+        provenance: name and version of the engine, and its parameters as JSON.
+
+    Raises:
+        ValueError: shapes do not agree, or an array holds NaN or infinity.
     """
 
     template: Float
@@ -71,28 +86,30 @@ class MotionCorrection:
 
     @property
     def n_frames(self) -> int:
+        """Number of frames T."""
         return len(self.shifts)
 
     @property
     def piecewise(self) -> bool:
+        """Whether shifts of patches were estimated (P > 0)."""
         return len(self.patch_centres) > 0
 
 
 @dataclass(frozen=True, eq=False)
 class MotionQuality:
-    """How much better a movie is registered after its correction than before.
+    """Registration quality of a movie before and after motion correction.
 
     Attributes:
-        frame_correlation_before: (T,) float32, correlation of each raw frame with the template.
-        frame_correlation_after: (T,) float32, the same of the corrected frames.
-        correlation_before: mean of it over the registered frames, raw.
-        correlation_after: the same of the corrected frames.
-        crispness_before: norm of the gradient of the mean image, raw.
+        frame_correlation_before: (T,) float32, Pearson correlation of each raw frame with the template.
+        frame_correlation_after: (T,) float32, the same of each corrected frame.
+        correlation_before: mean of `frame_correlation_before` over the registered frames.
+        correlation_after: mean of `frame_correlation_after` over the registered frames.
+        crispness_before: L2 norm of the spatial gradient of the mean image of the raw movie, in counts per px.
         crispness_after: the same of the corrected movie.
-        residual_before: root mean square in px of the displacement between the mean images of the frames at both ends
-            of the first principal components, raw.
+        residual_before: residual motion of the raw movie in px: the root mean square displacement between the mean
+            images at the two ends of each of the first principal components of the movie.
         residual_after: the same of the corrected movie.
-        registered_fraction: share of the frames that could be registered.
+        registered_fraction: registered frames as a fraction of all, 0 to 1.
     """
 
     frame_correlation_before: Float
@@ -106,32 +123,29 @@ class MotionQuality:
     registered_fraction: float
 
     def rows(self) -> list[tuple[str, float, float, bool]]:
-        """One row a measure: its name, before, after, and whether it became better."""
+        """Rows of the motion quality table.
+
+        Returns:
+            For each measure its name, its value before and after the correction, and whether it improved.
+        """
+        correlation = self.correlation_before, self.correlation_after
+        crispness = self.crispness_before, self.crispness_after
+        residual = self.residual_before, self.residual_after
         return [
-            (
-                "template_correlation",
-                self.correlation_before,
-                self.correlation_after,
-                self.correlation_after > self.correlation_before,
-            ),
-            ("crispness", self.crispness_before, self.crispness_after, self.crispness_after > self.crispness_before),
-            (
-                "residual_motion_px",
-                self.residual_before,
-                self.residual_after,
-                self.residual_after < self.residual_before,
-            ),
+            ("template_correlation", *correlation, correlation[1] > correlation[0]),
+            ("crispness", *crispness, crispness[1] > crispness[0]),
+            ("residual_motion_px", *residual, residual[1] < residual[0]),
         ]
 
 
 @dataclass(frozen=True)
 class LineageEntry:
-    """What became of one component between the first fit and the refit.
+    """Lineage of one component between the first fit and the refit.
 
     Attributes:
-        component_id: the id of the component the entry speaks of.
-        event: `kept`, `merged` (into this one), `split`, `new` or `removed`.
-        parents: ids in the first fit that it came from.
+        component_id: id of the component; for a removed one, its id in the first fit.
+        event: `kept`, `merged` (others were merged into it), `split`, `new` or `removed`.
+        parents: ids of the components of the first fit that it came from.
         reason: why, in words.
     """
 
@@ -143,28 +157,38 @@ class LineageEntry:
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Sources of a movie: Y = A C + b f + noise.
+    """Components (ROIs) of a movie in the model of CNMF: Y = A C + b f + noise (Pnevmatikakis et al. 2016).
+
+    Y is the movie in counts, flattened to (H*W, T). Footprints are dimensionless, so that traces are in counts as well.
 
     Attributes:
         shape: (H, W) of the movie.
-        ids: (N,) int64, stable: a component that survives the refit keeps its id.
-        footprints: A, CSC (H*W, N) float32, >= 0, each of unit L2 norm.
-        traces: C, (N, T) float32, >= 0, denoised, without the baseline.
-        spikes: S, (N, T) float32, >= 0, in the units of `traces`.
-        residual_traces: YrA, (N, T) float32; `traces + residual_traces` is the noisy trace of the component alone.
-        background_footprints: b, CSC (H*W, nb) float32, >= 0; columns may have local support (tiles of neuropil).
-        background_traces: f, (nb, T) float32.
-        baseline: (N,) float32, constant fluorescence of each component that was taken out of `traces`. It is part of
-            the background: `A C + b f` is the whole movie, whatever the baselines are.
-        noise: (N,) float32, standard deviation of the noise of each trace.
-        ar_coefficients: g, (N, p) float32.
-        lam: (N,) float32, sparsity penalty (or minimal spike size) of the deconvolution.
-        pixel_noise: sn, (H, W) float32.
-        neuron_half_width_px: half-width in px of a neuron that the components were searched with; none: unknown.
-        n_fitted_background: leading background components that the engine fitted, which a refit starts from; the rest
-            are constants that the engine had taken out of the movie. None: all of them.
-        lineage: what the refit did with each component of the first fit; empty after a first fit.
-        provenance: engine, its version, and its parameters as JSON.
+        ids: (N,) int64, unique; a component that survives the refit keeps its id.
+        footprints: A, CSC (H*W, N) float32, >= 0; each column has unit L2 norm.
+        traces: C, (N, T) float32, >= 0, denoised fluorescence above the baseline.
+        spikes: S, (N, T) float32, >= 0, deconvolved activity in the units of `traces`: the increments of C that its
+            autoregressive model does not explain.
+        residual_traces: YrA, (N, T) float32, the residual of the model under each footprint, in the units of `traces`;
+            `traces + residual_traces` is the noisy trace, free of the other components and of the background.
+        background_footprints: b, CSC (H*W, K) float32, >= 0; columns may have local support (neuropil).
+        background_traces: f, (K, T) float32; b f is in counts.
+        baseline: (N,) float32, constant fluorescence of each component that is not in `traces`, in their units. It is
+            part of the background: A C + b f is the whole movie whatever the baselines are.
+        noise: (N,) float32, standard deviation of the noise of each noisy trace, in the units of `traces`.
+        ar_coefficients: g, (N, p) float32, coefficients of the autoregressive model of calcium, per frame:
+            c(t) = sum over k of g_k c(t - k) + s(t).
+        lam: (N,) float32, sparsity penalty of the deconvolution, or the smallest spike size where the engine has that
+            instead; in the units of `traces`.
+        pixel_noise: sn, (H, W) float32, standard deviation of the noise of each pixel, in counts.
+        neuron_half_width_px: half-width of a neuron in px that the extraction was run with; None if unknown.
+        n_fitted_background: number of leading background components that the engine fitted and a refit starts from;
+            the others are constants that the engine subtracted from the movie. None means all K.
+        lineage: what the refit changed, one entry per component; empty after a first fit.
+        provenance: name and version of the engine, and its parameters as JSON.
+
+    Raises:
+        ValueError: shapes do not agree, ids repeat, A, b, C or S hold negative values, or an array holds NaN or
+            infinity.
     """
 
     shape: tuple[int, int]
@@ -215,14 +239,23 @@ class Components:
 
     @property
     def n_components(self) -> int:
+        """Number of components N."""
         return len(self.ids)
 
     @property
     def n_frames(self) -> int:
+        """Number of frames T."""
         return self.background_traces.shape[1]
 
     def select(self, keep: NDArray) -> "Components":
-        """The components of a boolean mask or an index array, everything else unchanged."""
+        """Selects components; background, pixel noise and lineage stay as they are.
+
+        Args:
+            keep: (N,) bool mask, or indices of the components to keep, in the wanted order.
+
+        Returns:
+            A record of the selected components, with their ids.
+        """
         per_component = ("ids", "traces", "spikes", "residual_traces", "baseline", "noise", "ar_coefficients", "lam")
         return replace(
             self,
@@ -233,16 +266,20 @@ class Components:
 
 @dataclass(frozen=True, eq=False)
 class ComponentQuality:
-    """How far components can be trusted.
+    """Quality of N components, and which of them are accepted as cells.
 
     Attributes:
-        snr: (N,) float32, exceptionality of the transients, on CaImAn's scale.
-        r_value: (N,) float32, correlation of the footprint with the mean frame of its transients; 0 where it has none.
-        classifier_score: (N,) float32 in 0..1, or none where no classifier was asked for.
+        snr: (N,) float32, signal-to-noise ratio of the transients, on CaImAn's scale.
+        r_value: (N,) float32, -1 to 1, spatial consistency: the correlation of the footprint with the mean image of its
+            transients, other components and background removed; 0 where there is no transient.
         accepted: (N,) bool.
         reasons: one for each component, such as `accepted: snr` or `rejected: r_value 0.41 < 0.85`.
-        n_transients: (N,) int64, transients that were used.
-        provenance: engine, its version, and its parameters as JSON.
+        n_transients: (N,) int64, number of transients that `r_value` was computed from.
+        classifier_score: (N,) float32, 0 to 1; None where no classifier was used.
+        provenance: name and version of the engine, and its parameters as JSON.
+
+    Raises:
+        ValueError: shapes do not agree, or an array holds NaN or infinity.
     """
 
     snr: Float
@@ -267,13 +304,17 @@ class ComponentQuality:
 
 @dataclass(frozen=True, eq=False)
 class SummaryImages:
-    """Images of a movie over time, (H, W) float32 each.
+    """Summary images of a movie, each (H, W) float32.
 
     Attributes:
-        mean: mean over time.
-        maximum: maximum over time.
-        standard_deviation: population standard deviation over time.
-        correlation: mean correlation over time of each pixel with its (up to) 8 neighbours; 0 for constant pixels.
+        mean: mean over time, in counts.
+        maximum: maximum over time, in counts.
+        standard_deviation: population standard deviation over time, in counts.
+        correlation: local correlation image, -1 to 1: mean correlation over time of a pixel with its (up to) 8
+            neighbours (Smith & Haeusser 2010, doi 10.1038/nn.2620); 0 for constant pixels.
+
+    Raises:
+        ValueError: shapes do not agree, or an image holds NaN or infinity.
     """
 
     mean: Float
@@ -292,13 +333,17 @@ class SummaryImages:
 
 @dataclass(frozen=True, eq=False)
 class FrameStatistics:
-    """Pixel values of each frame, (T,) float64 each.
+    """Statistics of the pixel values of each frame, each (T,) float64.
 
     Attributes:
-        minimum: lowest value.
-        mean: mean value.
-        maximum: highest value.
-        saturated_share: share of pixels (0..1) at the highest value of the whole movie; 0 in a movie of one value.
+        minimum: lowest value, in counts.
+        mean: mean value, in counts.
+        maximum: highest value, in counts.
+        saturated_share: fraction of the pixels, 0 to 1, that have the highest value of the whole movie; 0 in a movie
+            that has only one value.
+
+    Raises:
+        ValueError: shapes do not agree, or an array holds NaN or infinity.
     """
 
     minimum: NDArray[np.float64]
@@ -315,13 +360,16 @@ class FrameStatistics:
 
 @dataclass(frozen=True, eq=False)
 class DeltaFOverF:
-    """Relative change of the fluorescence of N components over T frames.
+    """dF/F of N components over T frames.
 
     Attributes:
-        dff: (N, T) float32, (F - its running percentile) / F0; 1 is 100 %.
-        f0: (N, T) float32 > 0, the denominator, in the units of the movie.
-        guarded: (N,) bool, components whose F0 was too low somewhere and was raised to its guard there.
-        dark_level: counts of a pixel in the dark that were taken out of F0.
+        dff: (N, T) float32, the noisy trace above its running percentile, over F0; 1 means 100 %.
+        f0: (N, T) float32, > 0, the denominator, in the units of `Components.traces`.
+        guarded: (N,) bool, components whose F0 was below the noise of the trace in some frame and was raised to it.
+        dark_level: offset of the detector in counts per pixel that F0 does not include.
+
+    Raises:
+        ValueError: shapes do not agree, an array holds NaN or infinity, or F0 is not above 0.
     """
 
     dff: Float
@@ -343,16 +391,19 @@ class DeltaFOverF:
 
 @dataclass(frozen=True, eq=False)
 class SpikeInference:
-    """How many spikes N components fired in T frames, as far as their traces tell.
+    """Posterior means of spike inference for N components and T frames.
 
     Attributes:
-        rates: (N, T) float32 >= 0, expected spikes a frame, in units of the component's own typical
-            transient amplitude: a number of spikes up to a factor that the trace alone does not tell.
-        event_probability: (N, T) float32 in 0..1, probability that the component fired in the frame.
-        decay_time_s: (N,) float32, decay of its calcium.
-        transient_amplitude: (N,) float32, mean amplitude of a transient, in the units of the trace; 0 for a trace
+        rates: (N, T) float32, >= 0, expected spikes per frame in units of the component's own typical transient
+            amplitude: the number of spikes up to a factor that a trace alone does not determine.
+        event_probability: (N, T) float32, 0 to 1, probability that the component fired in the frame.
+        decay_time_s: (N,) float32, decay time constant of the calcium transients in s.
+        transient_amplitude: (N,) float32, mean transient amplitude in the units of `Components.traces`; 0 for a trace
             without noise.
-        noise: (N,) float32, standard deviation of the noise of the trace.
+        noise: (N,) float32, standard deviation of the noise of the trace, in the same units.
+
+    Raises:
+        ValueError: shapes do not agree, an array holds NaN or infinity, or rates are negative.
     """
 
     rates: Float

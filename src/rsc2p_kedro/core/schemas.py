@@ -1,117 +1,134 @@
-"""One pandera model per table. The catalog's `validator:` key checks every table on save and on load."""
+"""Schemas of tables: one pandera model per table, which the catalog's `validator:` key applies on save and on load.
+
+Columns that say px, s or hz in their names have these units; counts are the units of the movie.
+"""
 
 import pandera.pandas as pa
 from pandera.typing import Series
 
 
 class _Table(pa.DataFrameModel):
+    """A table without other columns than those of its schema, converted to their dtypes."""
+
     class Config:
         strict = True
         coerce = True
 
 
 class FileTable(_Table):
-    """One row a file of the raw recording, in reading order."""
+    """Files of the raw recording in reading order, one row per file."""
 
-    file: Series[str] = pa.Field(unique=True, description="Name of the file, below the recording's path.")
-    n_frames: Series[int] = pa.Field(ge=1, description="Frames it holds on disk, whether they are used or not.")
+    file: Series[str] = pa.Field(unique=True, description="Name of the file, relative to the recording's path.")
+    n_frames: Series[int] = pa.Field(ge=1, description="Number of frames in the file, whether used or not.")
 
 
 class FrameTable(_Table):
-    """One row a frame of the raw recording."""
+    """Frames of the raw recording, one row per frame."""
 
-    frame: Series[int] = pa.Field(ge=0, unique=True, description="Index in the movie.")
-    file: Series[str] = pa.Field(description="Name of the file it came from, below the recording's path.")
-    page: Series[int] = pa.Field(ge=0, description="Page in that file.")
-    minimum: Series[float]
-    mean: Series[float]
-    maximum: Series[float]
+    frame: Series[int] = pa.Field(ge=0, unique=True, description="Index of the frame in the movie.")
+    file: Series[str] = pa.Field(description="Name of the file that holds the frame, relative to the recording's path.")
+    page: Series[int] = pa.Field(ge=0, description="Page of that file.")
+    minimum: Series[float] = pa.Field(description="Lowest pixel value, counts.")
+    mean: Series[float] = pa.Field(description="Mean pixel value, counts.")
+    maximum: Series[float] = pa.Field(description="Highest pixel value, counts.")
     saturated_share: Series[float] = pa.Field(
-        ge=0, le=1, description="Share of pixels at the highest value of the recording: its ceiling, where many are."
+        ge=0, le=1, description="Fraction of the pixels that have the highest value of the whole recording."
     )
 
 
 class MotionTable(_Table):
-    """One row a frame: its motion, and whether correcting it helped."""
+    """Motion and registration quality, one row per frame."""
 
-    frame: Series[int] = pa.Field(ge=0, unique=True)
-    shift_y_px: Series[float] = pa.Field(description="Rigid shift applied to the frame.")
-    shift_x_px: Series[float]
+    frame: Series[int] = pa.Field(ge=0, unique=True, description="Index of the frame in the movie.")
+    shift_y_px: Series[float] = pa.Field(description="Rigid shift along y that was applied to the frame.")
+    shift_x_px: Series[float] = pa.Field(description="Rigid shift along x that was applied to the frame.")
     largest_deviation_px: Series[float] = pa.Field(
-        ge=0, description="Largest distance of a patch's shift from the rigid one."
+        ge=0, description="Largest distance between the shift of a patch and the rigid shift."
     )
-    peak_quality: Series[float] = pa.Field(description="Correlation peak over the noise around it.")
-    correlation_before: Series[float] = pa.Field(ge=-1.001, le=1.001, description="Of the raw frame with the template.")
-    correlation_after: Series[float] = pa.Field(ge=-1.001, le=1.001, description="Of the corrected frame.")
-    registered: Series[bool]
+    peak_quality: Series[float] = pa.Field(
+        description="Height of the cross-correlation peak in standard deviations of its surroundings."
+    )
+    correlation_before: Series[float] = pa.Field(
+        ge=-1.001, le=1.001, description="Correlation of the raw frame with the template."
+    )
+    correlation_after: Series[float] = pa.Field(
+        ge=-1.001, le=1.001, description="Correlation of the corrected frame with the template."
+    )
+    registered: Series[bool] = pa.Field(description="Whether the frame could be registered.")
 
 
 class MotionQualityTable(_Table):
-    """One row a measure of the whole recording, before and after correction."""
+    """Registration quality of the whole recording, one row per measure."""
 
-    measure: Series[str] = pa.Field(isin=["template_correlation", "crispness", "residual_motion_px"])
-    before: Series[float]
-    after: Series[float]
-    improved: Series[bool]
+    measure: Series[str] = pa.Field(
+        isin=["template_correlation", "crispness", "residual_motion_px"], description="Name of the measure."
+    )
+    before: Series[float] = pa.Field(description="Value for the raw movie.")
+    after: Series[float] = pa.Field(description="Value for the corrected movie.")
+    improved: Series[bool] = pa.Field(description="Whether the correction improved it.")
 
 
 class LineageTable(_Table):
-    """One row a component of the first fit or the refit: what became of it."""
+    """Lineage of components between fit and refit, one row per component of either."""
 
-    component_id: Series[int] = pa.Field(ge=0)
-    event: Series[str] = pa.Field(isin=["kept", "merged", "split", "new", "removed"])
-    parents: Series[str] = pa.Field(description="Ids in the first fit it came from, separated by spaces.")
-    reason: Series[str]
+    component_id: Series[int] = pa.Field(ge=0, description="Id of the component; of a removed one, in the first fit.")
+    event: Series[str] = pa.Field(
+        isin=["kept", "merged", "split", "new", "removed"], description="What the refit did with the component."
+    )
+    parents: Series[str] = pa.Field(description="Ids of its parents in the first fit, separated by spaces.")
+    reason: Series[str] = pa.Field(description="Why, in words.")
 
 
 class ComponentTable(_Table):
-    """One row a component: where it is, how good it is, whether it is taken for a cell."""
+    """Position, quality and acceptance of components, one row per component."""
 
-    component_id: Series[int] = pa.Field(ge=0, unique=True)
-    centre_y_px: Series[float] = pa.Field(ge=0)
-    centre_x_px: Series[float] = pa.Field(ge=0)
-    area_px: Series[int] = pa.Field(ge=1, description="Pixels above a fifth of the footprint's maximum.")
-    snr: Series[float]
-    r_value: Series[float] = pa.Field(ge=-1.001, le=1.001)
+    component_id: Series[int] = pa.Field(ge=0, unique=True, description="Id of the component.")
+    centre_y_px: Series[float] = pa.Field(ge=0, description="Centre of mass of the footprint.")
+    centre_x_px: Series[float] = pa.Field(ge=0, description="Centre of mass of the footprint.")
+    area_px: Series[int] = pa.Field(ge=1, description="Number of pixels above a fifth of the footprint's maximum.")
+    snr: Series[float] = pa.Field(description="Signal-to-noise ratio of the transients, on CaImAn's scale.")
+    r_value: Series[float] = pa.Field(
+        ge=-1.001, le=1.001, description="Correlation of the footprint with the mean image of its transients."
+    )
     classifier_score: Series[float] = pa.Field(
-        nullable=True, ge=0, le=1, description="Empty where no classifier was asked for."
+        nullable=True, ge=0, le=1, description="Score of the classifier; empty where none was used."
     )
-    baseline: Series[float]
-    noise: Series[float] = pa.Field(ge=0)
+    baseline: Series[float] = pa.Field(description="Constant fluorescence below the trace, counts.")
+    noise: Series[float] = pa.Field(ge=0, description="Standard deviation of the noise of the trace, counts.")
     decay_time_s: Series[float] = pa.Field(
-        nullable=True, description="From the AR coefficients; empty where they do not decay."
+        nullable=True, description="Decay time constant from the AR coefficients; empty where they do not decay."
     )
-    n_transients: Series[int] = pa.Field(ge=0)
-    event_rate_hz: Series[float] = pa.Field(ge=0, description="Likely rises of calcium per second.")
-    accepted: Series[bool]
-    reason: Series[str]
-    curated: Series[bool] = pa.Field(description="Whether the user decided.")
+    n_transients: Series[int] = pa.Field(ge=0, description="Number of transients that `r_value` was computed from.")
+    event_rate_hz: Series[float] = pa.Field(ge=0, description="Inferred spiking events per second.")
+    accepted: Series[bool] = pa.Field(description="Whether the component is accepted as a cell.")
+    reason: Series[str] = pa.Field(description="Why it is accepted or rejected.")
+    curated: Series[bool] = pa.Field(description="Whether the user's curation table decided.")
 
 
 class AllComponentsTable(ComponentTable):
-    """One row a component of any recording."""
+    """Components of all recordings, one row per component."""
 
-    recording: Series[str] = pa.Field(description="animal.session.")
+    recording: Series[str] = pa.Field(description="Name of the recording, animal.session.")
     component_id: Series[int] = pa.Field(ge=0, description="Unique within its recording.")
 
 
 class CurationTable(_Table):
-    """One row a decision of the user on a component."""
+    """Decisions of the user on components, one row per decision."""
 
-    component_id: Series[int] = pa.Field(ge=0, unique=True)
-    decision: Series[str] = pa.Field(isin=["accept", "reject"])
+    component_id: Series[int] = pa.Field(ge=0, unique=True, description="Id of the component.")
+    decision: Series[str] = pa.Field(isin=["accept", "reject"], description="Whether the component is a cell.")
     note: Series[str] = pa.Field(nullable=True, description="The user's reason; may be empty.")
 
 
 class InspectionTable(_Table):
-    """One row a message of a check of the NWB file; none where it is in order."""
+    """Messages of the validators of the NWB file, one row per message; empty for a valid file."""
 
-    check: Series[str]
-    importance: Series[str]
-    object_type: Series[str]
-    object_name: Series[str]
-    location: Series[str]
-    message: Series[str]
+    check: Series[str] = pa.Field(description="Name of the check.")
+    importance: Series[str] = pa.Field(description="Importance, as nwbinspector calls it.")
+    object_type: Series[str] = pa.Field(description="Type of the object in the file.")
+    object_name: Series[str] = pa.Field(description="Name of the object in the file.")
+    location: Series[str] = pa.Field(description="Path of the object in the file.")
+    message: Series[str] = pa.Field(description="What is wrong.")
 
 
 class VerdictTable(_Table):
@@ -124,40 +141,46 @@ class VerdictTable(_Table):
 
 
 class RecordingsTable(_Table):
-    """One row a recording: the run at a glance."""
+    """Key figures of all recordings, one row per recording."""
 
-    recording: Series[str] = pa.Field(unique=True)
-    n_frames: Series[int] = pa.Field(ge=1)
-    height_px: Series[int] = pa.Field(ge=1)
-    width_px: Series[int] = pa.Field(ge=1)
-    pixel_height_um: Series[float] = pa.Field(nullable=True, gt=0, description="Empty where it is unknown.")
-    pixel_width_um: Series[float] = pa.Field(nullable=True, gt=0)
-    frame_rate_hz: Series[float] = pa.Field(gt=0)
-    template_correlation_before: Series[float]
-    template_correlation_after: Series[float]
-    unregistered_frames: Series[int] = pa.Field(ge=0)
-    components_fit: Series[int] = pa.Field(ge=0)
-    components_refit: Series[int] = pa.Field(ge=0)
-    components_accepted: Series[int] = pa.Field(ge=0)
-    median_snr_accepted: Series[float] = pa.Field(nullable=True)
-    inspection_messages: Series[int] = pa.Field(ge=0)
+    recording: Series[str] = pa.Field(unique=True, description="Name of the recording, animal.session.")
+    n_frames: Series[int] = pa.Field(ge=1, description="Number of frames.")
+    height_px: Series[int] = pa.Field(ge=1, description="Height of a frame.")
+    width_px: Series[int] = pa.Field(ge=1, description="Width of a frame.")
+    pixel_height_um: Series[float] = pa.Field(nullable=True, gt=0, description="Height of a pixel; empty if unknown.")
+    pixel_width_um: Series[float] = pa.Field(nullable=True, gt=0, description="Width of a pixel; empty if unknown.")
+    frame_rate_hz: Series[float] = pa.Field(gt=0, description="Frames per second.")
+    template_correlation_before: Series[float] = pa.Field(
+        description="Mean correlation of the registered raw frames with the template."
+    )
+    template_correlation_after: Series[float] = pa.Field(
+        description="Mean correlation of the registered corrected frames with the template."
+    )
+    unregistered_frames: Series[int] = pa.Field(ge=0, description="Number of frames that could not be registered.")
+    components_fit: Series[int] = pa.Field(ge=0, description="Number of components of the first fit.")
+    components_refit: Series[int] = pa.Field(ge=0, description="Number of components of the refit.")
+    components_accepted: Series[int] = pa.Field(ge=0, description="Number of accepted components of the refit.")
+    median_snr_accepted: Series[float] = pa.Field(
+        nullable=True, description="Median SNR of the accepted components; empty where none is accepted."
+    )
+    inspection_messages: Series[int] = pa.Field(ge=0, description="Number of messages in the inspection table.")
 
 
 class TruthScoreTable(_Table):
-    """One row a measure of a simulated recording against its truth."""
+    """Agreement of the results of a simulated recording with its ground truth, one row per measure."""
 
-    measure: Series[str] = pa.Field(unique=True)
-    value: Series[float] = pa.Field(nullable=True)
-    unit: Series[str]
-    description: Series[str]
+    measure: Series[str] = pa.Field(unique=True, description="Name of the measure.")
+    value: Series[float] = pa.Field(nullable=True, description="Empty where it is undefined, for want of matches.")
+    unit: Series[str] = pa.Field(description="Empty for a number without unit.")
+    description: Series[str] = pa.Field(description="What the measure is.")
 
 
 class EngineAgreementTable(_Table):
-    """One row a measure of two engines on one recording: of each, and of both together."""
+    """Agreement of two engines on one recording, one row per measure."""
 
-    measure: Series[str] = pa.Field(unique=True)
-    unit: Series[str]
-    embedded: Series[float] = pa.Field(nullable=True)
-    caiman: Series[float] = pa.Field(nullable=True)
-    both: Series[float] = pa.Field(nullable=True)
-    description: Series[str]
+    measure: Series[str] = pa.Field(unique=True, description="Name of the measure.")
+    unit: Series[str] = pa.Field(description="Empty for a number without unit.")
+    embedded: Series[float] = pa.Field(nullable=True, description="Value for the embedded engine.")
+    caiman: Series[float] = pa.Field(nullable=True, description="Value for CaImAn.")
+    both: Series[float] = pa.Field(nullable=True, description="Value of a measure of both together.")
+    description: Series[str] = pa.Field(description="What the measure is.")

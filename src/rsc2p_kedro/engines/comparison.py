@@ -15,7 +15,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 from rsc2p_kedro.engines.cost import StepCost
-from rsc2p_kedro.simulation.truth import correlations, intersection_over_union, match, motion_error
+from rsc2p_kedro.simulation.truth import correlations, intersection_over_union, match_footprints, motion_error
 
 SPIKE_SIGMA_FRAMES = 2.0
 """Spike trains are blurred by a Gaussian of this many frames before they are correlated, as in the benchmarks."""
@@ -123,7 +123,7 @@ def agreement(first: EngineRun, second: EngineRun) -> Agreement:
     dy, dx = np.rint(offset).astype(int)
     overlap = intersection_over_union(a.footprints, moved_footprints(b.footprints, b.shape, int(dy), int(dx)))
     rows, columns = (np.flatnonzero(run.quality.accepted) for run in (first, second))
-    chosen = match(overlap[np.ix_(rows, columns)])
+    chosen = match_footprints(overlap[np.ix_(rows, columns)])
     i, j = rows[chosen[0]], columns[chosen[1]]
     return Agreement(
         offset_px=offset,
@@ -132,7 +132,7 @@ def agreement(first: EngineRun, second: EngineRun) -> Agreement:
         trace_correlation=correlations(a.traces[i], b.traces[j]),
         spike_correlation=correlations(_blurred(a.spikes[i]), _blurred(b.spikes[j])),
         dff_correlation=correlations(first.dff.dff[i], second.dff.dff[j]),
-        any_matched=(len(match(overlap[rows])[0]), len(match(overlap[:, columns])[0])),
+        any_matched=(len(match_footprints(overlap[rows])[0]), len(match_footprints(overlap[:, columns])[0])),
         rigid_difference_px=motion_error(first.motion.shifts, -second.motion.shifts.astype(float)),
         local_difference_px=motion_error(local_shifts(first.motion), -local_shifts(second.motion)),
     )

@@ -1,7 +1,7 @@
-"""Writes what is said of parameters from the models that check them: run as a module, by `make parameters`.
+"""Writes the reference of parameters from the models that validate them: ``make parameters`` runs this module.
 
-One source, three places: the models in :mod:`rsc2p_kedro.core.parameters`, the files
-`conf/base/parameters_<stage>.yml` that users edit, and the page `docs/parameters.md`.
+Each parameter is described once, in the models of :mod:`rsc2p_kedro.core.parameters`. From there the description
+reaches the files `conf/base/parameters_<stage>.yml`, which users edit, and the page `docs/parameters.md`.
 """
 
 import sys
@@ -16,11 +16,18 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 MODELS: dict[str, type[FrozenModel]] = {**STAGE_PARAMETERS, "compute": Compute, "caiman": CaimanSettings}
-_GENERATED = "Written from the models in rsc2p_kedro by `make parameters`"
+_GENERATED = "Generated from the models by `make parameters`"
 
 
 def yaml_of(stage: str) -> str:
-    """The file `conf/base/parameters_<stage>.yml`: every parameter with its default, under what it means."""
+    """Text of the file `conf/base/parameters_<stage>.yml`.
+
+    Args:
+        stage: A key of `MODELS`.
+
+    Returns:
+        YAML: every parameter of the model with its default, below its description as a comment.
+    """
     model = MODELS[stage]
     lines = _comment(f"{_first_line(model)} {_GENERATED}: override values in conf/local, or per recording.", "")
     lines.append(f"{stage}:")
@@ -31,8 +38,18 @@ def yaml_of(stage: str) -> str:
 
 
 def markdown() -> str:
-    """The page `docs/parameters.md`: a table a model."""
-    parts = ["# Parameters", "", f"{_GENERATED}. CaImAn's names stand in brackets."]
+    """Text of the page `docs/parameters.md`.
+
+    Returns:
+        Markdown: one section for each model, with a table of its parameters, their defaults and their descriptions.
+    """
+    parts = [
+        "# Parameters",
+        "",
+        f"{_GENERATED}. Names in brackets are CaImAn's. Values are set in `conf/local/parameters_<stage>.yml`, for one "
+        "recording under `parameters:` in its entry of the manifest, or for one run with "
+        "`kedro run --params <stage>.<name>=<value>`.",
+    ]
     models: dict[str, type[FrozenModel]] = {
         **MODELS,
         "recordings.<animal>.<session>": Recording,
@@ -49,30 +66,39 @@ def markdown() -> str:
 
 
 def _first_line(model: type[FrozenModel]) -> str:
+    """Summary line of the model's docstring."""
     return (model.__doc__ or "").strip().splitlines()[0]
 
 
 def _comment(text: str, indent: str) -> list[str]:
+    """A text as comment lines of YAML, at most 120 characters wide."""
     return [f"{indent}# {line}" for line in textwrap.wrap(text, 118 - len(indent))]
 
 
 def _scalar(value: Any) -> str:
+    """A value in the flow style of YAML."""
     value = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
 
 
 def _default(field: Any) -> str:
+    """The default of a field as Markdown."""
     if field.is_required():
         return "required"
-    return "none" if field.default is None or field.default_factory else f"`{_scalar(field.default)}`"
+    return "`null`" if field.default is None or field.default_factory else f"`{_scalar(field.default)}`"
 
 
 def _cell(text: str) -> str:
+    """A text for a cell of a Markdown table."""
     return text.replace("|", "\\|")
 
 
 def main(root: Path) -> None:
-    """Writes all files below the root of the project."""
+    """Writes all files of the reference.
+
+    Args:
+        root: Root folder of the project.
+    """
     for stage in MODELS:
         (root / "conf" / "base" / f"parameters_{stage}.yml").write_text(yaml_of(stage), encoding="utf-8")
     (root / "docs" / "parameters.md").write_text(markdown(), encoding="utf-8")

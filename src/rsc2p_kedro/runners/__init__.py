@@ -1,4 +1,4 @@
-"""What runs the pipelines."""
+"""Kedro runners."""
 
 from rsc2p_kedro.runners.recording import RecordingRunner
 

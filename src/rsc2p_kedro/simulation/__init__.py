@@ -1,4 +1,4 @@
-"""Movies with known motion, footprints, traces and spikes: one simulator for demo, tests and benchmarks."""
+"""Simulated movies with known motion, footprints, traces and spikes, for the demo, the tests and the benchmarks."""
 
 from rsc2p_kedro.simulation.truth import SimulatedTruth
 

@@ -1,7 +1,8 @@
-"""What lies under the microscope: somata, textured background, neuropil, vessels.
+"""Anatomy of a simulated recording: somata, textured background, neuropil, blood vessels and vignetting.
 
-All of it lies on a canvas that is larger than the frame by a margin, so that motion never brings the edge of the world
-into view.
+Everything is drawn on a canvas that is larger than the frame by a margin, so that motion never brings the edge of the
+canvas into view. Shapes and strengths were chosen by eye to resemble two-photon images of cortex; they were not fitted
+to data.
 """
 
 from collections.abc import Callable
@@ -15,13 +16,21 @@ from numpy.typing import NDArray
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 Float = NDArray[np.float32]
-_NEUROPIL_FIELDS = 8
-_TRIES = 2000
+_N_LOCAL_NEUROPIL_FIELDS = 8
+"""Number of neuropil fields that extend over parts of the frame, besides the one of the whole frame."""
+_ATTEMPTS_PER_DISTANCE = 2000
+"""Number of rejected positions of a neuron after which the required distance to others is reduced by a tenth."""
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A frame of (height, width) px with a margin of `margin` px all around."""
+    """A frame with a margin on all sides. Pixels of the canvas are numbered in C order.
+
+    Attributes:
+        height: Height of the frame in px.
+        width: Width of the frame in px.
+        margin: Width of the margin in px.
+    """
 
     height: int
     width: int
@@ -29,59 +38,105 @@ class Canvas:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) with the margin."""
+        """(rows, columns) of the canvas, including the margin."""
         return self.height + 2 * self.margin, self.width + 2 * self.margin
 
     def crop(self, image: NDArray) -> NDArray:
-        """The frame inside an image (..., rows, columns) of the canvas."""
+        """Cuts the frame out of images of the canvas.
+
+        Args:
+            image: (..., rows, columns).
+
+        Returns:
+            View (..., H, W) of the image.
+        """
         m = self.margin
         return image[..., m : m + self.height, m : m + self.width]
 
     def crop_rows(self, matrix: sp.csc_array) -> sp.csc_array:
-        """The pixels of the frame out of a sparse matrix (rows * columns, N)."""
+        """Cuts the pixels of the frame out of footprints on the canvas.
+
+        Args:
+            matrix: Sparse (rows * columns, N).
+
+        Returns:
+            CSC (H*W, N).
+        """
         inside = self.crop(np.arange(self.shape[0] * self.shape[1]).reshape(self.shape)).ravel()
         return sp.csc_array(sp.csr_array(matrix)[inside])
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float) -> NDArray[np.float64]:
-    """White noise blurred by a Gaussian, of zero mean and unit variance."""
+    """Draws white noise, blurred by a Gaussian and scaled to zero mean and unit variance.
+
+    Args:
+        rng: Random generator.
+        shape: (rows, columns) of the image.
+        sigma_px: Standard deviation of the Gaussian in px.
+
+    Returns:
+        (rows, columns) float64.
+    """
     noise = ndi.gaussian_filter(rng.standard_normal(shape), sigma_px, mode="wrap")
     return (noise - noise.mean()) / noise.std()
 
 
-def _throw(rng: np.random.Generator, propose: Callable[[], NDArray], points: list[NDArray], distance: float) -> NDArray:
-    """A proposed point at least `distance` from all others; where none fits, the distance gives way by tenths."""
-    for tries in range(1, 1_000_000):
+def _draw_position(propose: Callable[[], NDArray], points: list[NDArray], distance: float) -> NDArray:
+    """Draws positions until one is farther than `distance` px, which shrinks with the attempts, from all points."""
+    for attempt in range(1, 1_000_000):
         point = propose()
         if not points or np.hypot(*(np.array(points) - point).T).min() > distance:
             return point
-        if tries % _TRIES == 0:
+        if attempt % _ATTEMPTS_PER_DISTANCE == 0:
             distance *= 0.9
     raise RuntimeError("No room for another neuron: simulate fewer of them, or a larger frame.")
 
 
 def place_neurons(rng: np.random.Generator, settings: SimulationSettings) -> NDArray[np.float64]:
-    """Centres (N, 2) as (y, x) in px of the frame: most apart from each other, the rest beside an earlier one."""
+    """Draws the positions of the neurons.
+
+    Args:
+        rng: Random generator.
+        settings: Size of the frame, number and radius of the neurons, and the fraction that overlaps another.
+
+    Returns:
+        Centres (N, 2) float64 as (y, x) in px of the frame. First come neurons whose centres are at least 2.4 radii
+        apart, then the overlapping ones, 1.2 to 1.75 radii from one of the former.
+
+    Raises:
+        RuntimeError: The frame has no room for that many neurons.
+    """
     radius, edge = settings.neuron_radius_px, 1.75 * settings.neuron_radius_px
     high = np.array([settings.height_px, settings.width_px]) - edge
     n_partners = round(settings.overlap_share * settings.n_neurons)
     points: list[NDArray] = []
     for _ in range(settings.n_neurons - n_partners):
-        points.append(_throw(rng, lambda: rng.uniform(edge, high), points, 2.4 * radius))
-    loners = points.copy()
+        points.append(_draw_position(lambda: rng.uniform(edge, high), points, 2.4 * radius))
+    separate = points.copy()
 
-    def beside() -> NDArray:
+    def beside_another() -> NDArray:
         angle = rng.uniform(0, 2 * np.pi)
         step = radius * rng.uniform(1.2, 1.75) * np.array([np.sin(angle), np.cos(angle)])
-        return np.clip(loners[rng.integers(len(loners))] + step, edge, high)
+        return np.clip(separate[rng.integers(len(separate))] + step, edge, high)
 
     for _ in range(n_partners):
-        points.append(_throw(rng, beside, points, 1.15 * radius))
+        points.append(_draw_position(beside_another, points, 1.15 * radius))
     return np.array(points).reshape(-1, 2)
 
 
-def soma(rng: np.random.Generator, dy: NDArray, dx: NDArray, radius: float, hollow: bool) -> NDArray[np.float64]:
-    """Brightness of a soma at the offsets (dy, dx) in px from its centre: a wobbly, mottled disc of maximum 1."""
+def draw_soma(rng: np.random.Generator, dy: NDArray, dx: NDArray, radius: float, hollow: bool) -> NDArray[np.float64]:
+    """Draws the brightness of a soma: a disc with an irregular edge and mottled texture.
+
+    Args:
+        rng: Random generator.
+        dy: (n, n), distance of each pixel from the centre along y in px.
+        dx: (n, n), the same along x.
+        radius: Mean radius in px.
+        hollow: Whether the nucleus is dark.
+
+    Returns:
+        (n, n) float64, 0 outside, with a maximum of 1.
+    """
     distance, angle = np.hypot(dy, dx), np.arctan2(dy, dx)
     edge = np.full_like(distance, radius)
     for order, spread in ((2, 0.10), (3, 0.06), (4, 0.03)):
@@ -99,55 +154,92 @@ def soma(rng: np.random.Generator, dy: NDArray, dx: NDArray, radius: float, holl
 def draw_neurons(
     rng: np.random.Generator, centres: NDArray, hollow: NDArray[np.bool_], radius: float, canvas: Canvas
 ) -> sp.csc_array:
-    """Footprints CSC (rows * columns of the canvas, N) float32, each of maximum 1."""
+    """Draws the footprints of all neurons.
+
+    Args:
+        rng: Random generator.
+        centres: (N, 2), (y, x) in px of the frame.
+        hollow: (N,) bool, neurons with a dark nucleus.
+        radius: Mean radius of a soma in px; single neurons differ by up to 12 %.
+        canvas: Canvas to draw on.
+
+    Returns:
+        CSC (pixels of the canvas, N) float32; each column has a maximum of 1.
+    """
     reach = int(np.ceil(2.4 * radius))
     offsets = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     shape, columns = np.array(canvas.shape)[:, None, None], []
     for centre, is_hollow in zip(centres, hollow, strict=True):
         pixels = offsets + np.rint(centre).astype(int)[:, None, None]
         dy, dx = pixels - centre[:, None, None]
-        image = soma(rng, dy, dx, radius * rng.uniform(0.88, 1.12), bool(is_hollow))
+        image = draw_soma(rng, dy, dx, radius * rng.uniform(0.88, 1.12), bool(is_hollow))
         pixels += canvas.margin
-        seen = (image > 0) & (pixels >= 0).all(axis=0) & (pixels < shape).all(axis=0)
-        rows = pixels[0][seen] * canvas.shape[1] + pixels[1][seen]
-        columns.append(sp.csc_array((image[seen], rows, [0, len(rows)]), shape=(canvas.shape[0] * canvas.shape[1], 1)))
+        inside = (image > 0) & (pixels >= 0).all(axis=0) & (pixels < shape).all(axis=0)
+        rows = pixels[0][inside] * canvas.shape[1] + pixels[1][inside]
+        columns.append(
+            sp.csc_array((image[inside], rows, [0, len(rows)]), shape=(canvas.shape[0] * canvas.shape[1], 1))
+        )
     if not columns:
         return sp.csc_array((canvas.shape[0] * canvas.shape[1], 0), dtype=np.float32)
     return sp.csc_array(sp.hstack(columns, format="csc").astype(np.float32))
 
 
-def _vessel(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Transmission (0.5..1) of a bent vessel that crosses an image."""
+def _draw_vessel(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Transmission (rows, columns) of a curved blood vessel across an image, 0.5 in its middle and 1 outside."""
     n_steps = 3 * max(shape)
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.06, n_steps))
-    way = rng.uniform(0, shape) + np.cumsum(np.stack([np.sin(angle), np.cos(angle)], axis=1), axis=0)
-    clear = np.ones(shape, bool)
-    clear[tuple(np.floor(np.mod(way, shape)).astype(int).T)] = False
-    distance = ndi.distance_transform_edt(clear)
+    path = rng.uniform(0, shape) + np.cumsum(np.stack([np.sin(angle), np.cos(angle)], axis=1), axis=0)
+    off_path = np.ones(shape, bool)
+    off_path[tuple(np.floor(np.mod(path, shape)).astype(int).T)] = False
+    distance = ndi.distance_transform_edt(off_path)
     return 1 - 0.5 / (1 + np.exp((distance - rng.uniform(1.5, 3.2)) / 0.7))
 
 
 def draw_background(rng: np.random.Generator, settings: SimulationSettings, canvas: Canvas) -> Float:
-    """Resting background (rows, columns) of mean about 1: coarse and fine texture, crossed by vessels."""
+    """Draws the resting background: coarse and fine texture, crossed by blood vessels.
+
+    Args:
+        rng: Random generator.
+        settings: Number of vessels.
+        canvas: Canvas to draw on.
+
+    Returns:
+        (rows, columns) float32 with a mean of about 1, the unit of fluorescence.
+    """
     image = np.ones(canvas.shape)
     for sigma, strength in ((18.0, 0.12), (5.0, 0.08), (1.2, 0.08)):
         image += strength * smooth_noise(rng, canvas.shape, sigma)
     image = np.clip(image, 0.25, None)
     for _ in range(settings.n_vessels):
-        image *= _vessel(rng, canvas.shape)
+        image *= _draw_vessel(rng, canvas.shape)
     return image.astype(np.float32)
 
 
 def draw_neuropil(rng: np.random.Generator, background: Float) -> Float:
-    """Fields (K, rows, columns) in which the background brightens together; the first is the whole of it."""
+    """Draws the spatial fields of the neuropil, in each of which the background fluctuates together.
+
+    Args:
+        rng: Random generator.
+        background: (rows, columns), resting background.
+
+    Returns:
+        (K, rows, columns) float32, K = 9: the first is the whole background, the others smooth parts of it.
+    """
     fields = [np.ones(background.shape)]
-    for _ in range(_NEUROPIL_FIELDS):
+    for _ in range(_N_LOCAL_NEUROPIL_FIELDS):
         field = np.clip(smooth_noise(rng, background.shape, rng.uniform(12, 25)) + 0.3, 0, None)
         fields.append(field / field.max())
     return (np.stack(fields) * background).astype(np.float32)
 
 
 def vignette(settings: SimulationSettings) -> Float:
-    """Share of the light (H, W) that the optics let through: 1 in the centre, 1 - `vignetting` in the corners."""
+    """Transmission of the optics over the frame.
+
+    Args:
+        settings: Size of the frame and the fraction of the light that is lost in the corners.
+
+    Returns:
+        (H, W) float32: 1 in the centre, 1 - `vignetting` in the corners.
+    """
     y, x = np.linspace(-1, 1, settings.height_px)[:, None], np.linspace(-1, 1, settings.width_px)
     return (1 - settings.vignetting * (y**2 + x**2) / 2).astype(np.float32)

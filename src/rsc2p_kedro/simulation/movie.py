@@ -1,11 +1,12 @@
-"""A two-photon movie with a known truth.
+"""Simulation of a two-photon movie with known ground truth.
 
-The scene of frame t is bleach(t) (background + A (rest + C(t)) + neuropil B f(t)), seen displaced (by cubic splines,
-see :mod:`rsc2p_kedro.simulation.motion`) through a vignette that does not move. Each pixel catches a Poisson number of
-photons, which the detector turns into counts: gain * photons + offset + Gaussian read noise, rounded and cut.
+The fluorescence of frame t is bleaching(t) [background + A (rest + C(t)) + B f(t)], with footprints A, traces C, and
+neuropil fields B with time courses f. It is displaced (:mod:`rsc2p_kedro.simulation.motion`) by cubic interpolation and
+multiplied by a vignette that does not move. Each pixel detects a Poisson number of photons, which the detector turns
+into counts: gain * photons + offset + Gaussian read noise, rounded and clipped.
 
-Frames are made when they are asked for. Each has its own random generator, so that the same settings give the same
-bits, whatever is computed first or together.
+Frames are rendered lazily. Each has its own random generator, so that the same settings give the same movie, bit for
+bit, in whatever order and in whatever blocks frames are computed.
 """
 
 from dataclasses import dataclass
@@ -29,19 +30,19 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All that a frame is rendered from, on the canvas.
+    """Everything that frames are rendered from. Fluorescence is in units of the mean background.
 
     Attributes:
-        settings: of the recording.
-        canvas: the frame and its margin.
-        footprints: CSR (pixels of the canvas, N).
-        traces: (N, T), fluorescence of each neuron over rest.
-        rest: (N,), fluorescence of each neuron at rest.
-        background: (pixels of the canvas,), resting background.
-        neuropil: (K, pixels of the canvas).
-        neuropil_traces: (K, T).
-        brightness: (T,), bleaching.
-        vignette: (H, W).
+        settings: Settings of the recording.
+        canvas: The frame and its margin.
+        footprints: CSR (pixels of the canvas, N) float32; each column has a maximum of 1.
+        traces: (N, T) float32, fluorescence of each neuron above rest.
+        rest: (N,) float32, fluorescence of each neuron at rest.
+        background: (pixels of the canvas,) float32, resting background.
+        neuropil: (K, pixels of the canvas) float32, spatial fields of the neuropil.
+        neuropil_traces: (K, T) float32, time courses of the neuropil.
+        bleaching: (T,) float32, factor of all fluorescence.
+        vignette: (H, W) float32, transmission of the optics.
     """
 
     settings: SimulationSettings
@@ -52,61 +53,88 @@ class Scene:
     background: Float
     neuropil: Float
     neuropil_traces: Float
-    brightness: Float
+    bleaching: Float
     vignette: Float
 
-    def at(self, frame: int) -> Float:
-        """Fluorescence (rows, columns) of the whole canvas in one frame, in units of the mean background."""
+    def fluorescence(self, frame: int) -> Float:
+        """Fluorescence of the whole canvas in one frame, before motion and vignetting.
+
+        Args:
+            frame: Index of the frame.
+
+        Returns:
+            (rows, columns) float32.
+        """
         image = self.background + self.footprints @ (self.rest + self.traces[:, frame])
         for field, strength in zip(self.neuropil, self.neuropil_traces[:, frame], strict=True):
             image += strength * field
-        return (self.brightness[frame] * image).reshape(self.canvas.shape)
+        return (self.bleaching[frame] * image).reshape(self.canvas.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedRecording:
-    """A lazy movie (T, H, W) uint16 and the truth about it."""
+    """A simulated movie and its ground truth.
+
+    Attributes:
+        movie: (T, H, W) uint16, lazy, in counts.
+        truth: Motion, footprints, traces and spikes.
+    """
 
     movie: da.Array
     truth: SimulatedTruth
 
 
 def _rng(settings: SimulationSettings, *topic: int) -> np.random.Generator:
-    """A generator for one topic, so that a change of one setting leaves what it does not concern as it was."""
+    """Random generator of one topic, so that changing the settings of one topic leaves the others as they are."""
     return np.random.default_rng([settings.seed, *topic])
 
 
-def _margin(settings: SimulationSettings) -> int:
-    return int(np.ceil(1.5 * settings.rigid_amplitude_px + settings.warp_amplitude_px)) + 4
-
-
 def draw_scene(settings: SimulationSettings, acquisition: Acquisition) -> tuple[Scene, NDArray[np.int64]]:
-    """The scene, and the spikes (N, T) of its neurons."""
-    canvas = anatomy.Canvas(settings.height_px, settings.width_px, _margin(settings))
-    cells, fields = _rng(settings, 1), _rng(settings, 2)
-    centres = anatomy.place_neurons(cells, settings)
-    hollow = cells.random(settings.n_neurons) < settings.hollow_share
-    footprints = anatomy.draw_neurons(cells, centres, hollow, settings.neuron_radius_px, canvas)
+    """Draws everything that frames are rendered from.
+
+    Args:
+        settings: Settings of the recording.
+        acquisition: Frame rate, and the decay time where the settings have none.
+
+    Returns:
+        The scene, and the number of spikes (N, T) int64 of its neurons in each frame.
+    """
+    # Rigid motion and half of it again as shear, the warp, and 4 px for the interpolation.
+    margin = int(np.ceil(1.5 * settings.rigid_amplitude_px + settings.warp_amplitude_px)) + 4
+    canvas = anatomy.Canvas(settings.height_px, settings.width_px, margin)
+    neuron_rng, background_rng = _rng(settings, 1), _rng(settings, 2)
+    centres = anatomy.place_neurons(neuron_rng, settings)
+    hollow = neuron_rng.random(settings.n_neurons) < settings.hollow_share
+    footprints = anatomy.draw_neurons(neuron_rng, centres, hollow, settings.neuron_radius_px, canvas)
     traces, spikes = activity.draw_activity(_rng(settings, 3), settings, acquisition)
-    background = anatomy.draw_background(fields, settings, canvas)
-    neuropil = anatomy.draw_neuropil(fields, background)
+    background = anatomy.draw_background(background_rng, settings, canvas)
+    neuropil = anatomy.draw_neuropil(background_rng, background)
     scene = Scene(
         settings=settings,
         canvas=canvas,
         footprints=sp.csr_array(footprints),
         traces=traces,
-        rest=cells.uniform(0.1, 0.6, settings.n_neurons).astype(np.float32),
+        rest=neuron_rng.uniform(0.1, 0.6, settings.n_neurons).astype(np.float32),
         background=background.ravel(),
         neuropil=neuropil.reshape(len(neuropil), -1),
         neuropil_traces=activity.draw_neuropil_traces(_rng(settings, 4), len(neuropil), settings, acquisition),
-        brightness=activity.bleach(settings),
+        bleaching=activity.bleaching_curve(settings),
         vignette=anatomy.vignette(settings),
     )
     return scene, spikes
 
 
 def draw_truth(scene: Scene, spikes: NDArray, acquisition: Acquisition) -> SimulatedTruth:
-    """What is true of the recording of a scene."""
+    """Draws the motion of a scene and collects the ground truth of its recording.
+
+    Args:
+        scene: The scene.
+        spikes: (N, T), number of spikes of its neurons in each frame.
+        acquisition: Frame rate.
+
+    Returns:
+        The ground truth, on the frame without its margin.
+    """
     settings, rng, rate = scene.settings, _rng(scene.settings, 5), acquisition.frame_rate_hz
     background = scene.background + scene.neuropil_traces.mean(axis=1) @ scene.neuropil
     return SimulatedTruth(
@@ -121,51 +149,78 @@ def draw_truth(scene: Scene, spikes: NDArray, acquisition: Acquisition) -> Simul
 
 
 def displace(image: Float, displacement: Float, canvas: anatomy.Canvas) -> Float:
-    """The frame (H, W) of an image of the canvas whose content moved by `displacement` (H, W, 2) px."""
+    """Displaces the content of an image of the canvas by cubic interpolation and cuts out the frame.
+
+    Args:
+        image: (rows, columns) of the canvas.
+        displacement: (H, W, 2), displacement (dy, dx) in px of the content at each pixel of the frame.
+        canvas: The canvas of the image.
+
+    Returns:
+        (H, W) float32.
+    """
     y, x = np.mgrid[: canvas.height, : canvas.width].astype(np.float32)
-    places = [y + canvas.margin - displacement[..., 0], x + canvas.margin - displacement[..., 1]]
-    return ndi.map_coordinates(image, places, order=3, mode="nearest")
+    coordinates = [y + canvas.margin - displacement[..., 0], x + canvas.margin - displacement[..., 1]]
+    return ndi.map_coordinates(image, coordinates, order=3, mode="nearest")
 
 
-def expose(fluorescence: Float, settings: SimulationSettings, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Counts (H, W) that the detector gives for a fluorescence (H, W) in units of the mean background."""
-    caught = rng.poisson(np.clip(fluorescence, 0, None) * settings.photons)
-    counts = settings.gain * caught + settings.offset
+def detect(fluorescence: Float, settings: SimulationSettings, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Simulates the detector: shot noise, gain, offset, read noise and saturation.
+
+    Args:
+        fluorescence: (H, W), in units of the mean background.
+        settings: Photons per pixel, and the properties of the detector.
+        rng: Random generator.
+
+    Returns:
+        (H, W) uint16, counts.
+    """
+    photons = rng.poisson(np.clip(fluorescence, 0, None) * settings.photons)
+    counts = settings.gain * photons + settings.offset
     counts += settings.read_noise * rng.standard_normal(fluorescence.shape, dtype=np.float32)
     return np.clip(np.rint(counts), 0, settings.saturation).astype(np.uint16)
 
 
 def render(scene: Scene, truth: SimulatedTruth, frames: slice) -> NDArray[np.uint16]:
-    """Some frames (n, H, W) of the movie."""
+    """Renders consecutive frames of the movie.
+
+    Args:
+        scene: The scene.
+        truth: Its ground truth, for the motion.
+        frames: First frame and the one after the last.
+
+    Returns:
+        (n, H, W) uint16, counts.
+    """
     settings = scene.settings
     movie = np.empty((frames.stop - frames.start, settings.height_px, settings.width_px), np.uint16)
     for frame in range(frames.start, frames.stop):
-        image = scene.at(frame)
+        image = scene.fluorescence(frame)
         if settings.motion == "none":
-            seen = scene.canvas.crop(image)
+            image = scene.canvas.crop(image)
         else:
-            seen = displace(image, truth.displacement_field(frame), scene.canvas)
-        movie[frame - frames.start] = expose(seen * scene.vignette, settings, _rng(settings, 6, frame))
+            image = displace(image, truth.displacement_field(frame), scene.canvas)
+        movie[frame - frames.start] = detect(image * scene.vignette, settings, _rng(settings, 6, frame))
     return movie
 
 
 def simulate(settings: SimulationSettings, acquisition: Acquisition, *, block_frames: int = 64) -> SimulatedRecording:
-    """A simulated recording.
+    """Simulates a recording.
 
     Args:
-        settings: what it looks like.
-        acquisition: frame rate and, unless the settings name one, the decay time of the indicator.
-        block_frames: frames in one chunk of the lazy movie. It does not change the movie by a bit.
+        settings: Settings of the recording.
+        acquisition: Frame rate, and the decay time of the indicator where the settings have none.
+        block_frames: Number of frames in one chunk of the lazy movie, which does not change the movie.
 
     Returns:
-        The lazy movie (T, H, W) uint16, and the truth about it.
+        The lazy movie (T, H, W) uint16 in counts, and its ground truth.
     """
     scene, spikes = draw_scene(settings, acquisition)
     truth = draw_truth(scene, spikes, acquisition)
-    made_of = [dask.delayed(part, traverse=False) for part in (scene, truth)]
+    inputs = [dask.delayed(part, traverse=False) for part in (scene, truth)]
     shape = (settings.height_px, settings.width_px)
     blocks = [
-        da.from_delayed(dask.delayed(render)(*made_of, s), (s.stop - s.start, *shape), dtype=np.uint16)
+        da.from_delayed(dask.delayed(render)(*inputs, s), (s.stop - s.start, *shape), dtype=np.uint16)
         for s in frame_blocks(settings.n_frames, block_frames)
     ]
     return SimulatedRecording(movie=da.concatenate(blocks), truth=truth)

@@ -1,6 +1,10 @@
-"""What is true of a simulated recording, and how far a result is from it."""
+"""Ground truth of a simulated recording, and the accuracy of results measured against it.
 
-from collections.abc import Iterable
+A component matches a neuron where the intersection over union (IoU) of their binary masks is at least 0.5; pairs are
+assigned by the Hungarian method. One whole-pixel offset of all footprints and one constant offset of all shifts are
+removed first, since the position of a template within the range of the motion is arbitrary.
+"""
+
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,23 +19,36 @@ from rsc2p_kedro.simulation.motion import frame_basis, spline_basis
 
 Float = NDArray[np.float32]
 _MASK_LEVEL = 0.2
-_LEAST_IOU = 0.5
-_LARGEST_OFFSET = 3
+"""Fraction of a footprint's maximum above which a pixel belongs to its mask; the same as for areas in the component
+table."""
+_MIN_IOU = 0.5
+"""IoU of a match; above one half, no two components can match the same neuron. A convention, not tuned."""
+_MAX_OFFSET_PX = 3
+"""Largest offset of the footprints in px along each axis; chosen, not tuned."""
 _SPIKE_SIGMA_FRAMES = 2.0
+"""Standard deviation in frames of the Gaussian that spike trains are smoothed with before they are compared."""
+_N_GRID = 4
+"""Positions along each axis at which rigid shifts are compared with the local motion."""
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedTruth:
-    """The truth about a simulated recording of T frames of (H, W) px with N neurons.
+    """Ground truth of a simulated recording of T frames of (H, W) px with N neurons.
+
+    Fluorescence is in units of the mean background.
 
     Attributes:
-        footprints: CSC (H*W, N) float32, rows in C order; without vignetting.
-        traces: (N, T) float32, fluorescence over rest, where the mean background is 1; without bleaching.
+        footprints: CSC (H*W, N) float32, pixels in C order; without vignetting.
+        traces: (N, T) float32, fluorescence above rest; without bleaching.
         spikes: (N, T) float32, number of spikes in each frame.
-        rigid_motion: (T, 2) float32, mean displacement (dy, dx) in px of the *content*: the right shift is minus this.
-        shear: (T, 2) float32, displacement in px of the last row against the first.
-        warp: (T, n, m, 2) float32, local displacement in px at control points spread evenly over the frame.
-        background: (H, W) float32, mean background over time, without neurons, vignetting and bleaching.
+        rigid_motion: (T, 2) float32, mean displacement (dy, dx) in px of the *content*; the correct shift is minus
+            this.
+        shear: (T, 2) float32, displacement (dy, dx) in px of the last row against the first.
+        warp: (T, n, m, 2) float32, local displacement (dy, dx) in px at n x m evenly spaced control points.
+        background: (H, W) float32, mean background over time; without neurons, vignetting and bleaching.
+
+    Raises:
+        ValueError: Shapes do not agree.
     """
 
     footprints: sp.csc_array
@@ -60,28 +77,50 @@ class SimulatedTruth:
 
     @property
     def n_neurons(self) -> int:
+        """Number of neurons N."""
         return len(self.traces)
 
     def displacement(self, points: NDArray) -> Float:
-        """Whole displacement (T, P, 2) in px of the content at the points (P, 2), given as (y, x) in px."""
+        """Displacement of the content at some points in all frames: rigid motion, shear and warp together.
+
+        Args:
+            points: (P, 2), (y, x) in px.
+
+        Returns:
+            (T, P, 2) float32, (dy, dx) in px.
+        """
         (H, W), points = self.shape, np.asarray(points, float)
         n, m = self.warp.shape[1:3]
         rows, columns = spline_basis(H, n, points[:, 0]), spline_basis(W, m, points[:, 1])
         local = np.einsum("pi,tijc,pj->tpc", rows, self.warp, columns, optimize=True)
-        sliding = self.shear[:, None] * ((points[:, 0] - (H - 1) / 2) / H)[:, None]
-        return (self.rigid_motion[:, None] + sliding + local).astype(np.float32)
+        shear = self.shear[:, None] * ((points[:, 0] - (H - 1) / 2) / H)[:, None]
+        return (self.rigid_motion[:, None] + shear + local).astype(np.float32)
 
     def displacement_field(self, frame: int) -> Float:
-        """Whole displacement (H, W, 2) in px of the content of one frame."""
+        """Displacement of the content at all pixels of one frame: rigid motion, shear and warp together.
+
+        Args:
+            frame: Index of the frame.
+
+        Returns:
+            (H, W, 2) float32, (dy, dx) in px.
+        """
         H, W = self.shape
         n, m = self.warp.shape[1:3]
         local = np.moveaxis(frame_basis(H, n) @ np.moveaxis(self.warp[frame], -1, 0) @ frame_basis(W, m).T, 0, -1)
-        sliding = self.shear[frame] * ((np.arange(H, dtype=np.float32) - (H - 1) / 2) / H)[:, None]
-        return (self.rigid_motion[frame] + sliding[:, None] + local).astype(np.float32)
+        shear = self.shear[frame] * ((np.arange(H, dtype=np.float32) - (H - 1) / 2) / H)[:, None]
+        return (self.rigid_motion[frame] + shear[:, None] + local).astype(np.float32)
 
 
 class TruthScore(NamedTuple):
-    """One measure of a result against the truth: a row of the table of scores."""
+    """One measure of accuracy, a row of the table of scores.
+
+    Attributes:
+        measure: Its name.
+        value: Its value; NaN where it is undefined.
+        unit: Its unit; empty for a number without unit.
+        description: What it measures.
+    """
 
     measure: str
     value: float
@@ -89,54 +128,80 @@ class TruthScore(NamedTuple):
     description: str
 
 
-def masks(footprints: sp.csc_array) -> sp.csc_array:
-    """Pixels (0 or 1) above a fifth of each footprint's maximum, CSC (H*W, N) float32."""
+def binary_masks(footprints: sp.csc_array) -> sp.csc_array:
+    """Masks of footprints: the pixels above a fifth of each footprint's maximum.
+
+    Args:
+        footprints: CSC (H*W, N).
+
+    Returns:
+        CSC (H*W, N) float32, 0 or 1.
+    """
     footprints = sp.csc_array(footprints)
     largest = footprints.max(axis=0).toarray().ravel() if footprints.shape[1] else np.zeros(0)
     inside = footprints.data > _MASK_LEVEL * np.repeat(largest, np.diff(footprints.indptr))
-    result = sp.csc_array(
+    masks = sp.csc_array(
         (inside.astype(np.float32), footprints.indices.copy(), footprints.indptr.copy()), shape=footprints.shape
     )
-    result.eliminate_zeros()
-    return result
+    masks.eliminate_zeros()
+    return masks
 
 
 def intersection_over_union(first: sp.csc_array, second: sp.csc_array) -> NDArray[np.float64]:
-    """IoU (N, M) of every footprint of the first with every one of the second, both CSC (H*W, N or M)."""
-    first, second = masks(first), masks(second)
+    """Intersection over union (IoU) of the masks of all pairs of footprints.
+
+    Args:
+        first: CSC (H*W, N).
+        second: CSC (H*W, M).
+
+    Returns:
+        (N, M) float64, 0 to 1.
+    """
+    first, second = binary_masks(first), binary_masks(second)
     common = (first.T @ second).toarray().astype(float)
     areas = first.sum(axis=0).ravel()[:, None] + second.sum(axis=0).ravel()[None]
     return common / np.maximum(areas - common, 1)
 
 
-def match(overlap: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs (rows, columns) of at least half an IoU of 1, chosen so that the sum of their IoU (N, M) is the largest."""
-    rows, columns = linear_sum_assignment(np.where(overlap >= _LEAST_IOU, overlap, 0), maximize=True)
-    good = overlap[rows, columns] >= _LEAST_IOU
-    return rows[good], columns[good]
+def match_footprints(iou: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Assigns footprints to each other by the Hungarian method, so that the sum of their IoU is largest.
+
+    Args:
+        iou: (N, M), intersection over union of all pairs.
+
+    Returns:
+        Rows and columns of the assigned pairs whose IoU is at least 0.5.
+    """
+    rows, columns = linear_sum_assignment(np.where(iou >= _MIN_IOU, iou, 0), maximize=True)
+    matched = iou[rows, columns] >= _MIN_IOU
+    return rows[matched], columns[matched]
 
 
-def _projection(footprints: sp.csc_array, shape: tuple[int, int]) -> NDArray:
-    """Largest of all footprints (H, W), each scaled to a maximum of 1."""
+def _maximum_projection(footprints: sp.csc_array, shape: tuple[int, int]) -> NDArray:
+    """Maximum (H, W) over all footprints, each scaled to a maximum of 1."""
     if not footprints.shape[1]:
         return np.zeros(shape)
     scale = 1 / np.maximum(footprints.max(axis=0).toarray().ravel(), 1e-12)
     return (footprints @ sp.diags_array(scale)).max(axis=1).toarray().reshape(shape)
 
 
-def _moved(image: NDArray, dy: int, dx: int) -> NDArray:
-    """An image whose content moved by whole pixels, 0 where nothing came in."""
-    return ndi.shift(image, (dy, dx), order=0, prefilter=False)
-
-
 def align_footprints(truth: SimulatedTruth, footprints: sp.csc_array) -> sp.csc_array:
-    """Footprints moved by the whole pixels (within ±3) at which they overlap best with the true ones.
+    """Moves all footprints by the whole-pixel offset, within ±3 px, at which they overlap best with the true ones.
 
-    A template may lie anywhere within the motion; where it lies is no fault of the result.
+    Args:
+        truth: Ground truth of the recording.
+        footprints: CSC (H*W, N).
+
+    Returns:
+        CSC (H*W, N); pixels that are moved out of the frame are lost.
     """
-    true, found = _projection(truth.footprints, truth.shape), _projection(footprints, truth.shape)
-    steps = range(-_LARGEST_OFFSET, _LARGEST_OFFSET + 1)
-    dy, dx = max(((dy, dx) for dy in steps for dx in steps), key=lambda s: float((true * _moved(found, *s)).sum()))
+    true, estimated = (_maximum_projection(A, truth.shape) for A in (truth.footprints, footprints))
+
+    def overlap(offset: tuple[int, int]) -> float:
+        return float((true * ndi.shift(estimated, offset, order=0, prefilter=False)).sum())
+
+    steps = range(-_MAX_OFFSET_PX, _MAX_OFFSET_PX + 1)
+    dy, dx = max(((dy, dx) for dy in steps for dx in steps), key=overlap)
     (H, W), entries = truth.shape, sp.coo_array(footprints)
     y, x = entries.row // W + dy, entries.row % W + dx
     inside = (y >= 0) & (y < H) & (x >= 0) & (x < W)
@@ -145,101 +210,128 @@ def align_footprints(truth: SimulatedTruth, footprints: sp.csc_array) -> sp.csc_
 
 
 def correlations(first: NDArray, second: NDArray) -> NDArray[np.float64]:
-    """Pearson correlation of each row of the first (N, T) with that of the second, 0 where one is constant."""
+    """Pearson correlation of each row of one array with the same row of another.
+
+    Args:
+        first: (N, T).
+        second: (N, T).
+
+    Returns:
+        (N,) float64; 0 where a row is constant.
+    """
     first, second = (x - x.mean(axis=1, keepdims=True) for x in (first.astype(float), second.astype(float)))
     scale = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
     return (first * second).sum(axis=1) / np.maximum(scale, 1e-12)
 
 
 def _median(values: NDArray) -> float:
+    """Median of (n,) values, NaN if there is none."""
     return float(np.median(values)) if len(values) else float("nan")
 
 
 def score_components(
     truth: SimulatedTruth, components: Components, accepted: NDArray[np.bool_] | None = None
 ) -> list[TruthScore]:
-    """How well neurons were found and their activity was read.
+    """Measures how well neurons were detected and how well their activity was estimated.
 
     Args:
-        truth: of the recording.
-        components: what was found in it.
-        accepted: (N,), components taken for cells; none: all.
+        truth: Ground truth of the recording.
+        components: Components of the recording.
+        accepted: (N,), components accepted as cells; None accepts all.
 
     Returns:
-        Share and quality of the matches: a component matches a neuron where the IoU of their masks (pixels above a
-        fifth of the maximum) is 0.5 or more; pairs are chosen by the Hungarian method.
+        Numbers of neurons and components, recall, precision and F1, and medians over the matched pairs: IoU, and the
+        correlations of denoised traces, noisy traces and spike trains (smoothed by a Gaussian of 2 frames).
     """
     kept = np.arange(components.n_components) if accepted is None else np.flatnonzero(accepted)
-    footprints = align_footprints(truth, components.footprints)
-    overlap = intersection_over_union(truth.footprints, footprints)
-    _, found = match(overlap)
-    true, chosen = match(overlap[:, kept])
-    estimated = kept[chosen]
-    precision, recall = len(true) / max(len(kept), 1), len(true) / max(truth.n_neurons, 1)
-    trace = correlations(truth.traces[true], components.traces[estimated])
-    noisy = correlations(truth.traces[true], (components.traces + components.residual_traces)[estimated])
-    smooth = [
-        ndi.gaussian_filter1d(s.astype(float), _SPIKE_SIGMA_FRAMES, axis=1)
-        for s in (truth.spikes[true], components.spikes[estimated])
+    iou = intersection_over_union(truth.footprints, align_footprints(truth, components.footprints))
+    detected = match_footprints(iou)[0]
+    neurons, columns = match_footprints(iou[:, kept])
+    matched = kept[columns]
+    precision, recall = len(neurons) / max(len(kept), 1), len(neurons) / max(truth.n_neurons, 1)
+    noisy_traces = components.traces + components.residual_traces
+    denoised = correlations(truth.traces[neurons], components.traces[matched])
+    noisy = correlations(truth.traces[neurons], noisy_traces[matched])
+    spikes = correlations(
+        *(
+            ndi.gaussian_filter1d(s.astype(float), _SPIKE_SIGMA_FRAMES, axis=1)
+            for s in (truth.spikes[neurons], components.spikes[matched])
+        )
+    )
+    rows = [
+        ("n_neurons", truth.n_neurons, "Neurons in the ground truth."),
+        ("n_components", components.n_components, "Components, accepted or not."),
+        ("n_accepted", len(kept), "Components accepted as cells."),
+        ("recall_all", len(detected) / max(truth.n_neurons, 1), "Share of neurons that any component matches."),
+        ("precision", precision, "Share of accepted components that match a neuron (IoU >= 0.5)."),
+        ("recall", recall, "Share of neurons that an accepted component matches."),
+        ("f1", 2 * precision * recall / max(precision + recall, 1e-12), "Harmonic mean of precision and recall."),
+        ("iou", _median(iou[neurons, matched]), "Median over matches."),
+        ("trace_correlation", _median(denoised), "Median over matches, denoised trace."),
+        ("noisy_trace_correlation", _median(noisy), "Median over matches, denoised trace and residual."),
+        ("spike_correlation", _median(spikes), "Median over matches, both smoothed by a Gaussian of 2 frames."),
     ]
-    return [
-        TruthScore("n_neurons", truth.n_neurons, "", "Neurons of the truth."),
-        TruthScore("n_components", components.n_components, "", "Components, accepted or not."),
-        TruthScore("n_accepted", len(kept), "", "Components taken for cells."),
-        TruthScore("recall_all", len(found) / max(truth.n_neurons, 1), "", "Neurons found by any component."),
-        TruthScore("precision", precision, "", "Share of accepted components that are neurons (IoU >= 0.5)."),
-        TruthScore("recall", recall, "", "Share of neurons found by an accepted component."),
-        TruthScore("f1", 2 * precision * recall / max(precision + recall, 1e-12), "", "Harmonic mean of both."),
-        TruthScore("iou", _median(overlap[true, estimated]), "", "Median IoU of the matches."),
-        TruthScore("trace_correlation", _median(trace), "", "Median over matches, denoised trace."),
-        TruthScore("noisy_trace_correlation", _median(noisy), "", "Median over matches, trace and residual."),
-        TruthScore(
-            "spike_correlation", _median(correlations(*smooth)), "", "Median over matches, blurred by 2 frames."
-        ),
-    ]
+    return [TruthScore(measure, value, "", description) for measure, value, description in rows]
 
 
 def motion_error(shifts: NDArray, displacement: NDArray) -> float:
-    """Root mean square error in px per axis of shifts (T, ..., 2) that should undo a displacement of the same shape.
+    """Root mean square error of shifts per axis, after a constant offset of the whole recording is removed.
 
-    A constant offset is taken out first, one for the whole recording: where the template lies is no error.
+    Args:
+        shifts: (T, ..., 2), estimated shifts (dy, dx) in px to be applied to the frames.
+        displacement: Array of the same shape, true displacement of the content in px, which the shifts should undo.
+
+    Returns:
+        Error in px.
     """
     error = shifts.astype(float) + displacement
     error -= error.mean(axis=tuple(range(error.ndim - 1)))
     return float(np.sqrt((error**2).mean()))
 
 
-def _grid(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Centres (16, 2) of a frame cut into 4 x 4 tiles."""
-    y, x = (n * (np.arange(4) + 0.5) / 4 - 0.5 for n in shape)
-    return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
 def score_motion(truth: SimulatedTruth, motion: MotionCorrection) -> list[TruthScore]:
-    """Error of rigid and local motion, at the patch centres (or, after rigid correction, at 4 x 4 places)."""
-    points = motion.patch_centres if motion.piecewise else _grid(truth.shape)
+    """Measures the error of rigid and local shifts, and the motion itself for comparison.
+
+    Args:
+        truth: Ground truth of the recording.
+        motion: Estimated motion.
+
+    Returns:
+        Root mean square errors in px per axis. Local ones are taken at the patch centres, or, for a rigid correction,
+        at the centres of a grid of 4 x 4 cells.
+    """
+    grid = ((n * (np.arange(_N_GRID) + 0.5) / _N_GRID - 0.5) for n in truth.shape)
+    rigid_points = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, 2)
+    points = motion.patch_centres if motion.piecewise else rigid_points
     rigid = np.repeat(motion.shifts[:, None], len(points), axis=1)
     local = motion.patch_shifts if motion.piecewise else rigid
-    moved = truth.displacement(points)
-    values = {
-        "rigid_motion_error": (
-            motion_error(motion.shifts, truth.rigid_motion),
-            "Rigid shifts against the mean motion.",
-        ),
-        "local_motion_error": (motion_error(local, moved), "Shifts of patches against the motion at their centres."),
-        "rigid_for_local_error": (motion_error(rigid, moved), "Rigid shifts against the motion at those centres."),
-        "uncorrected_rigid_motion": (motion_error(0 * motion.shifts, truth.rigid_motion), "No correction at all."),
-        "uncorrected_local_motion": (motion_error(0 * local, moved), "No correction at all, at those centres."),
-    }
-    return [TruthScore(name, value, "px", text) for name, (value, text) in values.items()]
+    local_motion = truth.displacement(points)
+    rows = [
+        ("rigid_motion_error", motion.shifts, truth.rigid_motion, "Rigid shifts against the mean motion."),
+        ("local_motion_error", local, local_motion, "Patch shifts against the motion at the patch centres."),
+        ("rigid_for_local_error", rigid, local_motion, "Rigid shifts against the motion at the patch centres."),
+        ("uncorrected_rigid_motion", 0 * motion.shifts, truth.rigid_motion, "Mean motion without correction."),
+        ("uncorrected_local_motion", 0 * local, local_motion, "Motion at the patch centres without correction."),
+    ]
+    return [TruthScore(name, motion_error(shifts, moved), "px", text) for name, shifts, moved, text in rows]
 
 
-def score(
+def score_results(
     truth: SimulatedTruth,
     components: Components | None = None,
     accepted: NDArray[np.bool_] | None = None,
     motion: MotionCorrection | None = None,
 ) -> list[TruthScore]:
-    """Scores of whatever results there are; `measure`, `value` (NaN where there is none), `unit`, `description`."""
-    rows: Iterable[TruthScore] = score_components(truth, components, accepted) if components is not None else []
-    return [*rows, *(score_motion(truth, motion) if motion is not None else [])]
+    """Measures the accuracy of whatever results there are.
+
+    Args:
+        truth: Ground truth of the recording.
+        components: Components; None leaves their scores out.
+        accepted: (N,), components accepted as cells; None accepts all.
+        motion: Estimated motion; None leaves its scores out.
+
+    Returns:
+        The scores of :func:`score_components`, then those of :func:`score_motion`.
+    """
+    scores = score_components(truth, components, accepted) if components is not None else []
+    return scores + (score_motion(truth, motion) if motion is not None else [])

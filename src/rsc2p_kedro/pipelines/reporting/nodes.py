@@ -26,7 +26,7 @@ from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots import traces as trace_plots
 from rsc2p_kedro.reports import pages, verdicts
 from rsc2p_kedro.reports.view import render_view
-from rsc2p_kedro.simulation.truth import SimulatedTruth, score
+from rsc2p_kedro.simulation.truth import SimulatedTruth, score_results
 
 PAGES = ("report", "view")
 """The pages of a recording."""
@@ -218,7 +218,7 @@ def score_against_truth(
 ) -> pd.DataFrame:
     """Scores of a simulated recording against what is true of it."""
     accepted = _in_order(component_table, components)["accepted"].to_numpy(dtype=bool)
-    rows = score(truth, components, accepted, motion)
+    rows = score_results(truth, components, accepted, motion)
     return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
 
 
