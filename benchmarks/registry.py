@@ -3,8 +3,8 @@
     python -m benchmarks.registry [--recordings 1 50 500 2000] [--repeat 3]
 
 Each command runs in a process of its own, in a temporary project with the configuration of this one. CPU time is user
-and system time of that process, the median of the repeats; the run does `simulation` and `ingestion` of one recording of
-64 frames, among so many in the manifest.
+and system time of that process, the median of the repeats; the run does `simulation` and `ingestion` of one recording
+of 64 frames, among so many in the manifest.
 """
 
 import argparse
