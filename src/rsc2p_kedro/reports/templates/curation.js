@@ -456,20 +456,20 @@ function drawLines() {
 
 // ---- component list, selection, decisions ----------------------------------------------------------------------------------
 
-const COLUMNS = ["id", "snr", "r_value", "area_px", "state"].filter(
-  (column) => ["id", "state"].includes(column) || ids.every((id) => column in byId.get(id).row),
+const COLUMNS = ["id", "snr", "r_value", "area_px", "status"].filter(
+  (column) => ["id", "status"].includes(column) || ids.every((id) => column in byId.get(id).row),
 );
 const rows = new Map();
 
 function sortKey(id, column) {
   if (column === "id") return id;
-  return column === "state" ? Number(state.accepted.get(id)) : byId.get(id).row[column];
+  return column === "status" ? Number(state.accepted.get(id)) : byId.get(id).row[column];
 }
 
 function buildList() {
   const head = make(document.querySelector(".list thead"), "tr");
   for (const column of COLUMNS) {
-    const cell = make(head, "th", { class: column === "state" ? "" : "number", tabindex: 0 }, titleOf(column));
+    const cell = make(head, "th", { class: column === "status" ? "" : "number", tabindex: 0 }, titleOf(column));
     const sort = () => {
       state.order = { column, falling: state.order.column === column ? !state.order.falling : column !== "id" };
       sortList();
@@ -480,8 +480,8 @@ function buildList() {
   for (const id of ids) {
     const row = make(find("list"), "tr", { "data-id": id });
     for (const column of COLUMNS) {
-      const text = column === "id" ? id : column === "state" ? "" : formatFixed(column, byId.get(id).row[column]);
-      make(row, "td", { class: column === "state" ? "" : "number" }, text);
+      const text = column === "id" ? id : column === "status" ? "" : formatFixed(column, byId.get(id).row[column]);
+      make(row, "td", { class: column === "status" ? "" : "number" }, text);
     }
     row.addEventListener("click", () => select(id));
     rows.set(id, row);
