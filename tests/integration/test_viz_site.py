@@ -61,7 +61,7 @@ def address(site: Path) -> Iterator[str]:
 def test_the_site_shows_the_pipeline_and_the_figure_that_was_made(project, site, address):
     nodes = json.loads((site / "api" / "main").read_text(encoding="utf-8"))["nodes"]
     figure = next(node["id"] for node in nodes if node["name"] == FIGURE)
-    with chromium_page() as page:
+    with chromium_page(self_contained=False) as page:
         page.goto(f"{address}/?pid=__default__&sid={figure}")
         page.wait_for_function("document.querySelector('.pipeline-metadata img')?.naturalWidth > 0")
         shown = page.locator(".pipeline-node__text").all_text_contents()

@@ -313,12 +313,12 @@ def assess_dff(guarded: np.ndarray, dark_level: float, brightness: float) -> Ass
     return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
-def assess_inspection(inspection_table: pd.DataFrame, *, explained: Collection[str] = ()) -> Assessment:
+def assess_inspection(inspection_table: pd.DataFrame, *, tolerated: Collection[str] = ()) -> Assessment:
     """Checks the messages of the NWB validators.
 
     Args:
         inspection_table: one row a message.
-        explained: names of validator checks whose messages are known to be harmless.
+        tolerated: names of validator checks whose messages are known to be harmless.
 
     Returns:
         The assessment `NWB file`.
@@ -326,14 +326,14 @@ def assess_inspection(inspection_table: pd.DataFrame, *, explained: Collection[s
     check = "NWB file"
     if inspection_table.empty:
         return Assessment(check, Level.OK, "The validators reported nothing.")
-    unexplained = inspection_table[~inspection_table["check"].isin(list(explained))]
-    n, n_unexplained = len(inspection_table), len(unexplained)
-    if n_unexplained == 0:
+    remaining = inspection_table[~inspection_table["check"].isin(list(tolerated))]
+    n, n_open = len(inspection_table), len(remaining)
+    if n_open == 0:
         verb = "is" if n == 1 else "are"
         return Assessment(check, Level.OK, f"{count(n, 'message')} that {verb} known to be harmless.")
-    serious = int(unexplained["importance"].isin(list(SERIOUS)).sum())
+    serious = int(remaining["importance"].isin(list(SERIOUS)).sum())
     level = Level.PROBLEM if serious else Level.REVIEW
-    finding = f"{count(n_unexplained, 'message')} of the validators, {serious} of them serious."
+    finding = f"{count(n_open, 'message')} of the validators, {serious} of them serious."
     return Assessment(check, level, finding, "Read the messages below and correct the metadata.")
 
 

@@ -394,7 +394,7 @@ def assess_recording(
     assessments = [
         assessment.assess_motion(motion_table, motion_quality),
         *assessment.assess_components(component_table, min_snr),
-        assessment.assess_inspection(inspection_table, explained=TOLERATED_CHECKS),
+        assessment.assess_inspection(inspection_table, tolerated=TOLERATED_CHECKS),
         assessment.assess_registration(int((~registered).sum()), len(registered)),
         assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
         assessment.assess_illumination(frame_table),
@@ -571,27 +571,21 @@ def tabulate_recordings(*summaries: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(summaries, ignore_index=True)
 
 
-def write_index(
-    recordings_table: pd.DataFrame, *parts: Any, link_pattern: str = "{animal}/{session}/{page}.html"
-) -> str:
+def write_index(recordings_table: pd.DataFrame, *parts: Any) -> str:
     """Writes the page over all recordings.
 
     Args:
         recordings_table: one row a recording.
         *parts: assessment table and thumbnail of the first recording, then of the second, and so on, in the order of
             the table; a thumbnail is a figure or the bytes of an image file.
-        link_pattern: address of a page relative to this one, with `{animal}`, `{session}` and `{page}`, which is
-            `report` or `curation`.
 
     Returns:
-        A page of HTML.
+        A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`.
     """
     names = recordings_table["recording"].tolist()
-    links = {}
-    for name in names:
-        animal, _, session = (quote(part) for part in name.partition("."))
-        links[name] = {
-            page: link_pattern.format(animal=animal, session=session, page=page) for page in ("report", "curation")
-        }
     assessments = {name: assessment.from_table(table) for name, table in zip(names, parts[::2], strict=True)}
+    folders = {name: quote(name.replace(".", "/", 1)) for name in names}
+    links = {
+        name: {page: f"{folder}/{page}.html" for page in ("report", "curation")} for name, folder in folders.items()
+    }
     return render_index(recordings_table, assessments, links, dict(zip(names, parts[1::2], strict=True)))
