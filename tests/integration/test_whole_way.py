@@ -103,7 +103,7 @@ def test_the_notebook_reads_what_was_made(done, monkeypatch):
     assert kinds.count("image/png") >= 8
     said = " ".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
     assert "mouse_1.day_2" in said
-    assert "view.html" in said
+    assert "curation.html" in said
 
 
 def test_the_notebook_is_kept_without_outputs():

@@ -1,4 +1,4 @@
-"""How drawn figures are looked at: rendered whole, warnings being errors, with every word inside the figure."""
+"""Renders figures and checks their texts; a warning of matplotlib is an error."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ from matplotlib.text import Text
 _SLACK_PX = 2.0
 
 
-def _words(figure: Figure) -> list[Text]:
-    """All texts that are seen: ticks of axes that are off, and those beyond the limits, are not."""
+def _texts(figure: Figure) -> list[Text]:
+    """All visible texts, without tick labels, some of which lie beyond the limits of their axes."""
     ticks = {text for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for text in axis.findobj(Text)}
     return [text for text in set(figure.findobj(Text)) - ticks if text.get_visible() and text.get_text()]
 
@@ -21,7 +21,7 @@ def _check(figure: Figure) -> Figure:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     whole = figure.bbox.padded(_SLACK_PX)
-    for text in _words(figure):
+    for text in _texts(figure):
         box = text.get_window_extent(canvas.get_renderer())
         assert text.get_fontsize() >= 8, text
         assert whole.contains(box.x0, box.y0), (text, box)
@@ -30,6 +30,6 @@ def _check(figure: Figure) -> Figure:
 
 
 @pytest.fixture
-def look() -> Callable[[Figure], Figure]:
-    """Renders a figure and checks that its words are at least 8 pt and none is cut off."""
+def render() -> Callable[[Figure], Figure]:
+    """Renders a figure, and checks that its texts are at least 8 pt and none is cut off; returns the figure."""
     return _check

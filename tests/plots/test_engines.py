@@ -37,10 +37,10 @@ def arguments() -> dict:
     }
 
 
-def test_matches_and_what_only_one_has_are_told_apart(look, arguments):
-    figure = look(engines.agreement_figure(**arguments))
+def test_matching_components_and_those_of_one_engine_differ_in_colour(render, arguments):
+    figure = render(engines.agreement_figure(**arguments))
     ax = figure.axes[0]
-    colors = [to_hex(line.get_color()) for line in ax.lines if len(line.get_xdata())]
+    colors = [to_hex(lines.get_color()[0]) for lines in ax.collections for _ in lines.get_segments()]
     assert colors.count(to_hex("white")) == 2
     assert colors.count(to_hex(style.ORANGE)) == 1
     assert colors.count(to_hex(style.SKY)) == 2
@@ -50,19 +50,19 @@ def test_matches_and_what_only_one_has_are_told_apart(look, arguments):
         "embedded only: 1",
         "caiman only: 2",
     ]
-    times = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("Time"))
-    assert [t.get_text() for t in times.get_legend().get_texts()] == ["embedded: 3 s, 0.5 GB", "caiman: 40 s"]
+    steps = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("Wall time"))
+    assert [t.get_text() for t in steps.get_legend().get_texts()] == ["embedded: 3 s, 0.5 GB", "caiman: 40 s"]
 
 
-def test_a_constant_offset_between_templates_is_no_difference(look, arguments):
-    figure = look(engines.agreement_figure(**arguments))
+def test_a_constant_offset_between_templates_is_no_difference(render, arguments):
+    figure = render(engines.agreement_figure(**arguments))
     y = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("y shift"))
     np.testing.assert_allclose(y.lines[1].get_ydata(), 0, atol=1e-6)
     assert [t.get_text() for t in y.get_legend().get_texts()] == ["difference, RMS 0.000 px"]
 
 
-def test_no_match_and_no_component_are_said(look, arguments):
+def test_no_match_is_stated(render, arguments):
     none = {"iou": np.zeros(0), "trace_correlation": np.zeros(0), "dff_correlation": np.zeros(0)}
     nothing = {"footprints": (squares(), squares((1, 1))), "matched": np.zeros((0, 2), int)}
-    figure = look(engines.agreement_figure(**(arguments | none | nothing)))
-    assert "no matches" in [text.get_text() for text in figure.axes[1].texts]
+    figure = render(engines.agreement_figure(**(arguments | none | nothing)))
+    assert "No components match." in [text.get_text() for text in figure.axes[1].texts]

@@ -10,7 +10,7 @@ from matplotlib.quiver import Quiver
 
 from rsc2p_kedro.plots import motion
 
-Look = Callable[[Figure], Figure]
+Render = Callable[[Figure], Figure]
 T = 40
 
 
@@ -24,9 +24,9 @@ def _registered(*lost: int) -> np.ndarray:
     return registered
 
 
-def test_shifts_are_drawn_over_seconds_with_unregistered_frames_marked(look: Look) -> None:
+def test_shifts_are_drawn_over_seconds_with_unregistered_frames_marked(render: Render) -> None:
     shifts = _shifts()
-    figure = look(
+    figure = render(
         motion.shifts_over_time(shifts, np.ones(T), _registered(4, 8), frame_rate_hz=10, pixel_size_um=(2.0, 2.0))
     )
     y_axis, x_axis, _ = figure.axes
@@ -57,12 +57,12 @@ def test_every_pixel_belongs_to_its_nearest_centre() -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (30, 80), (90, 35)])
-def test_arrows_point_along_the_deviation_of_the_chosen_frame(shape: tuple[int, int], look: Look) -> None:
+def test_arrows_point_along_the_deviation_of_the_chosen_frame(shape: tuple[int, int], render: Render) -> None:
     shifts, centres = _shifts(), np.array([[10.0, 10.0], [10.0, 30.0], [25.0, 20.0]])
     patch_shifts = np.repeat(shifts[:, None], 3, axis=1)
     patch_shifts[5] += [[1.0, 0.0], [0.0, -2.0], [0.5, 0.5]]
     template = np.random.default_rng(1).random(shape)
-    figure = look(motion.patch_shift_field(template, shifts, patch_shifts, centres, _registered(), frame_rate_hz=10))
+    figure = render(motion.patch_shift_field(template, shifts, patch_shifts, centres, _registered(), frame_rate_hz=10))
     (quiver,) = figure.axes[0].findobj(Quiver)
     np.testing.assert_allclose(quiver.U, [0.0, -2.0, 0.5], atol=1e-6)
     np.testing.assert_allclose(quiver.V, [1.0, 0.0, 0.5], atol=1e-6)
@@ -70,7 +70,7 @@ def test_arrows_point_along_the_deviation_of_the_chosen_frame(shape: tuple[int, 
     assert rms[10, 30] == pytest.approx(2.0 / np.sqrt(T), rel=1e-4)
     title = figure.axes[0].get_title(loc="left")
     assert "Frame 5" in title
-    assert "the longest 2.00 px" in title
+    assert "largest 2.00 px" in title
 
 
 def test_arrows_stay_within_the_frame() -> None:
@@ -85,17 +85,18 @@ def test_arrows_stay_within_the_frame() -> None:
     assert (tips <= np.array(shape) - 1).all()
 
 
-def test_patches_that_do_not_move_draw_without_a_warning(look: Look) -> None:
+def test_patches_that_do_not_move_draw_without_a_warning(render: Render) -> None:
     shifts, centres = np.zeros((T, 2)), np.array([[5.0, 5.0], [5.0, 15.0]])
-    look(
+    figure = render(
         motion.patch_shift_field(
             np.ones((20, 20)), shifts, np.zeros((T, 2, 2)), centres, _registered(), frame_rate_hz=10
         )
     )
+    assert "largest 0.00 px" in figure.axes[0].get_title(loc="left")
 
 
-def test_rigid_motion_has_no_field_and_says_so(look: Look) -> None:
-    figure = look(
+def test_rigid_motion_has_no_shifts_of_patches(render: Render) -> None:
+    figure = render(
         motion.patch_shift_field(
             np.ones((20, 20)), _shifts(), np.zeros((T, 0, 2)), np.zeros((0, 2)), _registered(), frame_rate_hz=10
         )
@@ -103,19 +104,19 @@ def test_rigid_motion_has_no_field_and_says_so(look: Look) -> None:
     assert "Only rigid shifts" in figure.axes[0].texts[0].get_text()
 
 
-def test_motion_quality_shows_its_numbers(look: Look) -> None:
+def test_motion_quality_shows_its_numbers(render: Render) -> None:
     before, after = np.full(T, 0.5), np.full(T, 0.7)
     after[0] = 0.4
-    figure = look(motion.motion_quality(before, after, _registered(3), (10.0, 12.0), (0.8, 0.2), frame_rate_hz=10))
+    figure = render(motion.motion_quality(before, after, _registered(3), (10.0, 12.0), (0.8, 0.2), frame_rate_hz=10))
     _, scatter, crispness, residual = figure.axes
     assert [bar.get_height() for bar in crispness.patches] == [10.0, 12.0]
     assert [bar.get_height() for bar in residual.patches] == [0.8, 0.2]
     assert scatter.get_title(loc="left").startswith("39 of 40 frames")
 
 
-def test_motion_quality_without_measures_says_so(look: Look) -> None:
+def test_unknown_measures_are_stated(render: Render) -> None:
     nothing = (float("nan"), float("nan"))
-    figure = look(
+    figure = render(
         motion.motion_quality(np.full(T, 0.5), np.full(T, 0.5), _registered(), nothing, nothing, frame_rate_hz=10)
     )
     assert [ax.texts[0].get_text() for ax in figure.axes[2:]] == ["not measured"] * 2

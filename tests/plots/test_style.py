@@ -48,9 +48,3 @@ def test_pixels_that_are_not_square_keep_their_shape() -> None:
 )
 def test_numbers_come_in_few_digits_and_without_an_exponent(value: float, text: str) -> None:
     assert style.digits(value) == text
-
-
-def test_a_grid_without_recordings_says_so() -> None:
-    figure, axes = style.grid_of_recordings([], [], 3, [])
-    assert axes == []
-    assert figure.axes[0].texts[0].get_text() == "No recordings to show."

@@ -131,13 +131,13 @@ class InspectionTable(_Table):
     message: Series[str] = pa.Field(description="What is wrong.")
 
 
-class VerdictTable(_Table):
-    """One row a question about a recording, answered from its numbers."""
+class AssessmentTable(_Table):
+    """One row a check of a recording: its level, the numbers behind it, and what to do."""
 
-    question: Series[str] = pa.Field(unique=True)
-    level: Series[str] = pa.Field(isin=["good", "look", "bad"], description="In order, needs a look, not in order.")
-    answer: Series[str]
-    advice: Series[str] = pa.Field(description="What to do; empty where there is nothing to do.")
+    check: Series[str] = pa.Field(unique=True)
+    level: Series[str] = pa.Field(isin=["ok", "review", "problem"])
+    finding: Series[str]
+    recommendation: Series[str] = pa.Field(description="Empty where nothing needs to be done.")
 
 
 class RecordingsTable(_Table):

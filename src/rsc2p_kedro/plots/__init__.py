@@ -1,1 +1,1 @@
-"""One figure per function: arrays in, a matplotlib figure out. Nothing here knows of Kedro, paths or files."""
+"""Figures, one per function: arrays in, a matplotlib figure out. Nothing here depends on Kedro, paths or files."""

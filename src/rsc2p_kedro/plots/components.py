@@ -1,11 +1,10 @@
-"""Components of a recording: where they lie, what they look like, and how far they can be trusted.
+"""Components of a recording: contours, spatial footprints and quality measures.
 
 Footprints are CSC (H*W, N), rows in C order, as everywhere in the project.
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,14 +22,24 @@ from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots.style import PixelSize
 
 MANY = 150
-"""Components beyond which their outlines are drawn thinner, and on more paper where they bear their ids."""
+"""Components beyond which contours are drawn thinner, and on a larger figure where they are labelled with ids."""
+MIN_PART = 0.1
+"""Smallest part of a footprint that is outlined, as a fraction of the area of its largest part."""
 
 Shape = tuple[int, int]
 Outlines = list[list[NDArray]]
 
 
 def energy_level(values: NDArray, energy_share: float) -> float:
-    """Value of the faintest pixel that is needed, beside all brighter ones, to hold a share of the sum of squares."""
+    """Threshold above which the pixels of a footprint hold a share of its energy (sum of squares).
+
+    Args:
+        values: of the footprint's pixels.
+        energy_share: of the sum of squares, 0..1.
+
+    Returns:
+        Value of the faintest pixel that is needed, besides all brighter ones.
+    """
     ordered = np.sort(values.astype(np.float64))[::-1]
     energy = np.cumsum(ordered**2)
     return float(ordered[min(np.searchsorted(energy, energy_share * energy[-1]), len(ordered) - 1)])
@@ -44,16 +53,16 @@ def _column(footprints: sp.csc_array, index: int) -> tuple[NDArray, NDArray]:
 
 
 def outlines(footprints: sp.csc_array, shape: Shape, *, energy_share: float = 0.9) -> Outlines:
-    """Closed lines around the pixels that hold a share of each footprint's energy.
+    """Contours of the pixels that hold a share of each footprint's energy.
 
     Args:
         footprints: CSC (H*W, N), rows in C order.
         shape: (H, W).
-        energy_share: of the sum of squares; larger draws wider outlines.
+        energy_share: of the sum of squares; a larger one draws wider contours.
 
     Returns:
-        For each component its lines, each (K, 2) as (x, y) in px; none for an empty footprint. Of a footprint in
-        several parts, those of less than a tenth of the largest one's area are left out.
+        For each component its closed lines, each (K, 2) as (x, y) in px; none for an empty footprint. Of a footprint
+        in several parts, those of less than a tenth of the largest one's area are omitted.
     """
     result: Outlines = []
     for index in range(footprints.shape[1]):
@@ -63,7 +72,7 @@ def outlines(footprints: sp.csc_array, shape: Shape, *, energy_share: float = 0.
 
 
 def _outline(pixels: NDArray, values: NDArray, shape: Shape, energy_share: float) -> list[NDArray]:
-    """Lines around one footprint, found in its bounding box with a border of one empty pixel; holes are filled."""
+    """Lines around one footprint, computed in its bounding box with a border of one empty pixel; holes are filled."""
     rows, columns = np.divmod(pixels, shape[1])
     top, left = rows.min() - 1, columns.min() - 1
     box = np.zeros((rows.max() - top + 2, columns.max() - left + 2))
@@ -73,25 +82,43 @@ def _outline(pixels: NDArray, values: NDArray, shape: Shape, energy_share: float
     y, x = np.arange(box.shape[0]) + top, np.arange(box.shape[1]) + left
     lines = [np.asarray(line) for line in contour_generator(x, y, box).lines(level)]
     areas = [_area(line) for line in lines]
-    return [line for line, area in zip(lines, areas, strict=True) if area >= 0.1 * max(areas)]
+    return [line for line, area in zip(lines, areas, strict=True) if area >= MIN_PART * max(areas)]
 
 
 def _area(line: NDArray) -> float:
-    """Within a closed line (K, 2) (Gauss's formula)."""
+    """Area within a closed line (K, 2) (shoelace formula)."""
     (x, y), (x_next, y_next) = line[:-1].T, line[1:].T
     return float(abs((x * y_next - x_next * y).sum()) / 2)
 
 
-def _add_lines(ax: Axes, lines: Outlines, color: str, *, linestyle: str = "solid", width: float = 1.1) -> None:
-    flat = [line for component in lines for line in component]
-    ax.add_collection(LineCollection(flat, colors=color, linestyles=linestyle, linewidths=width), autolim=False)
+def add_contours(
+    ax: Axes,
+    footprints: sp.csc_array,
+    shape: Shape,
+    color: str,
+    *,
+    linestyle: str = "solid",
+    width: float = 1.1,
+    energy_share: float = 0.9,
+) -> LineCollection:
+    """Adds contours of components to axes, whose limits stay as they are.
 
+    Args:
+        ax: axes that show an image of the given shape.
+        footprints: CSC (H*W, N), rows in C order.
+        shape: (H, W).
+        color: of the lines.
+        linestyle: of the lines.
+        width: of the lines, in points.
+        energy_share: of each footprint within its contour.
 
-def _draw_background(ax: Axes, image: NDArray, pixel_size_um: PixelSize) -> None:
-    """The image in grey, its brightest parts kept below white so that lines stand out."""
-    low, high = style.percentile_limits(image, percentiles=(2.0, 99.5))
-    limits = (low, high + 0.35 * (high - low))
-    style.show_image(ax, image, limits=limits, pixel_size_um=pixel_size_um, cmap="gray")
+    Returns:
+        The lines.
+    """
+    lines = [line for component in outlines(footprints, shape, energy_share=energy_share) for line in component]
+    collection = LineCollection(lines, colors=color, linestyles=linestyle, linewidths=width)
+    ax.add_collection(collection, autolim=False)
+    return collection
 
 
 def contours(
@@ -105,45 +132,52 @@ def contours(
     pixel_size_um: PixelSize = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Outlines of components over an image, the accepted ones orange and the rejected ones blue and dashed.
-
-    Where nobody has judged them yet, all are purple.
+    """Contours of components over an image: accepted ones solid orange, rejected ones dashed blue.
 
     Args:
-        image: (H, W), the correlation image as a rule.
+        image: (H, W), usually the correlation image.
         footprints: CSC (H*W, N), rows in C order.
-        accepted: (N,); none: nobody has judged them.
-        ids: (N,) to write at the accepted components, or at all where `accepted` is none; none: write nothing.
-        title: what stands above.
-        energy_share: of each footprint within its outline.
+        accepted: (N,); None before the evaluation: all contours are then purple.
+        ids: (N,) labels of the accepted components, or of all of them where `accepted` is None; None for no labels.
+        title: above the axes.
+        energy_share: of each footprint within its contour.
         pixel_size_um: (y, x), for the scale bar.
-        ax: where to draw; none: on a new figure.
+        ax: axes to draw on; None for a new figure.
+
+    Returns:
+        The figure.
     """
-    many = footprints.shape[1] > MANY
+    n, shape = footprints.shape[1], (image.shape[0], image.shape[1])
+    many = n > MANY
     across = 12.0 if many and ids is not None else 8.4
-    figure, ax = style.get_axes(ax, across, style.panel_height(image.shape, across - 0.2, pixel_size_um) + 0.7)
-    _draw_background(ax, image, pixel_size_um)
+    figure, ax = style.get_axes(ax, across, style.panel_height(shape, across - 0.2, pixel_size_um) + 0.7)
+    low, high = style.percentile_limits(image, percentiles=(2.0, 99.5))
+    limits = (low, high + 0.35 * (high - low))  # the brightest parts stay grey, so that lines stand out
+    style.show_image(ax, image, limits=limits, pixel_size_um=pixel_size_um, cmap="gray")
     ax.set_title(title, fontsize=style.TITLE, loc="left", wrap=True)
-    if footprints.shape[1] == 0:
+    if n == 0:
         ax.text(
             0.5, 0.5, "no components", color="white", fontsize=style.TITLE, ha="center", va="center",
             transform=ax.transAxes, bbox={"facecolor": style.DARK, "edgecolor": "none", "alpha": 0.8},
         )  # fmt: skip
         return figure
-    shape = (image.shape[0], image.shape[1])
-    lines = outlines(footprints, shape, energy_share=energy_share)
-    keep = np.ones(len(lines), dtype=bool) if accepted is None else np.asarray(accepted, dtype=bool)
-    width, color = 0.7 if many else 1.1, style.FOUND if accepted is None else style.ACCEPTED
-    _add_lines(ax, [lines[i] for i in np.flatnonzero(~keep)], style.REJECTED, linestyle="dashed", width=0.8 * width)
-    _add_lines(ax, [lines[i] for i in np.flatnonzero(keep)], color, width=width)
+    keep = np.ones(n, dtype=bool) if accepted is None else np.asarray(accepted, dtype=bool)
+    width, color = 0.7 if many else 1.1, style.UNCLASSIFIED if accepted is None else style.ACCEPTED
+    for chosen, line_color, linestyle, line_width in (
+        (~keep, style.REJECTED, "dashed", 0.8 * width),
+        (keep, color, "solid", width),
+    ):
+        add_contours(ax, footprints[:, np.flatnonzero(chosen)], shape, line_color, linestyle=linestyle,
+                     width=line_width, energy_share=energy_share)  # fmt: skip
     if ids is not None:
-        _write_ids(ax, centres(footprints, shape)[keep], np.asarray(ids)[keep])
+        _add_ids(ax, centres(footprints, shape)[keep], np.asarray(ids)[keep])
     return figure
 
 
-def _write_ids(ax: Axes, places: NDArray, ids: NDArray) -> None:
+def _add_ids(ax: Axes, positions: NDArray, ids: NDArray) -> None:
+    """Writes ids at positions (N, 2) as (y, x)."""
     outline = [withStroke(linewidth=2, foreground=style.DARK)]
-    for (y, x), name in zip(places, ids, strict=True):
+    for (y, x), name in zip(positions, ids, strict=True):
         ax.text(x, y, str(name), color="white", fontsize=8, ha="center", va="center", path_effects=outline)
 
 
@@ -157,75 +191,56 @@ def fit_and_refit(
     energy_share: float = 0.9,
     pixel_size_um: PixelSize = None,
 ) -> Figure:
-    """Outlines over the correlation image (H, W): of the first fit, of the refit, and of what was accepted of it."""
-    figure = style.new_figure(15.6, style.panel_height(image.shape, 4.9, pixel_size_um) + 0.9)
-    figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
-    _draw_history(figure.subplots(1, 3), Found(image, fit, refit, accepted), energy_share, pixel_size_um)
-    return figure
+    """Contours of the first fit, of the refit, and of the refit after its evaluation.
 
-
-class Found(NamedTuple):
-    """What was found in one recording.
-
-    Attributes:
-        image: (H, W), the correlation image as a rule.
+    Args:
+        image: (H, W), usually the correlation image.
         fit: footprints of the first fit, CSC (H*W, M).
         refit: footprints of the refit, CSC (H*W, N).
         accepted: (N,).
+        title: of the figure.
+        energy_share: of each footprint within its contour.
+        pixel_size_um: (y, x), for the scale bars.
+
+    Returns:
+        The figure, with three panels.
     """
-
-    image: NDArray
-    fit: sp.csc_array
-    refit: sp.csc_array
-    accepted: NDArray[np.bool_]
-
-
-def _draw_history(axes: Sequence[Axes], found: Found, energy_share: float, pixel_size_um: PixelSize) -> None:
-    n_accepted, n = int(np.sum(found.accepted)), found.refit.shape[1]
+    figure = style.new_figure(15.6, style.panel_height(image.shape, 4.9, pixel_size_um) + 0.9)
+    figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
+    n_accepted, n = int(np.sum(accepted)), refit.shape[1]
     panels = (
-        (found.fit, None, f"First fit: {found.fit.shape[1]}"),
-        (found.refit, None, f"Refit: {n}"),
-        (found.refit, found.accepted, f"{n_accepted} accepted (orange), {n - n_accepted} rejected (dashed)"),
+        (fit, None, f"First fit: {fit.shape[1]}"),
+        (refit, None, f"Refit: {n}"),
+        (refit, accepted, f"{n_accepted} accepted (orange), {n - n_accepted} rejected (dashed)"),
     )
-    for ax, (footprints, keep, name) in zip(axes, panels, strict=True):
+    for ax, (footprints, keep, name) in zip(figure.subplots(1, 3), panels, strict=True):
         contours(
-            found.image, footprints, accepted=keep, title=name, energy_share=energy_share,
-            pixel_size_um=pixel_size_um, ax=ax,
-        )  # fmt: skip
-
-
-def recordings_contours(
-    names: Sequence[str],
-    rows: Sequence[Found],
-    *,
-    energy_share: float = 0.9,
-    pixel_sizes_um: Sequence[PixelSize] | None = None,
-) -> Figure:
-    """One row a recording: outlines of the first fit, of the refit, and of what was accepted of it.
-
-    Args:
-        names: of the recordings, R of them.
-        rows: R times what was found.
-        energy_share: of each footprint within its outline.
-        pixel_sizes_um: R times (y, x), or none where unknown.
-    """
-    sizes = list(pixel_sizes_um) if pixel_sizes_um is not None else [None] * len(names)
-    figure, axes = style.grid_of_recordings(names, [row.image.shape for row in rows], 3, sizes)
-    for of_one, found, size in zip(axes, rows, sizes, strict=True):
-        _draw_history(of_one, found, energy_share, size)
+            image, footprints, accepted=keep, title=name, energy_share=energy_share, pixel_size_um=pixel_size_um, ax=ax
+        )
     return figure
 
 
 def crop(footprints: sp.csc_array, shape: Shape, index: int, centre: NDArray, half_width: int) -> NDArray:
-    """(2h + 1, 2h + 1) part of one footprint around a centre (y, x), 0 outside the frame."""
+    """Square part of one footprint around a position.
+
+    Args:
+        footprints: CSC (H*W, N), rows in C order.
+        shape: (H, W).
+        index: of the footprint.
+        centre: (y, x) in px.
+        half_width: h of the square, in px.
+
+    Returns:
+        (2h + 1, 2h + 1) values, 0 outside the field of view.
+    """
     pixels, values = _column(footprints, index)
     rows, columns = np.divmod(pixels, shape[1])
     rows, columns = rows - round(centre[0]) + half_width, columns - round(centre[1]) + half_width
     size = 2 * half_width + 1
     inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
-    tile = np.zeros((size, size))
-    tile[rows[inside], columns[inside]] = values[inside]
-    return tile
+    cropped = np.zeros((size, size))
+    cropped[rows[inside], columns[inside]] = values[inside]
+    return cropped
 
 
 def footprint_montage(
@@ -240,58 +255,51 @@ def footprint_montage(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Footprints one by one, by falling SNR, each scaled to its own maximum, framed by what became of it.
+    """Spatial footprints by falling SNR, each scaled to its own maximum and framed by its acceptance.
 
     Args:
         footprints: CSC (H*W, N), rows in C order.
         shape: (H, W).
-        ids: (N,), written above each.
-        snr: (N,), written beside the id.
-        accepted: (N,), orange frames; the rest have blue dashed ones.
+        ids: (N,), written above each footprint.
+        snr: (N,), written after the id.
+        accepted: (N,), solid orange frames; the others have dashed blue ones.
         half_width_px: of the part shown around each centre.
-        at_most: components shown; of more, the clearest and the faintest ones, half of each, as those in between are
-            the least worth a look. The title says how many are left out.
-        title: what stands above.
-        ax: where to draw; none: on a new figure.
+        at_most: components shown. Of more, those of highest and those of lowest SNR are shown, half of each, and the
+            title gives the number omitted.
+        title: above the axes.
+        ax: axes to draw on; None for a new figure.
+
+    Returns:
+        The figure.
     """
     falling = np.argsort(-np.asarray(snr, dtype=np.float64), kind="stable")
-    faint = max(len(falling) - at_most // 2, at_most - at_most // 2)
-    order = np.concatenate([falling[: at_most - at_most // 2], falling[faint:]])
+    last = max(len(falling) - at_most // 2, at_most - at_most // 2)
+    order = np.concatenate([falling[: at_most - at_most // 2], falling[last:]])
     n, columns = len(order), min(max(len(order), 8), 12)
     rows = max(math.ceil(n / columns), 1)
     figure, ax = style.get_axes(ax, 0.98 * columns + 0.2, 1.15 * rows + 0.65)
-    more = footprints.shape[1] - n
-    middle = f", {more} in the middle not shown" if more else ""
-    heading = f"{style.count(n, 'component')} by falling SNR{middle}, in tiles of {2 * half_width_px + 1} px: id (SNR)"
     if n == 0:
-        style.say(ax, "There are no components to show.", title=title)
+        style.show_message(ax, "There are no components.", title=title)
         return figure
-    cell, step_y = 2 * half_width_px + 1, 2 * half_width_px + 1 + 6
-    mosaic = np.full((rows * step_y, columns * (cell + 2)), np.nan)
-    places = centres(footprints, shape)
-    for position, index in enumerate(order):
-        y, x = position // columns * step_y + 5, position % columns * (cell + 2) + 1
-        tile = crop(footprints, shape, index, places[index], half_width_px)
-        mosaic[y : y + cell, x : x + cell] = tile / max(tile.max(), 1e-12)
-        ax.text(
-            x - 0.5, y - 1.2, f"{ids[index]} ({snr[index]:.1f})", fontsize=8, va="bottom", ha="left", color=style.DARK
-        )
+    size = 2 * half_width_px + 1
+    step_y, step_x = size + 6, size + 2
+    mosaic, positions = np.full((rows * step_y, columns * step_x), np.nan), centres(footprints, shape)
+    corners = [(i // columns * step_y + 5, i % columns * step_x + 1) for i in range(n)]
+    for (y, x), index in zip(corners, order, strict=True):
+        cropped = crop(footprints, shape, index, positions[index], half_width_px)
+        mosaic[y : y + size, x : x + size] = cropped / max(cropped.max(), 1e-12)
+        ax.text(x - 0.5, y - 1.2, f"{ids[index]} ({snr[index]:.1f})", fontsize=8, va="bottom", color=style.DARK)
     style.show_image(ax, mosaic, limits=(0.0, 1.0), scale_bar=False)
-    _frame_tiles(ax, np.asarray(accepted)[order], columns, cell, step_y)
+    frames = np.array([Rectangle((x - 0.5, y - 0.5), size, size) for y, x in corners])
+    keep = np.asarray(accepted, dtype=bool)[order]
+    for chosen, color, linestyle in ((keep, style.ACCEPTED, "solid"), (~keep, style.REJECTED, "dashed")):
+        ax.add_collection(PatchCollection(
+            frames[chosen], facecolors="none", edgecolors=color, linestyles=linestyle, linewidths=1.6
+        ))  # fmt: skip
+    omitted = f", {footprints.shape[1] - n} of intermediate SNR omitted" if footprints.shape[1] > n else ""
+    heading = f"{style.count(n, 'component')} by falling SNR{omitted}; {size} × {size} px each: id (SNR)"
     ax.set_title("\n".join(filter(None, (title, heading))), fontsize=style.TITLE, loc="left")
     return figure
-
-
-def _frame_tiles(ax: Axes, accepted: NDArray[np.bool_], columns: int, cell: int, step_y: int) -> None:
-    tiles = [
-        Rectangle((i % columns * (cell + 2) + 0.5, i // columns * step_y + 4.5), cell, cell)
-        for i in range(len(accepted))
-    ]
-    for keep, color, linestyle in ((True, style.ACCEPTED, "solid"), (False, style.REJECTED, "dashed")):
-        chosen = [tile for tile, is_accepted in zip(tiles, accepted, strict=True) if bool(is_accepted) is keep]
-        ax.add_collection(
-            PatchCollection(chosen, facecolors="none", edgecolors=color, linestyles=linestyle, linewidths=1.6)
-        )
 
 
 def snr_against_r_value(
@@ -306,36 +314,45 @@ def snr_against_r_value(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Quality of the components (N,) with the thresholds: full lines are enough to accept, dotted ones must be passed.
+    """Quality of the components with the thresholds: solid for acceptance, dotted for rejection.
 
-    The axis of SNR is logarithmic; values below 0.1 are drawn at 0.1.
+    Args:
+        snr: (N,), on a logarithmic axis; values below 0.1 are drawn at 0.1.
+        r_value: (N,), spatial correlation of each footprint with the movie during its transients.
+        accepted: (N,).
+        min_snr: a component of at least this SNR is accepted.
+        min_r_value: likewise for the spatial correlation.
+        lowest_snr: a component below this SNR is rejected.
+        lowest_r_value: likewise for the spatial correlation.
+        title: above the axes.
+        ax: axes to draw on; None for a new figure.
+
+    Returns:
+        The figure.
     """
     figure, ax = style.get_axes(ax, 6.6, 5.2)
-    n_accepted, n = int(np.sum(accepted)), len(snr)
-    style.tidy(ax, x="SNR (log scale)", y="r_value: footprint against its transients")
-    ax.set_title(
-        "\n".join(filter(None, (title, f"{n_accepted} of {style.count(n, 'component')} accepted"))),
-        fontsize=style.TITLE,
-        loc="left",
-    )
+    keep, n = np.asarray(accepted, dtype=bool), len(snr)
     if n == 0:
-        style.say(ax, "There are no components to show.", title=title)
+        style.show_message(ax, "There are no components.", title=title)
         return figure
+    heading = f"{keep.sum()} of {style.count(n, 'component')} accepted"
+    style.label_axes(
+        ax, title="\n".join(filter(None, (title, heading))), x="SNR (log scale)", y="r value (spatial correlation)"
+    )
     shown = np.maximum(np.asarray(snr, dtype=np.float64), 0.1)
     ax.set_xscale("log")
-    for keep, color, marker, name in (
-        (~np.asarray(accepted, dtype=bool), style.BLUE, "x", "rejected"),
-        (np.asarray(accepted, dtype=bool), style.ORANGE, "o", "accepted"),
-    ):
-        outline = {"edgecolors": style.DARK, "linewidths": 0.4} if marker == "o" else {"linewidths": 1.2}
-        ax.scatter(shown[keep], r_value[keep], s=24, marker=marker, color=color, label=name, zorder=3, **outline)
+    ax.scatter(shown[~keep], r_value[~keep], s=24, marker="x", color=style.BLUE, label="rejected", zorder=3, lw=1.2)
+    ax.scatter(
+        shown[keep], r_value[keep], s=24, marker="o", color=style.ORANGE, label="accepted", zorder=3,
+        edgecolors=style.DARK, linewidths=0.4,
+    )  # fmt: skip
     _draw_thresholds(ax, min_snr, min_r_value, lowest_snr, lowest_r_value)
     style.add_legend(ax)
     return figure
 
 
 def _draw_thresholds(ax: Axes, min_snr: float, min_r_value: float, lowest_snr: float, lowest_r_value: float) -> None:
-    """Lines at the thresholds, a tint where components are accepted, and plain tick labels on the logarithmic axis."""
+    """Lines at the thresholds, a shade over the accepted region, and plain tick labels on the logarithmic axis."""
     low, high = ax.get_xlim()
     low, high = min(low, 0.8 * max(lowest_snr, 0.1)), max(high, 1.3 * min_snr)
     ax.set_xlim(low, high)
@@ -345,10 +362,10 @@ def _draw_thresholds(ax: Axes, min_snr: float, min_r_value: float, lowest_snr: f
     ax.set_ylim(min(ax.get_ylim()[0], min_r_value - 0.1), 1.03)
     bottom, top = ax.get_ylim()
     floor = max(lowest_r_value, bottom)
-    tint: dict = {"facecolor": style.ACCEPTED, "alpha": 0.09, "edgecolor": "none", "zorder": 0}
+    shade: dict = {"facecolor": style.ACCEPTED, "alpha": 0.09, "edgecolor": "none", "zorder": 0}
     left, middle = max(lowest_snr, low), max(min_snr, low)
-    ax.add_patch(Rectangle((middle, floor), high - middle, top - floor, **tint))
-    ax.add_patch(Rectangle((left, min_r_value), middle - left, top - min_r_value, **tint))
+    ax.add_patch(Rectangle((middle, floor), high - middle, top - floor, **shade))
+    ax.add_patch(Rectangle((left, min_r_value), middle - left, top - min_r_value, **shade))
     for value, linestyle in ((min_snr, "solid"), (lowest_snr, "dotted")):
         if value > 0:
             ax.axvline(value, color=style.DARK, lw=0.9, ls=linestyle)

@@ -1,4 +1,4 @@
-"""Motion of a recording: how far frames moved, how they bent, and whether correcting it helped."""
+"""Motion of a recording: rigid and non-rigid shifts, and the quality of their correction."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from rsc2p_kedro.plots.style import PixelSize
 
 
 def _mark_unregistered(ax: Axes, times: NDArray, registered: NDArray[np.bool_]) -> None:
-    """Draws a pale line at each frame that could not be registered."""
+    """Draws a pale vertical line at each frame that could not be registered."""
     lost = times[~registered]
     if lost.size:
         ax.vlines(
@@ -30,15 +30,18 @@ def shifts_over_time(
     title: str = "",
     pixel_size_um: PixelSize = None,
 ) -> Figure:
-    """Rigid shifts and the largest deviation from them over time.
+    """Rigid shifts, and the largest deviation of a patch from them, over time.
 
     Args:
         shifts: (T, 2) as (dy, dx) in px, as applied to the frames.
         largest_deviation: (T,) largest distance in px of a patch's shift from the rigid one.
         registered: (T,), false where a frame could not be registered.
         frame_rate_hz: frames per second.
-        title: what stands above.
-        pixel_size_um: (y, x); the heading then gives um beside px.
+        title: of the figure.
+        pixel_size_um: (y, x); where it is known, the heading gives µm besides px.
+
+    Returns:
+        The figure, with three panels.
     """
     times = np.arange(len(shifts)) / frame_rate_hz
     figure = style.new_figure(11, 5.4)
@@ -48,7 +51,7 @@ def shifts_over_time(
         (middle, shifts[:, 1], "x shift (px)", style.GREEN),
         (bottom, largest_deviation, "largest deviation\nof a patch (px)", style.PURPLE),
     ):
-        style.tidy(ax, y=name, x="time (s)" if ax is bottom else "")
+        style.label_axes(ax, y=name, x="time (s)" if ax is bottom else "")
         ax.axhline(0, color=style.GREY, lw=0.6)
         _mark_unregistered(ax, times, registered)
         ax.plot(times, values, color=color, lw=0.9)
@@ -67,13 +70,29 @@ def shifts_over_time(
 
 
 def most_deformed_frame(deviations: NDArray, registered: NDArray[np.bool_]) -> int:
-    """Index of the registered frame with the largest rms over patches of the deviations (T, P, 2)."""
+    """The registered frame with the largest RMS of the deviations over patches.
+
+    Args:
+        deviations: (T, P, 2) shift of each patch minus the rigid shift, in px.
+        registered: (T,), false where a frame could not be registered.
+
+    Returns:
+        Index of the frame.
+    """
     rms = np.sqrt((deviations.astype(np.float64) ** 2).sum(axis=2).mean(axis=1))
     return int(np.argmax(np.where(registered, rms, -1.0)))
 
 
 def nearest_centre(shape: tuple[int, int], centres: NDArray) -> NDArray[np.intp]:
-    """(H, W) index of the patch centre (P, 2) as (y, x) that is nearest to each pixel."""
+    """The patch centre that is nearest to each pixel.
+
+    Args:
+        shape: (H, W).
+        centres: (P, 2) as (y, x) in px.
+
+    Returns:
+        (H, W) indices of the centres.
+    """
     rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
     squared = [(rows - y) ** 2 + (columns - x) ** 2 for y, x in centres]
     return np.argmin(squared, axis=0)
@@ -91,7 +110,7 @@ def patch_shift_field(
     title: str = "",
     pixel_size_um: PixelSize = None,
 ) -> Figure:
-    """How one frame was bent, and how much each patch moves on its own over the whole recording.
+    """Non-rigid shifts of the patches in one frame, and their RMS over the whole recording.
 
     Args:
         template: (H, W), drawn under the arrows.
@@ -100,23 +119,26 @@ def patch_shift_field(
         patch_centres: (P, 2) as (y, x) in px.
         registered: (T,), false where a frame could not be registered.
         frame_rate_hz: frames per second.
-        frame: which one to draw; none: the one that is deformed most.
-        title: what stands above.
-        pixel_size_um: (y, x), for the scale bar.
+        frame: index of the frame to draw; None for the most deformed one.
+        title: of the figure.
+        pixel_size_um: (y, x), for the scale bars.
+
+    Returns:
+        The figure, with two panels.
     """
     figure = style.new_figure(11.4, style.panel_height(template.shape, 5.2, pixel_size_um) + 1.4)
     figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
     if len(patch_centres) == 0 or len(shifts) == 0:
-        style.say(figure.add_subplot(), "Only rigid shifts were estimated: there is no field of patches to draw.")
+        style.show_message(figure.add_subplot(), "Only rigid shifts were estimated.")
         return figure
     left, right = figure.subplots(1, 2)
     deviations = patch_shifts - shifts[:, None, :]
     chosen = most_deformed_frame(deviations, registered) if frame is None else frame
     _draw_arrows(left, template, deviations[chosen], patch_centres, pixel_size_um)
-    name = f"Frame {chosen} ({chosen / frame_rate_hz:.1f} s)" + (", deformed most" if frame is None else "")
+    name = f"Frame {chosen} ({chosen / frame_rate_hz:.1f} s)" + (", most deformed" if frame is None else "")
     longest = float(np.hypot(*deviations[chosen].T).max())
     left.set_title(
-        f"{name}: shift of each patch\nbeyond the rigid shift, the longest {longest:.2f} px"
+        f"{name}: shifts of the patches\nrelative to the rigid shift, largest {longest:.2f} px"
         f"{style.in_micrometres(longest, pixel_size_um)}",
         fontsize=style.TITLE,
         loc="left",
@@ -126,7 +148,7 @@ def patch_shift_field(
 
 
 def _draw_arrows(ax: Axes, template: NDArray, deviations: NDArray, centres: NDArray, pixel_size_um: PixelSize) -> None:
-    """Arrows from the patch centres along the shift applied there, long enough to see, and all within the frame."""
+    """Arrows from the patch centres along the shifts, scaled so that they are visible and stay within the frame."""
     limits = style.percentile_limits(template, percentiles=(1.0, 99.9))
     style.show_image(ax, template, limits=limits, pixel_size_um=pixel_size_um, cmap="gray")
     longest = float(np.hypot(*deviations.T).max())
@@ -141,7 +163,7 @@ def _draw_arrows(ax: Axes, template: NDArray, deviations: NDArray, centres: NDAr
 def _draw_rms(
     figure: Figure, ax: Axes, shape: tuple[int, int], deviations: NDArray, centres: NDArray, pixel_size_um: PixelSize
 ) -> None:
-    """Rms over time of each patch's deviation, as a map of the pixels nearest to its centre, with the numbers."""
+    """RMS over time of the deviation of each patch, as a labelled map of the pixels nearest to its centre."""
     rms = np.sqrt((deviations.astype(np.float64) ** 2).sum(axis=2).mean(axis=0))
     limits = (0.0, float(max(rms.max(), 1e-3)))
     nearest = nearest_centre(shape, centres)
@@ -152,9 +174,9 @@ def _draw_rms(
         for index in np.unique(nearest):
             value = rms[index]
             color = "white" if value < 0.6 * limits[1] else "black"
-            y, x = np.mean(np.nonzero(nearest == index), axis=1)  # the middle of what is drawn, clear of its neighbours
+            y, x = np.mean(np.nonzero(nearest == index), axis=1)  # centre of the pixels drawn, clear of the neighbours
             ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=style.SMALL, color=color)
-    ax.set_title("Deviation from the rigid shift,\nrms over all frames (px)", fontsize=style.TITLE, loc="left")
+    ax.set_title("Deviation from the rigid shift,\nRMS over all frames (px)", fontsize=style.TITLE, loc="left")
 
 
 def motion_quality(
@@ -167,16 +189,19 @@ def motion_quality(
     frame_rate_hz: float,
     title: str = "",
 ) -> Figure:
-    """Whether correction helped: correlation with the template, crispness of the mean image, motion that remains.
+    """Quality of the correction: correlation with the template, crispness of the mean image, residual motion.
 
     Args:
         correlation_before: (T,) of the raw frames with the template.
         correlation_after: (T,) of the corrected frames.
         registered: (T,), false where a frame could not be registered.
-        crispness: before and after; NaN where unknown.
-        residual_motion_px: before and after; NaN where unknown.
+        crispness: before and after; NaN where it is unknown.
+        residual_motion_px: before and after; NaN where it is unknown.
         frame_rate_hz: frames per second.
-        title: what stands above.
+        title: of the figure.
+
+    Returns:
+        The figure, with four panels.
     """
     figure = style.new_figure(11, 6.2)
     figure.suptitle(title, fontsize=style.TITLE + 1, fontweight="bold")
@@ -184,18 +209,19 @@ def motion_quality(
     _draw_correlations(figure.add_subplot(grid[0, :]), correlation_before, correlation_after, registered, frame_rate_hz)
     _draw_scatter(figure.add_subplot(grid[1, 0]), correlation_before, correlation_after)
     _draw_pair(figure.add_subplot(grid[1, 1]), crispness, "Crispness of the mean image", "higher is better")
-    _draw_pair(
-        figure.add_subplot(grid[1, 2]), residual_motion_px, "Motion that remains (px)", "lower is better", "{:.2f}"
-    )
+    _draw_pair(figure.add_subplot(grid[1, 2]), residual_motion_px, "Residual motion (px)", "lower is better", "{:.2f}")
     return figure
 
 
 def _draw_correlations(
     ax: Axes, before: NDArray, after: NDArray, registered: NDArray[np.bool_], frame_rate_hz: float
 ) -> None:
+    """Correlation of each frame with the template over time, before and after."""
     times = np.arange(len(before)) / frame_rate_hz
     gain = float(np.mean(after) - np.mean(before)) if len(before) else 0.0
-    style.tidy(ax, x="time (s)", y="correlation", title=f"Correlation of each frame with the template ({gain:+.3f})")
+    style.label_axes(
+        ax, x="time (s)", y="correlation", title=f"Correlation of each frame with the template ({gain:+.3f})"
+    )
     _mark_unregistered(ax, times, registered)
     ax.plot(times, before, color=style.BEFORE, lw=0.8, label="before")
     ax.plot(times, after, color=style.AFTER, lw=0.8, label="after")
@@ -204,8 +230,9 @@ def _draw_correlations(
 
 
 def _draw_scatter(ax: Axes, before: NDArray, after: NDArray) -> None:
-    better = f"{np.count_nonzero(after > before)} of {style.count(len(before), 'frame')} got better"
-    style.tidy(ax, x="correlation before", y="correlation after", title=better)
+    """Correlation of each frame with the template, after against before."""
+    better = f"{np.count_nonzero(after > before)} of {style.count(len(before), 'frame')} improved"
+    style.label_axes(ax, x="correlation before", y="correlation after", title=better)
     both = np.concatenate([before, after, [0.0, 1.0]] if not len(before) else [before, after])
     low, high = float(both.min()), float(both.max())
     margin = 0.05 * max(high - low, 1e-3)
@@ -215,13 +242,13 @@ def _draw_scatter(ax: Axes, before: NDArray, after: NDArray) -> None:
 
 
 def _draw_pair(
-    ax: Axes, values: tuple[float, float], name: str, direction: str, spell: str | Callable = style.digits
+    ax: Axes, values: tuple[float, float], name: str, direction: str, fmt: str | Callable = style.digits
 ) -> None:
-    """Two bars with their values, or words where they are unknown."""
+    """Two bars labelled with their values, or a message where they are unknown."""
     if not np.isfinite(values).all():
-        style.say(ax, "not measured", title=name)
+        style.show_message(ax, "not measured", title=name)
         return
-    style.tidy(ax, title=name, x=direction)
+    style.label_axes(ax, title=name, x=direction)
     bars = ax.bar(["before", "after"], values, color=[style.BEFORE, style.AFTER], width=0.55)
-    ax.bar_label(bars, fmt=spell, fontsize=style.LABEL, padding=2)
+    ax.bar_label(bars, fmt=fmt, fontsize=style.LABEL, padding=2)
     ax.margins(y=0.15)

@@ -1,7 +1,7 @@
-"""What all figures share: colours, sizes of type, images with a scale bar, and how a figure says that nothing is there.
+"""What all figures share: colours, font sizes, images with a scale bar, and messages in empty axes.
 
-Figures are made as objects and never through ``pyplot``: nothing global is touched, so that nodes can draw in parallel.
-The colours are those of Okabe and Ito, which colour-blind readers can tell apart.
+Figures are created as objects, never through ``pyplot``: no global state is touched, so that nodes can draw in
+parallel. The colours are those of Okabe and Ito, which colour-blind readers can distinguish.
 """
 
 import math
@@ -18,20 +18,39 @@ from numpy.typing import ArrayLike, NDArray
 ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 GREY, DARK = "#8A8F98", "#22262B"
 BEFORE, AFTER = GREY, BLUE
-ACCEPTED, REJECTED, FOUND = ORANGE, SKY, PURPLE
+ACCEPTED, REJECTED, UNCLASSIFIED = ORANGE, SKY, PURPLE
 TITLE, LABEL, SMALL = 11.0, 9.5, 8.5
+"""Font sizes in points."""
 
 PixelSize = tuple[float, float] | None
+"""(y, x) in µm, None where it is unknown."""
 Limits = tuple[float, float]
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of the given size in inches that keeps its labels apart."""
+    """Creates an empty figure with a constrained layout.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Returns:
+        The figure.
+    """
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def get_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
-    """The axes to draw on with their figure: those given, or new ones of the given size in inches."""
+    """The axes to draw on.
+
+    Args:
+        ax: given axes; None for new ones.
+        width: of a new figure, in inches.
+        height: of a new figure, in inches.
+
+    Returns:
+        The figure, and the axes.
+    """
     if ax is None:
         figure = new_figure(width, height)
         return figure, figure.add_subplot()
@@ -39,15 +58,32 @@ def get_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
 
 
 def figure_of(ax: Axes) -> Figure:
-    """The whole figure that axes belong to."""
+    """The figure that axes belong to.
+
+    Args:
+        ax: axes, possibly of a subfigure.
+
+    Returns:
+        The outermost figure.
+
+    Raises:
+        ValueError: the axes belong to no figure.
+    """
     figure = ax.get_figure(root=True)
     if figure is None:
-        raise ValueError("The axes belong to no figure: make them with figure.add_subplot().")
+        raise ValueError("The axes belong to no figure. Create them with figure.add_subplot().")
     return figure
 
 
-def tidy(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
-    """Takes the upper and right spine away and sets title, labels and the size of type."""
+def label_axes(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Sets title, labels and font sizes, and removes the upper and the right spine.
+
+    Args:
+        ax: axes to label.
+        title: above the axes, aligned to the left.
+        x: label of the x axis.
+        y: label of the y axis.
+    """
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(title, fontsize=TITLE, loc="left")
     ax.set_xlabel(x, fontsize=LABEL)
@@ -56,92 +92,109 @@ def tidy(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
 
 
 def add_legend(ax: Axes, **options: object) -> None:
-    """A legend of small type above the data at the right, clear of the title at the left."""
+    """Adds a legend above the axes on the right, clear of the title on the left.
+
+    Args:
+        ax: axes whose labelled artists it lists.
+        **options: passed to :meth:`matplotlib.axes.Axes.legend`.
+    """
     settings: dict = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3, "borderaxespad": 0.2}
     ax.legend(fontsize=SMALL, frameon=False, **{**settings, **options})
 
 
-def say(ax: Axes, message: str, *, title: str = "") -> None:
-    """Writes into empty axes why there is nothing to see."""
+def show_message(ax: Axes, message: str, *, title: str = "") -> None:
+    """Writes a message into empty axes, in place of data.
+
+    Args:
+        ax: axes to write in; their frame is hidden.
+        message: why there is nothing to show.
+        title: above the axes.
+    """
     ax.set_axis_off()
     ax.set_title(title, fontsize=TITLE, loc="left")
     ax.text(0.5, 0.5, message, ha="center", va="center", fontsize=TITLE, color=DARK, transform=ax.transAxes, wrap=True)
 
 
 def percentile_limits(*images: ArrayLike, percentiles: Limits = (50.0, 99.5)) -> Limits:
-    """Limits of display that all given images share: the lowest lower and the highest upper percentile of any of them.
+    """Display limits shared by all given images.
 
-    Only finite values count, and the upper limit always lies above the lower one.
+    Args:
+        *images: arrays of any shape; only finite values count.
+        percentiles: lower and upper percentile.
+
+    Returns:
+        The lowest lower and the highest upper percentile of any image; the upper limit is always above the lower one.
     """
     finite = [values[np.isfinite(values)] for values in (np.asarray(image, dtype=np.float64) for image in images)]
-    found = [np.percentile(values, percentiles) for values in finite if values.size]
-    if not found:
+    limits = [np.percentile(values, percentiles) for values in finite if values.size]
+    if not limits:
         return 0.0, 1.0
-    low, high = float(min(pair[0] for pair in found)), float(max(pair[1] for pair in found))
+    low, high = float(min(pair[0] for pair in limits)), float(max(pair[1] for pair in limits))
     return low, high if high > low else low + 1.0
 
 
-def grid_of_recordings(
-    names: Sequence[str], shapes: Sequence[tuple[int, ...]], columns: int, pixel_sizes_um: Sequence[PixelSize]
-) -> tuple[Figure, list[list[Axes]]]:
-    """Axes for one row of images a recording, R rows, as high as their images need, with the names at the left.
+def digits(value: float, n: int = 3) -> str:
+    """Formats a number in a few digits.
 
     Args:
-        names: of the recordings, R of them.
-        shapes: R times (H, W).
-        columns: images in a row.
-        pixel_sizes_um: R times (y, x), or none where unknown.
+        value: the number.
+        n: significant digits.
 
-    Raises:
-        ValueError: there are more or fewer names than rows.
+    Returns:
+        The number, without an exponent between a thousandth and a million.
     """
-    if len(names) != len(shapes):
-        raise ValueError(f"Expected one row of images a recording, got {len(shapes)} rows for {len(names)} recordings.")
-    if not names:
-        figure = new_figure(8, 2)
-        say(figure.add_subplot(), "No recordings to show.")
-        return figure, []
-    width = (10.4 if len(names) <= 12 else 6.4) / columns
-    heights = [panel_height(shape, width, size) + 0.35 for shape, size in zip(shapes, pixel_sizes_um, strict=True)]
-    figure = new_figure(columns * width + 1.0, sum(heights) + 0.4)
-    grid = figure.add_gridspec(len(names), columns, height_ratios=heights)
-    axes = [[figure.add_subplot(grid[row, column]) for column in range(columns)] for row in range(len(names))]
-    for name, (first, *_) in zip(names, axes, strict=True):
-        name_row(first, name)
-    return figure, axes
-
-
-def name_row(ax: Axes, name: str) -> None:
-    """Writes the name of a row upwards at the left of its first axes."""
-    ax.text(
-        -0.04, 0.5, name, rotation=90, ha="right", va="center", fontsize=LABEL, fontweight="bold",
-        transform=ax.transAxes,
-    )  # fmt: skip
-
-
-def digits(value: float, n: int = 3) -> str:
-    """A number in n digits, without an exponent where it is between a thousandth and a million."""
     return f"{float(f'{value:.{n}g}'):.7g}"
 
 
 def count(n: int, noun: str) -> str:
-    """`1 cell`, `2 cells`."""
+    """A number with its noun.
+
+    Args:
+        n: the number.
+        noun: in the singular.
+
+    Returns:
+        Such as `1 cell` or `2 cells`.
+    """
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def nice_length(length: float) -> float:
-    """The largest of 1, 2 and 5 times a power of ten that does not exceed a positive length."""
+    """Rounds a length down to 1, 2 or 5 times a power of ten.
+
+    Args:
+        length: positive.
+
+    Returns:
+        The rounded length.
+    """
     power = 10.0 ** math.floor(math.log10(length))
     return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))
 
 
 def pixel_aspect(pixel_size_um: PixelSize) -> float:
-    """Height over width of a pixel, 1 where it is unknown."""
+    """Height of a pixel over its width.
+
+    Args:
+        pixel_size_um: (y, x).
+
+    Returns:
+        The ratio, 1 where the size is unknown.
+    """
     return 1.0 if pixel_size_um is None else pixel_size_um[0] / pixel_size_um[1]
 
 
 def panel_height(shape: Sequence[int], width: float, pixel_size_um: PixelSize = None) -> float:
-    """Height in inches of a panel that shows an image (H, W) at the given width, between a third and twice of it."""
+    """Height of a panel that shows an image at a given width.
+
+    Args:
+        shape: (H, W) of the image.
+        width: of the panel, in inches.
+        pixel_size_um: (y, x).
+
+    Returns:
+        The height in inches, between a third and twice of the width.
+    """
     height = width * shape[0] / shape[1] * pixel_aspect(pixel_size_um)
     return min(max(height, width / 3), width * 2)
 
@@ -156,16 +209,19 @@ def show_image(
     scale_bar: bool = True,
     cmap: str = "viridis",
 ) -> AxesImage:
-    """Draws an image (H, W), row 0 at the top, with a scale bar below it.
+    """Draws an image, row 0 at the top, with a scale bar below it.
 
     Args:
-        ax: where to draw.
-        image: values to show; what is not finite stays white.
-        title: what is seen.
-        limits: values shown darkest and brightest; none: the 50th and the 99.5th percentile.
+        ax: axes to draw on.
+        image: (H, W); values that are not finite stay white.
+        title: above the axes.
+        limits: values shown darkest and brightest; None for the 50th and the 99.5th percentile.
         pixel_size_um: (y, x); sets the aspect and the unit of the scale bar, which is px where it is unknown.
         scale_bar: whether to draw one.
         cmap: name of a colour map.
+
+    Returns:
+        The drawn image.
     """
     low, high = limits if limits is not None else percentile_limits(image)
     shown = ax.imshow(
@@ -179,7 +235,12 @@ def show_image(
 
 
 def draw_scale_bar(ax: Axes, shape: Sequence[int], pixel_size_um: PixelSize = None) -> float:
-    """Draws a bar of about a quarter of the width below an image (H, W), where it hides nothing.
+    """Draws a bar of about a quarter of an image's width below the image.
+
+    Args:
+        ax: axes that show the image.
+        shape: (H, W) of the image.
+        pixel_size_um: (y, x); the bar is labelled in px where it is unknown.
 
     Returns:
         The length of the bar in px.
@@ -194,7 +255,17 @@ def draw_scale_bar(ax: Axes, shape: Sequence[int], pixel_size_um: PixelSize = No
 
 
 def add_colorbar(figure: Figure, shown: AxesImage, axes: Axes | Sequence[Axes], label: str = "") -> Colorbar:
-    """A slim colour bar beside the axes it belongs to."""
+    """Adds a narrow colour bar beside axes.
+
+    Args:
+        figure: the axes' figure.
+        shown: image whose values it explains.
+        axes: axes that share it.
+        label: quantity and unit.
+
+    Returns:
+        The colour bar.
+    """
     bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02, shrink=0.9, aspect=28)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=SMALL)
@@ -203,5 +274,13 @@ def add_colorbar(figure: Figure, shown: AxesImage, axes: Axes | Sequence[Axes], 
 
 
 def in_micrometres(pixels: float, pixel_size_um: PixelSize) -> str:
-    """` (3.4 µm)` for a length in px, by the mean size of a pixel; empty where that is unknown."""
+    """A length in µm, to follow the same length in px.
+
+    Args:
+        pixels: the length in px.
+        pixel_size_um: (y, x), of which the mean is used.
+
+    Returns:
+        Such as ` (3.4 µm)`; empty where the pixel size is unknown.
+    """
     return "" if pixel_size_um is None else f" ({pixels * sum(pixel_size_um) / 2:.1f} µm)"

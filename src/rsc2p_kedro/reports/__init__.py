@@ -1,1 +1,1 @@
-"""What a recording gave, for people: verdicts, and pages of HTML."""
+"""Results of recordings for readers: automatic assessments, and self-contained HTML pages."""

@@ -32,10 +32,12 @@ from rsc2p_kedro.core import schemas
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
 from rsc2p_kedro.core.results import DeltaFOverF
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.pipelines.reporting import nodes
-from rsc2p_kedro.reports import pages
+from rsc2p_kedro.pipelines.reporting import create_pipeline, nodes
+from rsc2p_kedro.reports.html import label_of
+from rsc2p_kedro.reports.report import FIGURES
 
 DARK = 12.5
+PNG = b"\x89PNG\r\n\x1a\n"
 PARAMETERS = (MotionCorrectionParameters(max_shift_px=9), ExtractionParameters(), EvaluationParameters())
 
 
@@ -70,19 +72,19 @@ def _dff(n: int) -> DeltaFOverF:
     return DeltaFOverF(make_components(n).traces, np.ones((n, T), np.float32), np.zeros(n, bool), DARK)
 
 
-def _verdicts(n: int) -> pd.DataFrame:
-    found = nodes.judge_recording(
+def _assessments(n: int) -> pd.DataFrame:
+    found = nodes.assess_recording(
         make_recording(), PARAMETERS[0], PARAMETERS[2], FRAMES, make_motion_table(make_motion()), MOTION_QUALITY,
         make_component_table(n), make_quality(n), _dff(n), INSPECTION,
     )  # fmt: skip
-    return schemas.VerdictTable.validate(found)
+    return schemas.AssessmentTable.validate(found)
 
 
 def _report(
     n: int = 2, *, recording: Recording | None = None, truth: pd.DataFrame | None = None, **figures: object
 ) -> str:
     return nodes.write_report(
-        recording or make_recording(), *PARAMETERS, _verdicts(n), make_motion(), MOTION_QUALITY, make_components(n),
+        recording or make_recording(), *PARAMETERS, _assessments(n), make_motion(), MOTION_QUALITY, make_components(n),
         make_component_table(n), make_quality(n, min_snr=4.0), _dff(n), LINEAGE, INSPECTION, truth, **figures,
     )  # fmt: skip
 
@@ -106,7 +108,7 @@ class _Elements(HTMLParser):
 @pytest.mark.parametrize("n", [0, 2])
 def test_every_figure_of_a_report_is_drawn(n: int) -> None:
     figures = _figures(n)
-    assert set(figures) == set(pages.FIGURES)
+    assert set(figures) == set(FIGURES)
     for figure in figures.values():
         figure.savefig(io.BytesIO(), format="png", dpi=30)
 
@@ -125,35 +127,35 @@ def test_a_table_older_than_its_components_is_refused() -> None:
 
 def test_a_report_stands_alone_and_holds_every_figure() -> None:
     picture = Figure(figsize=(1, 1))
-    page = _report(shifts_figure=picture, traces_figure=pages.PNG + b"rest", odd_figure=b"<svg/>")
+    page = _report(shifts_figure=picture, traces_figure=PNG + b"rest", odd_figure=b"<svg/>")
     elements = _Elements(page)
     sources = [attributes["src"] for tag, attributes in elements.tags if tag == "img"]
     assert [source[: source.index(",")] for source in sources] == [
         "data:image/png;base64", "data:image/png;base64", "data:image/svg+xml;base64",
     ]  # fmt: skip
-    assert base64.b64decode(sources[1].partition(",")[2]) == pages.PNG + b"rest"
+    assert base64.b64decode(sources[1].partition(",")[2]) == PNG + b"rest"
     assert not {"script", "link", "iframe"} & {tag for tag, _ in elements.tags}
-    assert not re.search(r'(?:src|href)="(?!data:|#|view\.html")', page)
+    assert not re.search(r'(?:src|href)="(?!data:|#|curation\.html")', page)
 
 
-def test_a_report_speaks_its_verdicts_before_anything_else() -> None:
+def test_a_report_begins_with_its_assessment() -> None:
     page = _report()
     text = _Elements(page).text
-    assert page.index("Is the motion corrected?") < page.index("Are there cells?") < page.index('id="recording"')
-    assert "Yes: correlation with the template 0.500 → 0.800" in text
-    assert "1 message, 1 serious" in text
-    assert "not in order" in text
+    assert page.index("<h3>Motion correction") < page.index("<h3>Components") < page.index('id="recording"')
+    assert "Improved: correlation with the template 0.500 → 0.800" in text
+    assert "1 message of the validators, 1 of them serious" in text
+    assert re.search(r"NWB file\s*problem", text)
     assert "default 6" in text, "max_shift_px differs from its default"
-    assert "default 2" in text, "min_snr was another when the components were judged"
+    assert "default 2" in text, "min_snr was another when the components were evaluated"
 
 
-def test_a_report_says_what_was_taken_for_darkness() -> None:
+def test_a_report_states_the_dark_level() -> None:
     text = _Elements(_report()).text
-    assert "Of a mean brightness of 50 counts, 12.5 were taken for darkness" in text
-    assert re.search(r"dark level\s*12\.5\s*counts\s*What a pixel holds without light[^.]*estimated from", text)
+    assert "Dark level 12.5 counts, mean of the raw frames 50 counts" in text
+    assert re.search(r"dark level\s*12\.5\s*counts\s*Detector offset without light[^.]*estimated from", text)
 
 
-def test_what_comes_from_outside_cannot_become_markup() -> None:
+def test_values_from_outside_cannot_become_markup() -> None:
     recording = make_recording(subject={"description": EVIL}, session={"notes": EVIL})
     page = _report(recording=recording)
     elements = _Elements(page)
@@ -164,24 +166,29 @@ def test_what_comes_from_outside_cannot_become_markup() -> None:
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("frame_rate_hz", "frame rate (Hz)"), ("r_value", "r_value"), ("n_transients", "n transients"), ("s", "s")],
+    [
+        ("frame_rate_hz", "frame rate (Hz)"),
+        ("median_snr_accepted", "median SNR accepted"),
+        ("n_transients", "n transients"),
+        ("s", "s"),
+    ],
 )
 def test_names_become_words_with_their_units(name: str, label: str) -> None:
-    assert pages.label_of(name) == label
+    assert label_of(name) == label
 
 
 def test_a_report_without_components_says_so() -> None:
     text = _Elements(_report(0)).text
-    assert "No components were found." in text
+    assert "No components were detected." in text
     assert not re.search(r"\bnan\b", text.lower())
 
 
 def test_a_simulated_recording_is_marked_and_scored() -> None:
     truth = pd.DataFrame([("f1", 0.91, "", "Harmonic mean.")], columns=["measure", "value", "unit", "description"])
     text = _Elements(_report(recording=make_recording(simulation={}), truth=truth)).text
-    assert "simulated: no animal was imaged" in text
-    assert "F1 of the accepted cells 0.91" in text
-    assert "simulated: no animal was imaged" not in _Elements(_report()).text
+    assert "Simulated recording: no animal was imaged" in text
+    assert "F1 score of the accepted components 0.91" in text
+    assert "Simulated recording: no animal was imaged" not in _Elements(_report()).text
 
 
 def _summary(n: int, name: str = "s_1") -> pd.DataFrame:
@@ -206,52 +213,52 @@ def test_recordings_are_tabulated_in_their_order() -> None:
     assert (table["height_px"][0], table["width_px"][0]) == (H, W)
 
 
-def test_the_index_links_to_each_report() -> None:
+def test_the_index_links_to_the_pages_of_each_recording() -> None:
     table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
-    images = [make_images()] * 4
-    traces = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_spikes(n), make_component_table(n))]
-    page = nodes.write_index(
-        table, nodes.plot_recordings(table, *images), None, nodes.plot_recordings_traces(table, *traces),
-        _verdicts(2), _verdicts(0),
-    )  # fmt: skip
+    thumbnails = [
+        nodes.plot_thumbnail(make_images(), make_components(n), make_component_table(n), make_recording())
+        for n in (2, 0)
+    ]
+    page = nodes.write_index(table, _assessments(2), thumbnails[0], _assessments(0), thumbnails[1])
     elements = _Elements(page)
     links = [attributes["href"] for tag, attributes in elements.tags if tag == "a"]
-    assert links == [f"a_1/{session}/{page}.html" for session in ("s_1", "s_2") for page in ("report", "view")]
-    assert "No components were found." in elements.text
+    assert links == [f"a_1/{session}/{page}.html" for session in ("s_1", "s_2") for page in ("report", "curation")]
+    titles = [attributes["title"] for tag, attributes in elements.tags if tag == "p" and "title" in attributes]
+    assert "No components were detected." in titles
     assert sum(tag == "img" for tag, _ in elements.tags) == 2
 
 
-def test_the_index_leaves_out_what_is_not_worth_a_word() -> None:
-    page = nodes.write_index(_summary(2), None, None, None, _verdicts(2))
-    assert "Is the light right?" not in page
-    assert "Is the NWB file in order?" in page
-
-
-def test_what_was_found_is_shown_for_all_recordings() -> None:
-    table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
-    found = [
-        part
-        for n in (2, 0)
-        for part in (make_images(), make_components(2), make_components(n), make_component_table(n))
-    ]
-    titles = [ax.get_title(loc="left") for ax in nodes.plot_recordings_contours(table, *found).axes]
-    assert titles[:3] == ["First fit: 2", "Refit: 2", "1 accepted (orange), 1 rejected (dashed)"]
-    assert titles[4] == "Refit: 0"
-
-
-def test_traces_are_those_of_the_clearest_accepted_cells() -> None:
-    table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
-    parts = [part for n in (2, 0) for part in (_dff(n), make_components(n), make_spikes(n), make_component_table(n))]
-    first, second = nodes.plot_recordings_traces(table, *parts).axes
-    assert [label.get_text() for label in first.get_yticklabels()] == ["11\nSNR 5.0"]
-    drawn = first.lines[0].get_ydata()
-    assert np.corrcoef(drawn, make_components(2).traces[0])[0, 1] == pytest.approx(1)
-    assert [text.get_text() for text in second.texts] == ["none"]
-
-
-def test_the_grid_wants_two_sets_of_images_a_recording() -> None:
+def test_the_index_wants_an_assessment_and_a_thumbnail_of_each_recording() -> None:
     with pytest.raises(ValueError, match="zip"):
-        nodes.plot_recordings(_summary(2), make_images())
+        nodes.write_index(_summary(2))
+
+
+def test_a_thumbnail_outlines_the_accepted_components() -> None:
+    figure = nodes.plot_thumbnail(make_images(), make_components(2), make_component_table(2), make_recording())
+    (lines,) = [line for ax in figure.axes for line in ax.collections]
+    (outline,) = lines.get_segments()
+    np.testing.assert_allclose((outline.min(0) + outline.max(0)) / 2, [10, 7], err_msg="component 11, as (x, y)")
+
+
+def _inputs_of(name: str, *recordings: Recording) -> list[str]:
+    (node,) = [node for node in create_pipeline(recordings).nodes if node.name.endswith(name)]
+    return node.inputs
+
+
+def test_a_curation_and_a_ground_truth_are_inputs_only_where_there_are_some() -> None:
+    curated, simulated = make_recording(curation="curation.csv"), make_recording(simulation={})
+    assert "a_1.s_1.curation" in _inputs_of("write_curation_page", curated)
+    assert "a_1.s_1.curation" not in _inputs_of("write_curation_page", make_recording())
+    assert "a_1.s_1.truth_score_table" in _inputs_of("write_report", simulated)
+    assert "a_1.s_1.truth_score_table" not in _inputs_of("write_report", make_recording())
+
+
+def test_every_recording_gives_the_index_two_small_datasets() -> None:
+    recordings = [make_recording().model_copy(update={"session_key": name}) for name in ("s_1", "s_2")]
+    assert _inputs_of("write_index", *recordings) == [
+        "recordings_table",
+        "a_1.s_1.assessment_table", "a_1.s_1.thumbnail", "a_1.s_2.assessment_table", "a_1.s_2.thumbnail",
+    ]  # fmt: skip
 
 
 def test_scores_against_the_truth_come_as_their_table() -> None:

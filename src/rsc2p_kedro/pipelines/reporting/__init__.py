@@ -1,5 +1,5 @@
 """The stage `reporting`."""
 
-from rsc2p_kedro.pipelines.reporting.pipeline import create_index_pipeline, create_pipeline
+from rsc2p_kedro.pipelines.reporting.pipeline import create_pipeline
 
-__all__ = ["create_index_pipeline", "create_pipeline"]
+__all__ = ["create_pipeline"]

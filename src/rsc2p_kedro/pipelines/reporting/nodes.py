@@ -1,4 +1,4 @@
-"""Adapters of reporting: results and tables on one side, figures and pages on the other."""
+"""Adapters of the stage reporting: results and tables on one side, figures and pages on the other."""
 
 from typing import Any
 from urllib.parse import quote
@@ -24,34 +24,46 @@ from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
 from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots import traces as trace_plots
-from rsc2p_kedro.reports import pages, verdicts
-from rsc2p_kedro.reports.view import render_view
+from rsc2p_kedro.plots.thumbnails import thumbnail
+from rsc2p_kedro.reports import assessment, html, report
+from rsc2p_kedro.reports.curation_page import render_curation_page
+from rsc2p_kedro.reports.index import render_index
 from rsc2p_kedro.simulation.truth import SimulatedTruth, score_results
 
-PAGES = ("report", "view")
-"""The pages of a recording."""
 
-
-def _in_order(component_table: pd.DataFrame, components: Components) -> pd.DataFrame:
-    """The rows of the table in the order of the components, whatever order it was saved in."""
+def _rows_of(component_table: pd.DataFrame, components: Components) -> pd.DataFrame:
+    """The rows of the component table in the order of the components."""
     missing = sorted(set(components.ids.tolist()) - set(component_table["component_id"]))
     if missing:
         raise ValueError(
-            f"The component table lacks the components {missing}: it is older than they are. Run the stage "
+            f"The component table lacks the components {missing}: it is older than the components. Run the stage "
             "`evaluation` again."
         )
     return component_table.set_index("component_id").loc[components.ids].reset_index()
 
 
-def _thresholds(
+def _accepted(component_table: pd.DataFrame, components: Components) -> np.ndarray:
+    """(N,) whether each component was accepted."""
+    return _rows_of(component_table, components)["accepted"].to_numpy(dtype=bool)
+
+
+def _parameters_used(
     quality: ComponentQuality, recording: Recording, evaluation: EvaluationParameters
 ) -> EvaluationParameters:
-    """The parameters that components were judged by, which need not be those of the present run."""
+    """The parameters of the evaluation that made the quality, which may differ from those of the present run."""
     return parameters_of(quality.provenance, recording.override(evaluation))
 
 
 def plot_summary_images(corrected_summary_images: SummaryImages, recording: Recording) -> Figure:
-    """The corrected recording in four images."""
+    """Draws the summary images of the corrected movie.
+
+    Args:
+        corrected_summary_images: of the corrected movie.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
     images = corrected_summary_images
     return image_plots.summary_images(
         images.maximum,
@@ -66,7 +78,16 @@ def plot_summary_images(corrected_summary_images: SummaryImages, recording: Reco
 def plot_correction(
     summary_images: SummaryImages, corrected_summary_images: SummaryImages, recording: Recording
 ) -> Figure:
-    """Maximum and correlation before and after motion correction."""
+    """Draws maximum projection and correlation image before and after motion correction.
+
+    Args:
+        summary_images: of the raw movie.
+        corrected_summary_images: of the corrected movie.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
     return image_plots.original_and_corrected(
         summary_images.maximum,
         corrected_summary_images.maximum,
@@ -78,14 +99,30 @@ def plot_correction(
 
 
 def plot_template(motion: MotionCorrection, recording: Recording) -> Figure:
-    """The image that frames were registered to, and what every frame saw of it."""
+    """Draws the template of the registration.
+
+    Args:
+        motion: holds the template, and the mask of pixels visible in every frame.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
     return image_plots.template(
         motion.template, motion.valid_mask, title=recording.name, pixel_size_um=recording.pixel_size_um
     )
 
 
 def plot_shifts(motion_table: pd.DataFrame, recording: Recording) -> Figure:
-    """Shifts over time."""
+    """Draws the shifts over time.
+
+    Args:
+        motion_table: one row a frame.
+        recording: gives title, frame rate and pixel size.
+
+    Returns:
+        The figure.
+    """
     return motion_plots.shifts_over_time(
         motion_table[["shift_y_px", "shift_x_px"]].to_numpy(),
         motion_table["largest_deviation_px"].to_numpy(),
@@ -97,7 +134,15 @@ def plot_shifts(motion_table: pd.DataFrame, recording: Recording) -> Figure:
 
 
 def plot_patch_shifts(motion: MotionCorrection, recording: Recording) -> Figure:
-    """How the frame bends: the most deformed frame, and the rms of each patch."""
+    """Draws the shifts of the patches in the most deformed frame, and their RMS over all frames.
+
+    Args:
+        motion: holds template, rigid shifts and shifts of the patches.
+        recording: gives title, frame rate and pixel size.
+
+    Returns:
+        The figure.
+    """
     return motion_plots.patch_shift_field(
         motion.template,
         motion.shifts,
@@ -111,7 +156,16 @@ def plot_patch_shifts(motion: MotionCorrection, recording: Recording) -> Figure:
 
 
 def plot_motion_quality(motion_table: pd.DataFrame, motion_quality: pd.DataFrame, recording: Recording) -> Figure:
-    """Whether motion correction helped."""
+    """Draws the quality of the motion correction.
+
+    Args:
+        motion_table: one row a frame.
+        motion_quality: one row a measure, before and after.
+        recording: gives title and frame rate.
+
+    Returns:
+        The figure.
+    """
     measures = motion_quality.set_index("measure")[["before", "after"]].reindex(["crispness", "residual_motion_px"])
     crispness, residual = (tuple(pair) for pair in measures.to_numpy(dtype=float).tolist())
     return motion_plots.motion_quality(
@@ -132,12 +186,23 @@ def plot_contours(
     component_table: pd.DataFrame,
     recording: Recording,
 ) -> Figure:
-    """Outlines of the first fit, the refit, and what was accepted of it."""
+    """Draws the contours of the first fit, of the refit, and of the refit after its evaluation.
+
+    Args:
+        corrected_summary_images: of the corrected movie.
+        fit_components: of the first fit.
+        components: of the refit.
+        component_table: one row a component, in any order.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
     return component_plots.fit_and_refit(
         corrected_summary_images.correlation,
         fit_components.footprints,
         components.footprints,
-        _in_order(component_table, components)["accepted"].to_numpy(dtype=bool),
+        _accepted(component_table, components),
         title=recording.name,
         pixel_size_um=recording.pixel_size_um,
     )
@@ -146,8 +211,18 @@ def plot_contours(
 def plot_component_map(
     corrected_summary_images: SummaryImages, components: Components, component_table: pd.DataFrame, recording: Recording
 ) -> Figure:
-    """Outlines of the components, with the ids of the accepted ones."""
-    accepted = _in_order(component_table, components)["accepted"].to_numpy(dtype=bool)
+    """Draws the contours of the components, with the ids of the accepted ones.
+
+    Args:
+        corrected_summary_images: of the corrected movie.
+        components: of the refit.
+        component_table: one row a component, in any order.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
+    accepted = _accepted(component_table, components)
     return component_plots.contours(
         corrected_summary_images.correlation,
         components.footprints,
@@ -160,8 +235,17 @@ def plot_component_map(
 
 
 def plot_footprints(components: Components, component_table: pd.DataFrame, recording: Recording) -> Figure:
-    """Footprints one by one, the clearest first."""
-    table = _in_order(component_table, components)
+    """Draws the spatial footprints, by falling SNR.
+
+    Args:
+        components: of the refit.
+        component_table: one row a component, in any order.
+        recording: gives the title.
+
+    Returns:
+        The figure.
+    """
+    table = _rows_of(component_table, components)
     return component_plots.footprint_montage(
         components.footprints,
         components.shape,
@@ -178,8 +262,18 @@ def plot_quality(
     recording: Recording,
     evaluation: EvaluationParameters,
 ) -> Figure:
-    """SNR against r_value, with the thresholds."""
-    parameters = _thresholds(component_quality, recording, evaluation)
+    """Draws SNR against spatial correlation, with the thresholds.
+
+    Args:
+        component_table: one row a component.
+        component_quality: holds the parameters it was computed with.
+        recording: gives the title.
+        evaluation: used where the quality does not hold its parameters.
+
+    Returns:
+        The figure.
+    """
+    parameters = _parameters_used(component_quality, recording, evaluation)
     return component_plots.snr_against_r_value(
         component_table["snr"].to_numpy(),
         component_table["r_value"].to_numpy(),
@@ -198,8 +292,21 @@ def plot_traces(
     recording: Recording,
     evaluation: EvaluationParameters,
 ) -> Figure:
-    """dF/F, deconvolved and inferred spikes of the best components and of those nearest to the threshold."""
-    table = _in_order(component_table, components)
+    """Draws dF/F and spikes of the components of highest SNR and of those closest to the threshold.
+
+    Args:
+        dff: of the components.
+        components: of the refit, with deconvolved spikes.
+        spike_inference: inferred spikes.
+        component_table: one row a component, in any order.
+        component_quality: holds the parameters it was computed with.
+        recording: gives title and frame rate.
+        evaluation: used where the quality does not hold its parameters.
+
+    Returns:
+        The figure.
+    """
+    table = _rows_of(component_table, components)
     return trace_plots.traces_with_spikes(
         dff.dff,
         components.spikes,
@@ -208,21 +315,52 @@ def plot_traces(
         ids=components.ids,
         snr=table["snr"].to_numpy(),
         accepted=table["accepted"].to_numpy(dtype=bool),
-        min_snr=_thresholds(component_quality, recording, evaluation).min_snr,
+        min_snr=_parameters_used(component_quality, recording, evaluation).min_snr,
         title=recording.name,
+    )
+
+
+def plot_thumbnail(
+    corrected_summary_images: SummaryImages, components: Components, component_table: pd.DataFrame, recording: Recording
+) -> Figure:
+    """Draws a small picture of the recording for the page over all recordings.
+
+    Args:
+        corrected_summary_images: of the corrected movie.
+        components: of the refit, of which the accepted ones are outlined.
+        component_table: one row a component, in any order.
+        recording: gives the pixel size.
+
+    Returns:
+        The figure.
+    """
+    return thumbnail(
+        corrected_summary_images.maximum,
+        corrected_summary_images.correlation,
+        components.footprints[:, _accepted(component_table, components)],
+        pixel_size_um=recording.pixel_size_um,
     )
 
 
 def score_against_truth(
     truth: SimulatedTruth, motion: MotionCorrection, components: Components, component_table: pd.DataFrame
 ) -> pd.DataFrame:
-    """Scores of a simulated recording against what is true of it."""
-    accepted = _in_order(component_table, components)["accepted"].to_numpy(dtype=bool)
-    rows = score_results(truth, components, accepted, motion)
+    """Scores a simulated recording against its ground truth.
+
+    Args:
+        truth: of the simulation.
+        motion: as it was estimated.
+        components: of the refit.
+        component_table: one row a component, in any order.
+
+    Returns:
+        One row a measure (:class:`rsc2p_kedro.core.schemas.TruthScoreTable`).
+    """
+    rows = score_results(truth, components, _accepted(component_table, components), motion)
     return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
 
 
-def judge_recording(
+def assess_recording(
     recording: Recording,
     motion_correction: MotionCorrectionParameters,
     evaluation: EvaluationParameters,
@@ -234,18 +372,35 @@ def judge_recording(
     dff: DeltaFOverF,
     inspection_table: pd.DataFrame,
 ) -> pd.DataFrame:
-    """What the numbers of a recording mean, in words: is the motion corrected, are there cells, what needs a look."""
+    """Assesses the quality of a recording by its tables.
+
+    Args:
+        recording: gives parameters of its own.
+        motion_correction: gives the largest shift allowed.
+        evaluation: used where the quality does not hold its parameters.
+        frame_table: one row a frame of the raw recording.
+        motion_table: one row a frame.
+        motion_quality: one row a measure, before and after.
+        component_table: one row a component.
+        component_quality: holds the parameters it was computed with.
+        dff: gives the components whose F0 was raised, and the dark level.
+        inspection_table: one row a message of the NWB validators.
+
+    Returns:
+        One row a check (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
+    """
     registered = motion_table["registered"].to_numpy(dtype=bool)
-    found = [
-        verdicts.judge_motion(motion_table, motion_quality),
-        *verdicts.judge_components(component_table, _thresholds(component_quality, recording, evaluation).min_snr),
-        verdicts.judge_inspection(inspection_table, explained=TOLERATED_CHECKS),
-        verdicts.judge_unregistered(int((~registered).sum()), len(registered)),
-        verdicts.judge_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
-        verdicts.judge_light(frame_table),
-        verdicts.judge_dff(dff.guarded, dff.dark_level, float(frame_table["mean"].mean())),
+    min_snr = _parameters_used(component_quality, recording, evaluation).min_snr
+    assessments = [
+        assessment.assess_motion(motion_table, motion_quality),
+        *assessment.assess_components(component_table, min_snr),
+        assessment.assess_inspection(inspection_table, tolerated=TOLERATED_CHECKS),
+        assessment.assess_registration(int((~registered).sum()), len(registered)),
+        assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
+        assessment.assess_illumination(frame_table),
+        assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"].mean())),
     ]
-    return verdicts.to_table(found)
+    return assessment.to_table(assessments)
 
 
 def write_report(
@@ -253,7 +408,7 @@ def write_report(
     motion_correction: MotionCorrectionParameters,
     source_extraction: ExtractionParameters,
     evaluation: EvaluationParameters,
-    verdict_table: pd.DataFrame,
+    assessment_table: pd.DataFrame,
     motion: MotionCorrection,
     motion_quality: pd.DataFrame,
     components: Components,
@@ -265,37 +420,58 @@ def write_report(
     truth_scores: pd.DataFrame | None = None,
     **figures: Any,
 ) -> str:
-    """The report of one recording as a page of HTML: verdicts first, then figures, tables, parameters and provenance.
+    """Writes the report of one recording.
 
-    `figures` are matplotlib figures or the bytes of PNGs, by the names in `pages.FIGURES`.
+    Args:
+        recording: gives metadata and parameters of its own.
+        motion_correction: used where `motion` does not hold its parameters.
+        source_extraction: used where `components` does not hold its parameters.
+        evaluation: used where `component_quality` does not hold its parameters.
+        assessment_table: one row a check.
+        motion: gives size, parameters and provenance.
+        motion_quality: one row a measure, before and after.
+        components: of the refit.
+        component_table: one row a component.
+        component_quality: gives parameters and provenance.
+        dff: gives the components whose F0 was raised, and the dark level.
+        lineage_table: one row a component of the first fit or the refit.
+        inspection_table: one row a message of the NWB validators.
+        truth_scores: scores of a simulated recording.
+        **figures: figures, or the bytes of image files, by the names in `report.FIGURES`.
+
+    Returns:
+        A page of HTML.
     """
-    found, thresholds = verdicts.from_table(verdict_table), _thresholds(component_quality, recording, evaluation)
+    assessments = assessment.from_table(assessment_table)
+    if truth_scores is not None:
+        assessments.append(assessment.assess_ground_truth(truth_scores))
+    used = _parameters_used(component_quality, recording, evaluation)
     stages = {
         "Motion correction": parameters_of(motion.provenance, recording.override(motion_correction)),
         "Source extraction": parameters_of(components.provenance, recording.override(source_extraction)),
-        "Evaluation": thresholds,
+        "Evaluation": used,
     }
     provenance = collect_provenance(
         motion_correction=motion.provenance,
         source_extraction=components.provenance,
         evaluation=component_quality.provenance,
     )
-    tables = _tables(motion_quality, component_table, lineage_table, inspection_table, truth_scores)
-    tables["cells"].insert(1, pages.table_of(_dff_facts(dff, thresholds), "dF/F"))
-    return pages.render_report(
+    return report.render_report(
         recording.name,
-        summary=_summary(recording, motion),
-        facts=_facts(recording),
-        verdicts=found if truth_scores is None else [*found, verdicts.judge_truth(truth_scores)],
+        summary=report.size_of(recording, motion),
+        facts=report.metadata_of(recording),
+        assessments=assessments,
         figures=figures,
-        tables=tables,
-        parameters=[pages.parameter_table(name, model) for name, model in stages.items()],
-        provenance=pages.pairs_of(provenance),
+        tables=report.tables_of(
+            motion_quality, component_table, lineage_table, inspection_table, dff, used, truth_scores
+        ),
+        parameters=[html.parameter_table(name, model) for name, model in stages.items()],
+        provenance=html.pairs_of(provenance),
         simulated=recording.simulation is not None,
     )
 
 
-def write_view(
+def write_curation_page(
     recording: Recording,
     evaluation: EvaluationParameters,
     corrected_summary_images: SummaryImages,
@@ -306,71 +482,35 @@ def write_view(
     spike_inference: SpikeInference,
     curation: pd.DataFrame | None = None,
 ) -> str:
-    """The interactive view of one recording as a page of HTML: cells to click through, thresholds, decisions."""
-    return render_view(
+    """Writes the page on which the components of one recording are inspected, accepted and rejected.
+
+    Args:
+        recording: gives name, frame rate, pixel size and parameters of its own.
+        evaluation: used where the quality does not hold its parameters.
+        corrected_summary_images: of the corrected movie.
+        components: of the refit.
+        component_table: one row a component, in any order.
+        component_quality: holds the parameters it was computed with.
+        dff: of the components.
+        spike_inference: inferred spikes.
+        curation: earlier decisions (component_id, decision, note); None where there are none.
+
+    Returns:
+        A page of HTML.
+    """
+    return render_curation_page(
         recording.name,
         summary=f"{components.n_frames} frames at {recording.frame_rate_hz:g} Hz",
         images=corrected_summary_images,
         components=components,
-        table=_in_order(component_table, components),
+        table=_rows_of(component_table, components),
         dff=dff,
         inferred=spike_inference,
-        parameters=_thresholds(component_quality, recording, evaluation),
-        decisions=curation,
+        parameters=_parameters_used(component_quality, recording, evaluation),
+        curation=curation,
         frame_rate_hz=recording.frame_rate_hz,
         pixel_size_um=recording.pixel_size_um,
     )
-
-
-def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFrame:
-    """What dF/F was measured from."""
-    source = "estimated from how the noise of pixels grows with their light"
-    if parameters.dff_dark_level is not None:
-        source = "given as dff_dark_level"
-    rows = [
-        ("dark level", dff.dark_level, "counts", f"What a pixel holds without light, left out of F0; {source}."),
-        ("percentile", parameters.dff_percentile, "%", "Of the running window, taken as rest."),
-        ("window", parameters.dff_window_s, "s", "Of that percentile."),
-        ("guarded", float(dff.guarded.sum()), "components", "Whose F0 was too low to divide by, and was raised."),
-    ]
-    return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
-
-
-def _summary(recording: Recording, motion: MotionCorrection) -> str:
-    """The size of a recording in a line."""
-    (H, W), T, rate, size = motion.template.shape, motion.n_frames, recording.frame_rate_hz, recording.pixel_size_um
-    field = "" if size is None else f", {H * size[0]:.0f} × {W * size[1]:.0f} µm"
-    return f"{T} frames, {T / rate:.1f} s at {rate:g} Hz, of {H} × {W} px{field} (height × width)"
-
-
-def _facts(recording: Recording) -> list[tuple[str, str]]:
-    """What the user said of a recording."""
-    said = {name: getattr(recording, name).model_dump() for name in ("subject", "session", "device", "imaging_plane")}
-    numbers = recording.model_dump(include={"frame_rate_hz", "pixel_size_um", "decay_time_s", "frames"})
-    return pages.pairs_of({**numbers, **{name.replace("_", " "): fields for name, fields in said.items()}})
-
-
-def _tables(
-    motion_quality: pd.DataFrame,
-    component_table: pd.DataFrame,
-    lineage_table: pd.DataFrame,
-    inspection_table: pd.DataFrame,
-    truth_scores: pd.DataFrame | None,
-) -> dict[str, list[pages.Table]]:
-    """The tables of a report by section, the components sorted: accepted first, then by falling SNR."""
-    first = ["component_id", "accepted", "reason", "snr", "r_value"]
-    ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
-    ranked = ranked[first + [name for name in ranked.columns if name not in first]]
-    events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")
-    tables = {
-        "motion": [pages.table_of(motion_quality, "Before and after")],
-        "cells": [
-            pages.table_of(events, "From the first fit to the refit"),
-            pages.table_of(ranked.dropna(axis="columns", how="all"), "All components", folded=len(ranked) > 0),
-        ],
-        "inspection": [pages.table_of(inspection_table, "Messages of the validators")],
-    }
-    return tables if truth_scores is None else {**tables, "truth": [pages.table_of(truth_scores, "Scores")]}
 
 
 def summarize_recording(
@@ -382,8 +522,21 @@ def summarize_recording(
     component_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
 ) -> pd.DataFrame:
-    """The run of one recording at a glance: one row."""
-    similarity = motion_quality.set_index("measure").loc["template_correlation"].to_dict()
+    """Summarizes one recording.
+
+    Args:
+        recording: gives name, frame rate and pixel size.
+        motion: gives the number of frames, the shape, and the frames that were not registered.
+        motion_quality: one row a measure, before and after.
+        fit_components: of the first fit.
+        components: of the refit.
+        component_table: one row a component.
+        inspection_table: one row a message of the NWB validators.
+
+    Returns:
+        One row (:class:`rsc2p_kedro.core.schemas.RecordingsTable`).
+    """
+    correlation = motion_quality.set_index("measure").loc["template_correlation"].to_dict()
     accepted = component_table[component_table["accepted"].astype(bool)]
     size = recording.pixel_size_um or (np.nan, np.nan)
     row = {
@@ -394,8 +547,8 @@ def summarize_recording(
         "pixel_height_um": size[0],
         "pixel_width_um": size[1],
         "frame_rate_hz": recording.frame_rate_hz,
-        "template_correlation_before": float(similarity["before"]),
-        "template_correlation_after": float(similarity["after"]),
+        "template_correlation_before": float(correlation["before"]),
+        "template_correlation_after": float(correlation["after"]),
         "unregistered_frames": int((~motion.registered).sum()),
         "components_fit": fit_components.n_components,
         "components_refit": components.n_components,
@@ -407,101 +560,32 @@ def summarize_recording(
 
 
 def tabulate_recordings(*summaries: pd.DataFrame) -> pd.DataFrame:
-    """One row a recording, in the order given."""
+    """Joins the summaries of all recordings.
+
+    Args:
+        *summaries: one row each.
+
+    Returns:
+        One row a recording, in the order given.
+    """
     return pd.concat(summaries, ignore_index=True)
 
 
-def _pixel_sizes(recordings_table: pd.DataFrame) -> list[tuple[float, float] | None]:
-    """(y, x) of each recording, none where it is unknown."""
-    measured = recordings_table[["pixel_height_um", "pixel_width_um"]].to_numpy(dtype=float)
-    return [(float(y), float(x)) if np.isfinite([y, x]).all() else None for y, x in measured]
-
-
-def plot_recordings(recordings_table: pd.DataFrame, *summary_images: SummaryImages) -> Figure:
-    """All recordings side by side.
+def write_index(recordings_table: pd.DataFrame, *parts: Any) -> str:
+    """Writes the page over all recordings.
 
     Args:
         recordings_table: one row a recording.
-        summary_images: the original and the corrected images of the first recording, then of the second, and so
-            on, in the order of the table.
-    """
-    pairs = zip(summary_images[::2], summary_images[1::2], strict=True)
-    rows = [(a.maximum, b.maximum, a.correlation, b.correlation) for a, b in pairs]
-    names = recordings_table["recording"].tolist()
-    return image_plots.recordings_grid(names, rows, pixel_sizes_um=_pixel_sizes(recordings_table))
+        *parts: assessment table and thumbnail of the first recording, then of the second, and so on, in the order of
+            the table; a thumbnail is a figure or the bytes of an image file.
 
-
-def plot_recordings_contours(recordings_table: pd.DataFrame, *found: Any) -> Figure:
-    """What was found in all recordings, side by side.
-
-    Args:
-        recordings_table: one row a recording.
-        found: corrected summary images, components of the first fit, components of the refit and their table, of the
-            first recording, then of the second, and so on, in the order of the table.
-    """
-    rows = []
-    for images, fit, refit, table in zip(found[::4], found[1::4], found[2::4], found[3::4], strict=True):
-        accepted = _in_order(table, refit)["accepted"].to_numpy(dtype=bool)
-        rows.append(component_plots.Found(images.correlation, fit.footprints, refit.footprints, accepted))
-    names = recordings_table["recording"].tolist()
-    return component_plots.recordings_contours(names, rows, pixel_sizes_um=_pixel_sizes(recordings_table))
-
-
-def plot_recordings_traces(recordings_table: pd.DataFrame, *found: Any) -> Figure:
-    """Traces and spikes of the clearest cells of all recordings.
-
-    Args:
-        recordings_table: one row a recording.
-        found: dF/F, components, their inferred spikes and their table, of the first recording, then of the second, and
-            so on, in the order of the table.
-    """
-    rates = recordings_table["frame_rate_hz"].tolist()
-    parts = zip(found[::4], found[1::4], found[2::4], found[3::4], rates, strict=True)
-    return trace_plots.recordings_traces(recordings_table["recording"].tolist(), [_clearest(*part) for part in parts])
-
-
-def _clearest(
-    dff: DeltaFOverF, components: Components, inferred: SpikeInference, table: pd.DataFrame, rate: float
-) -> trace_plots.Clearest:
-    """The five accepted components of highest SNR."""
-    table = _in_order(table, components)
-    snr, accepted = table["snr"].to_numpy(), table["accepted"].to_numpy(dtype=bool)
-    best, _ = trace_plots.choose_components(snr, accepted, min_snr=1.0, n_best=5, n_borderline=0)
-    names = [f"{components.ids[i]}\nSNR {snr[i]:.1f}" for i in best]
-    return trace_plots.Clearest(dff.dff[best], components.spikes[best], inferred.rates[best], names, rate)
-
-
-def write_index(
-    recordings_table: pd.DataFrame,
-    recordings_figure: Any,
-    recordings_contours_figure: Any,
-    recordings_traces_figure: Any,
-    *verdict_tables: pd.DataFrame,
-    link_pattern: str = "{animal}/{session}/{page}.html",
-) -> str:
-    """A page over all recordings that links to the report of each.
-
-    Args:
-        recordings_table: one row a recording.
-        recordings_figure: all recordings side by side, a figure or the bytes of a PNG; none: leave it out.
-        recordings_contours_figure: what was found in them, likewise.
-        recordings_traces_figure: traces of their clearest cells, likewise.
-        verdict_tables: one a recording, in the order of the table.
-        link_pattern: address of a page as seen from this one, with `{animal}`, `{session}` and `{page}`, which is
-            `report` or `view`.
+    Returns:
+        A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`.
     """
     names = recordings_table["recording"].tolist()
-    found = {name: verdicts.from_table(table) for name, table in zip(names, verdict_tables, strict=True)}
-    keys = {name: name.partition(".") for name in names}
+    assessments = {name: assessment.from_table(table) for name, table in zip(names, parts[::2], strict=True)}
+    folders = {name: quote(name.replace(".", "/", 1)) for name in names}
     links = {
-        name: {page: link_pattern.format(animal=quote(animal), session=quote(session), page=page) for page in PAGES}
-        for name, (animal, _, session) in keys.items()
+        name: {page: f"{folder}/{page}.html" for page in ("report", "curation")} for name, folder in folders.items()
     }
-    figures = {
-        "correction": recordings_figure,
-        "contours": recordings_contours_figure,
-        "traces": recordings_traces_figure,
-    }
-    return pages.render_index(
-        recordings_table, found, links, {name: figure for name, figure in figures.items() if figure is not None}
-    )
+    return render_index(recordings_table, assessments, links, dict(zip(names, parts[1::2], strict=True)))

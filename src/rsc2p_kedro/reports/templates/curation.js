@@ -1,26 +1,26 @@
-// The interactive view of one recording: look at components, set thresholds, decide, save a curation table.
-// Everything from outside (names, reasons, notes) is shown as text: nothing here ever writes markup.
+// The curation page of one recording: inspect components, set thresholds, accept or reject, save a curation table.
+// Values from outside (names, reasons, notes) are shown as text; nothing here writes markup.
 "use strict";
 
-const view = JSON.parse(document.getElementById("data").textContent);
-const [H, W] = view.shape;
-const N_POINTS = Math.ceil(view.n_frames / view.frames_per_point);
+const data = JSON.parse(document.getElementById("data").textContent);
+const [H, W] = data.shape;
+const N_POINTS = Math.ceil(data.n_frames / data.frames_per_point);
 const SVG = "http://www.w3.org/2000/svg";
 const find = (id) => document.getElementById(id);
-const byId = new Map(view.components.map((component, index) => [component.id, { ...component, index }]));
+const byId = new Map(data.components.map((component, index) => [component.id, { ...component, index }]));
 const ids = [...byId.keys()];
 
 const state = {
   selected: null,
-  limits: Object.fromEntries(view.limits.map((limit) => [limit.key, limit.value])),
-  decisions: new Map(view.decisions.map((d) => [d.id, { decision: d.decision, note: d.note }])),
+  thresholds: Object.fromEntries(data.thresholds.map((one) => [one.key, one.value])),
+  decisions: new Map(data.decisions.map((d) => [d.id, { decision: d.decision, note: d.note }])),
   accepted: new Map(),
-  box: [-0.5, -0.5, W, H], // what is seen of the field: x, y, width, height in px
-  span: [0, N_POINTS], // what is seen of the time, in points
+  box: [-0.5, -0.5, W, H], // visible part of the field of view: x, y, width, height in px
+  span: [0, N_POINTS], // visible part of the recording, in samples
   order: { column: null, falling: true },
   saved: true,
 };
-const atStart = { ...state.limits };
+const evaluated = { ...state.thresholds };
 
 function make(parent, tag, attributes = {}, text = null) {
   const inSvg = parent.namespaceURI === SVG;
@@ -35,7 +35,7 @@ function clamp(value, low, high) {
   return Math.min(Math.max(value, low), high);
 }
 
-function short(value) {
+function format(value) {
   if (value === null || value === undefined || value === "") return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value !== "number" || Number.isInteger(value)) return String(value);
@@ -44,10 +44,10 @@ function short(value) {
     : String(Number(value.toPrecision(4)));
 }
 
-// As short, but with as many decimals in every row of a list.
-function aligned(column, value) {
+// The same, but with a fixed number of decimals, for columns of a list.
+function formatFixed(column, value) {
   const decimals = { snr: 1, r_value: 3, classifier_score: 3 }[column];
-  return decimals === undefined || typeof value !== "number" ? short(value) : value.toFixed(decimals);
+  return decimals === undefined || typeof value !== "number" ? format(value) : value.toFixed(decimals);
 }
 
 // The largest of 1, 2 and 5 times a power of ten that does not exceed a positive length.
@@ -60,49 +60,49 @@ function titleOf(column) {
   const units = { px: "px", s: "s", hz: "Hz", um: "µm" };
   const words = column.replace(/^snr$/, "SNR").split("_");
   const unit = units[words.at(-1)];
-  return unit ? `${words.slice(0, -1).join(" ")} (${unit})` : column === "r_value" ? column : words.join(" ").replace("snr", "SNR");
+  return unit ? `${words.slice(0, -1).join(" ")} (${unit})` : column === "r_value" ? "r value" : words.join(" ").replace("snr", "SNR");
 }
 
-// ---- what is accepted --------------------------------------------------------------------------------------------
+// ---- acceptance --------------------------------------------------------------------------------------------
 
-// The rule of the evaluation: all lower limits hold, and one upper one is reached; beside it, limits on the area.
-function passes(component, limits) {
-  const measured = Object.entries(view.measures).filter(([, column]) => component.row[column] !== null);
-  const tooLow = measured.some(([name, column]) => component.row[column] < limits[`lowest_${name}`]);
-  const enough = measured.some(([name, column]) => component.row[column] >= limits[`min_${name}`]);
+// The rule of the evaluation (no measure below its lower threshold, at least one at its upper one), and limits on the area.
+function passes(component, thresholds) {
+  const measured = Object.entries(data.measures).filter(([, column]) => component.row[column] !== null);
+  const tooLow = measured.some(([name, column]) => component.row[column] < thresholds[`lowest_${name}`]);
+  const enough = measured.some(([name, column]) => component.row[column] >= thresholds[`min_${name}`]);
   const area = component.row.area_px;
-  return !tooLow && enough && area >= limits.min_area && area <= limits.max_area;
+  return !tooLow && enough && area >= thresholds.min_area && area <= thresholds.max_area;
 }
 
-function judge() {
+function classify() {
   for (const [id, component] of byId) {
-    const mine = state.decisions.get(id);
-    state.accepted.set(id, mine ? mine.decision === "accept" : passes(component, state.limits));
+    const manual = state.decisions.get(id);
+    state.accepted.set(id, manual ? manual.decision === "accept" : passes(component, state.thresholds));
   }
 }
 
-function whatWasDecided(id) {
-  const mine = state.decisions.get(id);
-  if (mine) return `${mine.decision === "accept" ? "accepted" : "rejected"} by you${mine.note ? ` (${mine.note})` : ""}`;
+function statusOf(id) {
+  const manual = state.decisions.get(id);
+  if (manual) return `${manual.decision === "accept" ? "accepted" : "rejected"} manually${manual.note ? ` (${manual.note})` : ""}`;
   return state.accepted.get(id) ? "accepted" : "rejected";
 }
 
-// Rows of the curation table: own decisions, and what these thresholds judge otherwise than those of the evaluation.
+// Rows of the curation table: manual decisions, and components that the thresholds classify differently from the evaluation.
 function curation() {
   const rows = [];
   for (const [id, component] of byId) {
-    const mine = state.decisions.get(id);
-    const now = passes(component, state.limits);
-    if (mine) rows.push([id, mine.decision, mine.note]);
-    else if (now !== passes(component, atStart)) rows.push([id, now ? "accept" : "reject", `by thresholds: ${changedLimits()}`]);
+    const manual = state.decisions.get(id);
+    const now = passes(component, state.thresholds);
+    if (manual) rows.push([id, manual.decision, manual.note]);
+    else if (now !== passes(component, evaluated)) rows.push([id, now ? "accept" : "reject", `thresholds: ${changedThresholds()}`]);
   }
   return rows;
 }
 
-function changedLimits(onlyParameters = false) {
-  return view.limits
-    .filter((limit) => state.limits[limit.key] !== limit.value && (limit.parameter || !onlyParameters))
-    .map((limit) => `${limit.key}: ${state.limits[limit.key]}`)
+function changedThresholds(onlyParameters = false) {
+  return data.thresholds
+    .filter((threshold) => state.thresholds[threshold.key] !== threshold.value && (threshold.parameter || !onlyParameters))
+    .map((threshold) => `${threshold.key}: ${state.thresholds[threshold.key]}`)
     .join(", ");
 }
 
@@ -114,11 +114,11 @@ function toCsv(rows) {
 function save() {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([toCsv(curation())], { type: "text/csv" }));
-  link.download = `curation_${view.name}.csv`;
+  link.download = `curation_${data.name}.csv`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   state.saved = true;
-  showExport();
+  showSaved();
 }
 
 // ---- the field of view -------------------------------------------------------------------------------------------
@@ -128,18 +128,18 @@ const picture = make(field, "image", { x: -0.5, y: -0.5, width: W, height: H, pr
 const outlines = new Map();
 
 function chooseImage(key) {
-  picture.setAttribute("href", view.images.find((image) => image.key === key).uri);
+  picture.setAttribute("href", data.images.find((image) => image.key === key).uri);
   for (const button of find("images").children) button.setAttribute("aria-pressed", button.dataset.key === key);
 }
 
 function buildField() {
-  const [high, wide] = view.pixel_size_um ?? [1, 1];
+  const [high, wide] = data.pixel_size_um ?? [1, 1];
   field.style.aspectRatio = `${W * wide} / ${H * high}`;
-  for (const { key, label } of view.images) {
+  for (const { key, label } of data.images) {
     const button = make(find("images"), "button", { type: "button", "data-key": key }, label);
     button.addEventListener("click", () => chooseImage(key));
   }
-  chooseImage(view.images[0].key);
+  chooseImage(data.images[0].key);
   for (const [id, component] of byId) {
     const path = make(field, "path", { d: component.outline, "data-id": id });
     make(path, "title", {}, `component ${id}`);
@@ -149,22 +149,22 @@ function buildField() {
   for (const kind of ["accepted", "rejected"]) {
     find(`show-${kind}`).addEventListener("change", (event) => field.classList.toggle(`hide-${kind}`, !event.target.checked));
   }
-  find("whole-field").addEventListener("click", () => lookAt([-0.5, -0.5, W, H]));
+  find("reset-field").addEventListener("click", () => setFieldBox([-0.5, -0.5, W, H]));
   field.addEventListener("wheel", zoomField, { passive: false });
-  whenDragged(field, moveField, clickField);
-  lookAt(state.box);
+  onDrag(field, moveField, clickField);
+  setFieldBox(state.box);
 }
 
-function lookAt([x, y, width, height]) {
+function setFieldBox([x, y, width, height]) {
   const scale = clamp(width / W, 0.05, 1);
   width = scale * W;
   height = scale * H;
   state.box = [clamp(x, -0.5, W - 0.5 - width), clamp(y, -0.5, H - 0.5 - height), width, height];
   field.setAttribute("viewBox", state.box.join(" "));
-  const size = view.pixel_size_um ? view.pixel_size_um[1] : 1;
+  const size = data.pixel_size_um ? data.pixel_size_um[1] : 1;
   const length = niceLength((width * size) / 3.5);
   find("bar").style.width = `${(100 * length) / (width * size)}%`;
-  find("bar-label").textContent = `${length} ${view.pixel_size_um ? "µm" : "px"}`;
+  find("bar-label").textContent = `${length} ${data.pixel_size_um ? "µm" : "px"}`;
 }
 
 function zoomField(event) {
@@ -173,24 +173,24 @@ function zoomField(event) {
   const frame = field.getBoundingClientRect();
   const [u, v] = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
   const factor = clamp(width * 1.0015 ** event.deltaY, 0.05 * W, W) / width;
-  lookAt([x + u * width * (1 - factor), y + v * height * (1 - factor), width * factor, height * factor]);
+  setFieldBox([x + u * width * (1 - factor), y + v * height * (1 - factor), width * factor, height * factor]);
 }
 
 function moveField(dx, dy) {
   const frame = field.getBoundingClientRect();
   const [x, y, width, height] = state.box;
-  lookAt([x - (dx / frame.width) * width, y - (dy / frame.height) * height, width, height]);
+  setFieldBox([x - (dx / frame.width) * width, y - (dy / frame.height) * height, width, height]);
 }
 
-// The component under the pointer, or, if that is selected already, the one beneath it.
+// Selects the component under the pointer or, where that is already selected, the one beneath it.
 function clickField(event) {
   const here = document.elementsFromPoint(event.clientX, event.clientY).filter((element) => element.dataset.id !== undefined);
   const found = here.map((element) => Number(element.dataset.id));
   if (found.length) select(found[(found.indexOf(state.selected) + 1) % found.length]);
 }
 
-// Calls `moved` with the pixels that the pointer was dragged since last, and `clicked` where it was not dragged.
-function whenDragged(element, moved, clicked) {
+// Calls `moved` with the distance in px since the last call while dragging, and `clicked` after a click without dragging.
+function onDrag(element, moved, clicked) {
   let last = null;
   let far = 0;
   element.addEventListener("pointerdown", (event) => {
@@ -215,14 +215,14 @@ function whenDragged(element, moved, clicked) {
 // ---- traces ------------------------------------------------------------------------------------------------------
 
 const KINDS = [
-  { title: "F (a.u.): measured grey, denoised blue", lines: [["noisy", "#8A8F98"], ["denoised", "#0072B2"]], share: 0.32, scale: 1 },
+  { title: "Fluorescence (a.u.): measured (grey), denoised (blue)", lines: [["measured", "#8A8F98"], ["denoised", "#0072B2"]], share: 0.32, scale: 1 },
   { title: "dF/F (%)", lines: [["dff", "#0072B2"]], share: 0.3, scale: 100 },
-  { title: "deconvolved spikes (a.u.)", lines: [["spikes", "#D55E00"]], share: 0.19, scale: 1, stems: true },
-  { title: "inferred spikes, up to a factor", lines: [["inferred", "#009E73"]], share: 0.19, scale: 1, stems: true },
+  { title: "Deconvolved spikes (a.u.)", lines: [["spikes", "#D55E00"]], share: 0.19, scale: 1, stems: true },
+  { title: "Inferred spikes per sample (up to a constant factor)", lines: [["inferred", "#009E73"]], share: 0.19, scale: 1, stems: true },
 ];
 const MARGIN = { left: 52, right: 10, top: 4, bottom: 30 };
 const traces = find("traces");
-const encoded = Object.fromEntries(Object.entries(view.series).map(([name, one]) => [name, { ...one, numbers: numbersOf(one.numbers) }]));
+const encoded = Object.fromEntries(Object.entries(data.series).map(([name, one]) => [name, { ...one, numbers: numbersOf(one.numbers) }]));
 
 function numbersOf(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -235,7 +235,7 @@ function traceOf(name, index) {
 }
 
 function secondsAt(point) {
-  return (point * view.frames_per_point) / view.frame_rate_hz;
+  return (point * data.frames_per_point) / data.frame_rate_hz;
 }
 
 function drawTraces() {
@@ -270,11 +270,11 @@ function drawPanel(kind, index, box) {
   const tick = niceLength((high - low) / 2);
   for (let value = Math.ceil(low / tick) * tick; value <= high; value += tick) {
     make(traces, "line", { x1: box.x, x2: box.x + box.width, y1: y(value), y2: y(value), stroke: "#eceff2" });
-    make(traces, "text", { x: box.x - 6, y: y(value) + 4, "text-anchor": "end" }, short(Number(value.toPrecision(6))));
+    make(traces, "text", { x: box.x - 6, y: y(value) + 4, "text-anchor": "end" }, format(Number(value.toPrecision(6))));
   }
   kind.lines.forEach(([name, color], place) => {
     const d = kind.stems ? stems(all[place], box, y) : polyline(all[place], box, y);
-    make(traces, "path", { d, fill: "none", stroke: color, "stroke-width": name === "noisy" ? 0.8 : 1.2, "data-series": name });
+    make(traces, "path", { d, fill: "none", stroke: color, "stroke-width": name === "measured" ? 0.8 : 1.2, "data-series": name });
   });
 }
 
@@ -282,7 +282,7 @@ function xOf(point, box) {
   return box.x + (box.width * (point - state.span[0])) / (state.span[1] - state.span[0]);
 }
 
-// A line through all points seen; where there are more than pixels, through the lowest and highest of each pixel.
+// A line through all visible samples; where there are more of them than pixels, through the lowest and highest of each pixel.
 function polyline(values, box, y) {
   const [from, to] = [Math.max(Math.floor(state.span[0]), 0), Math.min(Math.ceil(state.span[1]), N_POINTS)];
   const bin = Math.max(1, Math.floor((to - from) / box.width));
@@ -312,7 +312,7 @@ function drawTimes(box, height) {
   for (let time = Math.ceil(from / tick) * tick; time <= to; time += tick) {
     const x = box.x + (box.width * (time - from)) / (to - from);
     make(traces, "line", { x1: x, x2: x, y1: height - MARGIN.bottom, y2: height - MARGIN.bottom + 4, stroke: "#5b636e" });
-    make(traces, "text", { x, y: height - MARGIN.bottom + 15, "text-anchor": "middle" }, short(Number(time.toPrecision(6))));
+    make(traces, "text", { x, y: height - MARGIN.bottom + 15, "text-anchor": "middle" }, format(Number(time.toPrecision(6))));
   }
   make(traces, "line", { x1: box.x, x2: box.x + box.width, y1: height - MARGIN.bottom, y2: height - MARGIN.bottom, stroke: "#5b636e" });
   make(traces, "text", { x: box.x + box.width, y: height - 3, "text-anchor": "end" }, "time (s)");
@@ -324,7 +324,7 @@ function pointAt(clientX) {
   return state.span[0] + share * (state.span[1] - state.span[0]);
 }
 
-function readTraces(event) {
+function showValues(event) {
   const point = Math.floor(pointAt(event.clientX));
   const inside = state.selected !== null && point >= 0 && point < N_POINTS;
   find("cursor")?.setAttribute("visibility", inside ? "visible" : "hidden");
@@ -335,14 +335,14 @@ function readTraces(event) {
   const { index } = byId.get(state.selected);
   const read = (name, scale = 1) => {
     const { low, step, numbers } = encoded[name];
-    return short(scale * (low[index] + step[index] * numbers[index * N_POINTS + point]));
+    return format(scale * (low[index] + step[index] * numbers[index * N_POINTS + point]));
   };
-  const when = view.frames_per_point === 1 ? `frame ${point}, ${short(secondsAt(point))} s` : `${short(secondsAt(point))} s`;
+  const when = data.frames_per_point === 1 ? `frame ${point}, ${format(secondsAt(point))} s` : `${format(secondsAt(point))} s`;
   find("reading").textContent =
-    `${when}: fluorescence ${read("noisy")}, denoised ${read("denoised")}, dF/F ${read("dff", 100)} %, spikes ${read("spikes")}, inferred ${read("inferred")}`;
+    `${when}: fluorescence ${read("measured")}, denoised ${read("denoised")}, dF/F ${read("dff", 100)} %, spikes ${read("spikes")}, inferred ${read("inferred")}`;
 }
 
-function lookAtTime(from, width) {
+function setTimeRange(from, width) {
   width = clamp(width, Math.min(20, N_POINTS), N_POINTS);
   from = clamp(from, 0, N_POINTS - width);
   state.span = [from, from + width];
@@ -352,11 +352,11 @@ function lookAtTime(from, width) {
 function zoomTime(factor, around = (state.span[0] + state.span[1]) / 2) {
   const width = clamp((state.span[1] - state.span[0]) * factor, Math.min(20, N_POINTS), N_POINTS);
   const share = (around - state.span[0]) / (state.span[1] - state.span[0]);
-  lookAtTime(around - share * width, width);
+  setTimeRange(around - share * width, width);
 }
 
 function buildTraces() {
-  traces.addEventListener("mousemove", readTraces);
+  traces.addEventListener("mousemove", showValues);
   traces.addEventListener(
     "wheel",
     (event) => {
@@ -366,10 +366,10 @@ function buildTraces() {
     { passive: false },
   );
   const perPixel = () => (state.span[1] - state.span[0]) / (traces.getBoundingClientRect().width - MARGIN.left - MARGIN.right);
-  whenDragged(traces, (dx) => lookAtTime(state.span[0] - dx * perPixel(), state.span[1] - state.span[0]), () => {});
+  onDrag(traces, (dx) => setTimeRange(state.span[0] - dx * perPixel(), state.span[1] - state.span[0]), () => {});
   find("zoom-in").addEventListener("click", () => zoomTime(0.5));
   find("zoom-out").addEventListener("click", () => zoomTime(2));
-  find("whole-time").addEventListener("click", () => lookAtTime(0, N_POINTS));
+  find("reset-time").addEventListener("click", () => setTimeRange(0, N_POINTS));
   new ResizeObserver(drawTraces).observe(traces);
 }
 
@@ -377,32 +377,32 @@ function buildTraces() {
 
 const inputs = new Map();
 
-function buildLimits() {
-  for (const limit of view.limits) {
-    const name = make(find("limits"), "label", { for: limit.key }, limit.label);
-    const bounds = { min: limit.low, max: limit.high, step: limit.step };
-    const slider = make(find("limits"), "input", { type: "range", ...bounds, "aria-label": limit.label });
-    const number = make(find("limits"), "input", { type: "number", step: limit.step, id: limit.key });
+function buildThresholds() {
+  for (const threshold of data.thresholds) {
+    const name = make(find("thresholds"), "label", { for: threshold.key }, threshold.label);
+    const bounds = { min: threshold.low, max: threshold.high, step: threshold.step };
+    const slider = make(find("thresholds"), "input", { type: "range", ...bounds, "aria-label": threshold.label });
+    const number = make(find("thresholds"), "input", { type: "number", step: threshold.step, id: threshold.key });
     for (const input of [slider, number])
       input.addEventListener("input", () => {
-        if (Number.isFinite(input.valueAsNumber)) changeLimits({ [limit.key]: input.valueAsNumber }, input);
+        if (Number.isFinite(input.valueAsNumber)) changeThresholds({ [threshold.key]: input.valueAsNumber }, input);
       });
-    inputs.set(limit.key, { name, slider, number });
+    inputs.set(threshold.key, { name, slider, number });
   }
-  find("reset").addEventListener("click", () => changeLimits(atStart));
+  find("reset").addEventListener("click", () => changeThresholds(evaluated));
 }
 
-function changeLimits(limits, typedInto = null) {
+function changeThresholds(thresholds, typedInto = null) {
   state.saved = false;
-  setLimits(limits, typedInto);
+  setThresholds(thresholds, typedInto);
 }
 
-// Takes thresholds over and shows them, except in the input that is being typed into.
-function setLimits(limits, typedInto = null) {
-  Object.assign(state.limits, limits);
+// Sets thresholds and shows them, except in the input that is being typed into.
+function setThresholds(thresholds, typedInto = null) {
+  Object.assign(state.thresholds, thresholds);
   for (const [key, { name, slider, number }] of inputs) {
-    for (const input of [slider, number]) if (input !== typedInto) input.value = state.limits[key];
-    name.classList.toggle("changed", state.limits[key] !== atStart[key]);
+    for (const input of [slider, number]) if (input !== typedInto) input.value = state.thresholds[key];
+    name.classList.toggle("changed", state.thresholds[key] !== evaluated[key]);
   }
   show();
 }
@@ -434,7 +434,7 @@ function buildScatter() {
   for (const tick of [-0.5, 0, 0.5, 1].filter((value) => plotY(value) < PLOT.bottom))
     make(plot, "text", { x: PLOT.left - 5, y: plotY(tick) + 4, "text-anchor": "end" }, tick);
   make(plot, "text", { x: PLOT.right, y: PLOT.bottom + 30, "text-anchor": "end" }, "SNR (log scale)");
-  make(plot, "text", { x: PLOT.left - 30, y: 10 }, "r_value");
+  make(plot, "text", { x: PLOT.left - 30, y: 10 }, "r value");
   make(plot, "g", { id: "lines" });
   for (const [id, { row }] of byId) {
     const circle = make(plot, "circle", { cx: plotX(row.snr), cy: plotY(row.r_value), r: 3.2, "data-id": id });
@@ -447,29 +447,29 @@ function drawLines() {
   const lines = find("lines");
   lines.replaceChildren();
   for (const [key, dashes] of [["min", "none"], ["lowest", "2 3"]]) {
-    const [x, y] = [plotX(state.limits[`${key}_snr`]), plotY(state.limits[`${key}_r_value`])];
+    const [x, y] = [plotX(state.thresholds[`${key}_snr`]), plotY(state.thresholds[`${key}_r_value`])];
     const style = { stroke: "#22262b", "stroke-width": 0.9, "stroke-dasharray": dashes };
     if (x > PLOT.left) make(lines, "line", { x1: x, x2: x, y1: PLOT.top, y2: PLOT.bottom, ...style });
     if (y < PLOT.bottom) make(lines, "line", { x1: PLOT.left, x2: PLOT.right, y1: y, y2: y, ...style });
   }
 }
 
-// ---- list, selection, decisions ----------------------------------------------------------------------------------
+// ---- component list, selection, decisions ----------------------------------------------------------------------------------
 
-const COLUMNS = ["id", "snr", "r_value", "area_px", "state"].filter(
-  (column) => ["id", "state"].includes(column) || ids.every((id) => column in byId.get(id).row),
+const COLUMNS = ["id", "snr", "r_value", "area_px", "status"].filter(
+  (column) => ["id", "status"].includes(column) || ids.every((id) => column in byId.get(id).row),
 );
 const rows = new Map();
 
 function sortKey(id, column) {
   if (column === "id") return id;
-  return column === "state" ? Number(state.accepted.get(id)) : byId.get(id).row[column];
+  return column === "status" ? Number(state.accepted.get(id)) : byId.get(id).row[column];
 }
 
 function buildList() {
   const head = make(document.querySelector(".list thead"), "tr");
   for (const column of COLUMNS) {
-    const cell = make(head, "th", { class: column === "state" ? "" : "number", tabindex: 0 }, titleOf(column));
+    const cell = make(head, "th", { class: column === "status" ? "" : "number", tabindex: 0 }, titleOf(column));
     const sort = () => {
       state.order = { column, falling: state.order.column === column ? !state.order.falling : column !== "id" };
       sortList();
@@ -480,8 +480,8 @@ function buildList() {
   for (const id of ids) {
     const row = make(find("list"), "tr", { "data-id": id });
     for (const column of COLUMNS) {
-      const text = column === "id" ? id : column === "state" ? "" : aligned(column, byId.get(id).row[column]);
-      make(row, "td", { class: column === "state" ? "" : "number" }, text);
+      const text = column === "id" ? id : column === "status" ? "" : formatFixed(column, byId.get(id).row[column]);
+      make(row, "td", { class: column === "status" ? "" : "number" }, text);
     }
     row.addEventListener("click", () => select(id));
     rows.set(id, row);
@@ -500,7 +500,7 @@ function select(id) {
   state.selected = id;
   for (const marks of [outlines, points, rows])
     for (const [other, element] of marks) element.classList.toggle("selected", other === id);
-  field.append(outlines.get(id)); // last drawn, seen above the others
+  field.append(outlines.get(id)); // drawn last, above the others
   points.get(id).parentNode.append(points.get(id));
   const list = document.querySelector(".list");
   const row = rows.get(id);
@@ -539,58 +539,58 @@ function onKey(event) {
 function showSelected() {
   const id = state.selected;
   const none = id === null;
-  for (const name of ["accept", "reject", "leave", "note"]) find(name).disabled = none;
+  for (const name of ["accept", "reject", "use-thresholds", "note"]) find(name).disabled = none;
   const decision = state.decisions.get(id)?.decision ?? null;
-  for (const [name, value] of [["accept", "accept"], ["reject", "reject"], ["leave", null]])
+  for (const [name, value] of [["accept", "accept"], ["reject", "reject"], ["use-thresholds", null]])
     find(name).setAttribute("aria-pressed", !none && decision === value);
   if (none) return;
-  find("heading").textContent = `Component ${id}: ${whatWasDecided(id)}`;
+  find("heading").textContent = `Component ${id}: ${statusOf(id)}`;
   find("quality").replaceChildren();
   for (const [column, value] of Object.entries(byId.get(id).row)) {
     if (column === "accepted") continue;
     const line = make(find("quality"), "div");
-    make(line, "span", {}, column === "reason" ? "the evaluation said" : titleOf(column));
-    make(line, "span", {}, short(value));
+    make(line, "span", {}, column === "reason" ? "reason in the evaluation" : titleOf(column));
+    make(line, "span", {}, format(value));
   }
 }
 
-// ---- all of it ---------------------------------------------------------------------------------------------------
+// ---- updates ---------------------------------------------------------------------------------------------------
 
-function showExport() {
+function showSaved() {
   const n = curation().length;
-  find("export-count").textContent = `${n} decision${n === 1 ? "" : "s"}${state.saved ? "" : ", not saved yet"}`;
-  const [animal, session] = view.name.split(".");
-  const changed = changedLimits(true);
-  const lines = [`${animal}:`, `  ${session}:`, `    curation: conf/local/curation_${view.name}.csv`];
-  if (changed) lines.push(`    # or, to judge by these thresholds from now on: parameters: {evaluation: {${changed}}}`);
+  find("save-count").textContent = `${n} decision${n === 1 ? "" : "s"}${state.saved ? "" : ", not saved"}`;
+  const [animal, session] = data.name.split(".");
+  const changed = changedThresholds(true);
+  const lines = [`${animal}:`, `  ${session}:`, `    curation: conf/local/curation_${data.name}.csv`];
+  if (changed) lines.push(`    # or, to use these thresholds in the evaluation itself: parameters: {evaluation: {${changed}}}`);
   find("manifest").value = lines.join("\n");
 }
 
 function show() {
-  judge();
+  classify();
   for (const [id, accepted] of state.accepted) {
     for (const element of [outlines.get(id), points.get(id)]) {
       element.classList.toggle("accepted", accepted);
       element.classList.toggle("rejected", !accepted);
     }
-    rows.get(id).lastChild.textContent = whatWasDecided(id);
+    rows.get(id).lastChild.textContent = statusOf(id);
   }
   find("count").textContent = `${[...state.accepted.values()].filter(Boolean).length} of ${ids.length} ${ids.length === 1 ? "component" : "components"} accepted`;
   drawLines();
   showSelected();
-  showExport();
+  showSaved();
 }
 
 buildField();
 buildTraces();
-buildLimits();
+buildThresholds();
 buildScatter();
 buildList();
-for (const [name, decision] of [["accept", "accept"], ["reject", "reject"], ["leave", null]])
+for (const [name, decision] of [["accept", "accept"], ["reject", "reject"], ["use-thresholds", null]])
   find(name).addEventListener("click", () => decide(decision));
 find("note").addEventListener("input", () => state.decisions.has(state.selected) && decide(state.decisions.get(state.selected).decision));
-find("export").addEventListener("click", save);
+find("save").addEventListener("click", save);
 document.addEventListener("keydown", onKey);
 window.addEventListener("beforeunload", (event) => state.saved || event.preventDefault());
-setLimits(atStart);
+setThresholds(evaluated);
 if (ids.length) selectNeighbour(0);

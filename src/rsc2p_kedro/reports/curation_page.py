@@ -1,20 +1,17 @@
-"""The interactive view: what was found in one recording, as a page to click through and to decide on.
+"""The curation page of one recording: components, traces and thresholds to inspect and to accept or reject manually.
 
-The page stands alone: images, outlines and traces are embedded, the script is our own and the only one that may run
-(its hash stands in the page's Content-Security-Policy), nothing is fetched. What comes from outside reaches the page as
-JSON, and the script shows it as text, never as markup.
+The page is self-contained: images, contours and traces are embedded, nothing is fetched, and the page's own script is
+the only one its Content-Security-Policy allows. Values reach the script as JSON, and it shows them as text, never as
+markup.
 """
 
 import base64
-import hashlib
 import io
 import math
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
@@ -22,18 +19,21 @@ from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import Components, DeltaFOverF, SpikeInference, SummaryImages
 from rsc2p_kedro.plots.components import outlines
 from rsc2p_kedro.plots.style import percentile_limits
-from rsc2p_kedro.reports import pages
+from rsc2p_kedro.reports import html
 
-MOST_POINTS = 400_000
-"""Points of time, summed over components, of one kind of trace; five kinds at this size take 5.3 MB of the page."""
+MAX_POINTS = 400_000
+"""Most samples, summed over components, of one kind of trace; five kinds of this size take 5.3 MB of the page."""
 
 MEASURES = {"snr": "snr", "r_value": "r_value", "classifier_score": "classifier_score"}
-"""Measure, as in the names of its thresholds -> its column in the table of components."""
+"""Measure, as in the names of its thresholds -> its column in the component table."""
 
+MEASURE_LABELS = {"snr": "SNR", "r_value": "r value", "classifier_score": "classifier score"}
+THRESHOLD_LABELS = {"min": "accept if at least", "lowest": "reject if below"}
 STEPS = {"snr": 0.1, "r_value": 0.01, "classifier_score": 0.01}
+"""Smallest change of a threshold on the page, in the unit of the measure."""
 
 
-def render_view(
+def render_curation_page(
     name: str,
     *,
     summary: str,
@@ -43,26 +43,29 @@ def render_view(
     dff: DeltaFOverF,
     inferred: SpikeInference,
     parameters: EvaluationParameters,
-    decisions: pd.DataFrame | None,
+    curation: pd.DataFrame | None,
     frame_rate_hz: float,
     pixel_size_um: tuple[float, float] | None,
 ) -> str:
-    """The interactive view of one recording as a page of HTML.
+    """The curation page of one recording.
 
     Args:
         name: of the recording.
-        summary: what it is, in a line.
-        images: of the corrected movie.
-        components: what was found.
+        summary: its size, in one line.
+        images: summary images of the corrected movie.
+        components: footprints and traces.
         table: one row a component, in the order of `components`.
         dff: of the components.
         inferred: spikes of the components.
         parameters: of the evaluation that made the table.
-        decisions: the user's own up to now (component_id, decision, note); none: there are none.
+        curation: earlier manual decisions (component_id, decision, note); None where there are none.
         frame_rate_hz: frames per second.
-        pixel_size_um: (y, x), for the scale bar; none: it is in px.
+        pixel_size_um: (y, x), for the scale bar, which is in px where it is None.
+
+    Returns:
+        The page.
     """
-    stride = max(math.ceil(dff.dff.size / MOST_POINTS), 1)
+    stride = max(math.ceil(dff.dff.size / MAX_POINTS), 1)
     data = {
         "name": name,
         "shape": list(components.shape),
@@ -73,41 +76,33 @@ def render_view(
         "images": _images(images),
         "components": _components(components, table),
         "measures": _measures(table),
-        "limits": _limits(table, parameters),
-        "decisions": _decisions(decisions, components.ids),
+        "thresholds": _thresholds(table, parameters),
+        "decisions": _decisions(curation, components.ids),
         "series": _series(components, dff, inferred, stride),
     }
-    script = files("rsc2p_kedro.reports").joinpath("templates/view.js").read_text(encoding="utf-8")
-    page = pages.environment().get_template("view.html")
-    return page.render(
-        title=name, summary=summary, data=data, script=Markup(script), script_hash=_hash(script), stride=stride
-    )
-
-
-def _hash(script: str) -> str:
-    """What a Content-Security-Policy calls a script by."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return html.render("curation.html", script="curation.js", title=name, summary=summary, data=data, stride=stride)
 
 
 def _images(images: SummaryImages) -> list[dict[str, str]]:
-    """The images to choose from, the first one first seen, in grey between their percentiles."""
+    """The images the reader can choose from, in grey; the first one is shown first."""
     kinds = {
-        "correlation": ("Correlation", images.correlation),
-        "maximum": ("Maximum", images.maximum),
-        "mean": ("Mean", images.mean),
+        "correlation": ("Correlation image", images.correlation),
+        "maximum": ("Maximum projection", images.maximum),
+        "mean": ("Mean image", images.mean),
     }
     return [{"key": key, "label": label, "uri": _grey(image)} for key, (label, image) in kinds.items()]
 
 
 def _grey(image: NDArray) -> str:
+    """An image (H, W) as a PNG in grey, between its 2nd and 99.7th percentile."""
     low, high = percentile_limits(image, percentiles=(2.0, 99.7))
     buffer = io.BytesIO()
     imsave(buffer, image, vmin=low, vmax=high, cmap="gray", format="png")
-    return pages.data_uri(buffer.getvalue())
+    return html.data_uri(buffer.getvalue())
 
 
 def _components(components: Components, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the script knows of each component: its outline as a path of SVG, and its row of the table."""
+    """Each component as the script needs it: its contour as an SVG path, and its row of the component table."""
     lines = outlines(components.footprints, components.shape)
     kept = [name for name in table.columns if name != "component_id" and not table[name].isna().all()]
     rows = [{name: _plain(value) for name, value in row.items()} for row in table[kept].to_dict("records")]
@@ -118,60 +113,60 @@ def _components(components: Components, table: pd.DataFrame) -> list[dict[str, A
 
 
 def _path(line: NDArray) -> str:
-    """A closed line (K, 2) as (x, y) in px as a path of SVG, to a tenth of a px."""
+    """A closed line (K, 2) of (x, y) in px as an SVG path, rounded to 0.1 px."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line[:-1]) + "Z"
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON knows it: none where there is no number."""
+    """A value that JSON can hold; null in place of NaN and infinity."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _measures(table: pd.DataFrame) -> dict[str, str]:
+    """The measures that were evaluated, with their columns."""
     return {
         name: column for name, column in MEASURES.items() if table[column].notna().any() or name != "classifier_score"
     }
 
 
-def _limits(table: pd.DataFrame, parameters: EvaluationParameters) -> list[dict[str, Any]]:
-    """The thresholds of the evaluation with the range of their sliders, and two on the area, no parameters."""
-    limits = []
+def _thresholds(table: pd.DataFrame, parameters: EvaluationParameters) -> list[dict[str, Any]]:
+    """The thresholds of the evaluation with the range of their sliders, and two on the area that only the page has."""
+    thresholds = []
     for measure, column in _measures(table).items():
         values = table[column].dropna().to_numpy(dtype=float)
-        for role, words in (("min", "enough alone"), ("lowest", "needed")):
+        for role, words in THRESHOLD_LABELS.items():
             value = float(getattr(parameters, f"{role}_{measure}"))
             low, high = (0.0, math.ceil(max([*values, value, 5.0]))) if measure == "snr" else (-1.0, 1.0)
             low = 0.0 if measure == "classifier_score" else low
-            key, label = f"{role}_{measure}", f"{measure.replace('snr', 'SNR')}, {words}"
-            limits.append({"key": key, "label": label, "value": value, "low": low, "high": high,
-                           "step": STEPS[measure], "parameter": True})  # fmt: skip
-    areas = table["area_px"].to_numpy(dtype=int)
-    largest = int(areas.max(initial=1))
-    for key, label, value in (("min_area", "area, at least (px)", 0), ("max_area", "area, at most (px)", largest)):
-        limits.append({"key": key, "label": label, "value": value, "low": 0, "high": largest, "step": 1,
-                       "parameter": False})  # fmt: skip
-    return limits
+            key, label = f"{role}_{measure}", f"{MEASURE_LABELS[measure]}: {words}"
+            thresholds.append({"key": key, "label": label, "value": value, "low": low, "high": high,
+                               "step": STEPS[measure], "parameter": True})  # fmt: skip
+    largest = int(table["area_px"].to_numpy(dtype=int).max(initial=1))
+    for key, label, value in (("min_area", "area (px): minimum", 0), ("max_area", "area (px): maximum", largest)):
+        thresholds.append({"key": key, "label": label, "value": value, "low": 0, "high": largest, "step": 1,
+                           "parameter": False})  # fmt: skip
+    return thresholds
 
 
-def _decisions(decisions: pd.DataFrame | None, ids: NDArray) -> list[dict[str, Any]]:
-    """The user's decisions on components that are there."""
-    if decisions is None:
+def _decisions(curation: pd.DataFrame | None, ids: NDArray) -> list[dict[str, Any]]:
+    """The manual decisions on components that exist."""
+    if curation is None:
         return []
-    mine = decisions[decisions["component_id"].isin(ids)]
+    existing = curation[curation["component_id"].isin(ids)]
     return [
         {"id": int(row["component_id"]), "decision": row["decision"], "note": row["note"]}
-        for row in mine.to_dict("records")
+        for row in existing.to_dict("records")
     ]
 
 
 def _series(
     components: Components, dff: DeltaFOverF, inferred: SpikeInference, stride: int
 ) -> dict[str, dict[str, Any]]:
-    """Five traces of each component: noisy and denoised fluorescence, dF/F, deconvolved and inferred spikes."""
-    noisy = components.traces + components.residual_traces
+    """Five traces of each component: measured and denoised fluorescence, dF/F, deconvolved and inferred spikes."""
+    measured = components.traces + components.residual_traces
     return {
-        "noisy": encode(_per_point(noisy, stride)),
+        "measured": encode(_per_point(measured, stride)),
         "denoised": encode(_per_point(components.traces, stride)),
         "dff": encode(_per_point(dff.dff, stride)),
         "spikes": encode(_per_point(components.spikes, stride, total=True)),
@@ -180,7 +175,7 @@ def _series(
 
 
 def _per_point(traces: NDArray, stride: int, *, total: bool = False) -> NDArray[np.float64]:
-    """Means, or sums, (N, ceil(T / stride)) of traces (N, T) over `stride` frames; the last over what is left."""
+    """Means, or sums, (N, ceil(T / stride)) of traces (N, T) over `stride` frames; the last over the remaining ones."""
     if stride == 1:
         return traces.astype(np.float64)
     starts = np.arange(0, traces.shape[1], stride)
@@ -189,9 +184,16 @@ def _per_point(traces: NDArray, stride: int, *, total: bool = False) -> NDArray[
 
 
 def encode(traces: NDArray) -> dict[str, Any]:
-    """Traces (N, T) in 16 bits each: value = low + step * number, with `low` and `step` of each trace.
+    """Traces in 16 bits a sample: value = low + step * number.
 
-    A step is 1/65535 of what the trace spans, far below its noise. The numbers are little-endian, trace after trace.
+    A step is 1/65535 of the range of the trace, far below its noise.
+
+    Args:
+        traces: (N, T).
+
+    Returns:
+        `low` and `step` of each trace, and `numbers`: little-endian unsigned 16-bit integers, trace after trace, as
+        base64.
     """
     low = traces.min(axis=1, initial=np.inf) if traces.size else np.zeros(len(traces))
     span = traces.max(axis=1, initial=-np.inf) - low if traces.size else np.zeros(len(traces))

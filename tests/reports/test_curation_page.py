@@ -1,19 +1,19 @@
-"""The interactive view: what is in the page, and what happens in a browser when a user works with it."""
+"""The curation page: its content, and its behaviour in a browser."""
 
 import base64
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from tests.chromium import Page, chromium, find_chromium
+from tests.chromium import chromium_page, needs_chromium
 from tests.pipelines.reporting.made_up import (
     EVIL,
     IDS,
@@ -31,10 +31,13 @@ from tests.pipelines.reporting.made_up import (
 from rsc2p_kedro.algorithms.evaluation import decide
 from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import Components, DeltaFOverF, SpikeInference, SummaryImages
-from rsc2p_kedro.datasets.curation import curate, read_curation
-from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.datasets.curation import read_curation
+from rsc2p_kedro.pipelines.evaluation.curation import curate
 from rsc2p_kedro.pipelines.reporting import nodes
-from rsc2p_kedro.reports import view
+from rsc2p_kedro.reports import curation_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 THRESHOLDS = {"min_snr": 2.0, "min_r_value": 0.9}
 SNR = {11: 5.0, 3: 1.0, 8: 3.0, 5: 2.5}
@@ -53,16 +56,16 @@ def _table(n: int = 4) -> pd.DataFrame:
     return table.assign(snr=snr, accepted=accepted)
 
 
-def _page(n: int = 4, *, recording: Recording | None = None) -> str:
+def _page(n: int = 4, *, curation: pd.DataFrame | None = None) -> str:
     components = make_components(n)
-    return nodes.write_view(
-        recording or make_recording(), EvaluationParameters(), make_images(), components, _table(n),
-        make_quality(n, **THRESHOLDS), _dff(components), make_spikes(n),
+    return nodes.write_curation_page(
+        make_recording(), EvaluationParameters(), make_images(), components, _table(n),
+        make_quality(n, **THRESHOLDS), _dff(components), make_spikes(n), curation,
     )  # fmt: skip
 
 
 class _Scripts(HTMLParser):
-    """The scripts of a page by type, and what the page asks for from elsewhere."""
+    """The scripts of a page by type, and its Content-Security-Policy."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -97,10 +100,13 @@ def test_a_page_allows_its_own_script_and_nothing_else() -> None:
     assert not re.search(r'(?:src|href)="(?!data:|#|report\.html")', _page())
 
 
-def test_what_comes_from_outside_stays_data(tmp_path: Path) -> None:
-    notes = tmp_path / "curation.csv"
-    notes.write_text(f'component_id,decision,note\n3,accept,"</script>{EVIL}"\n')
-    page = _page(recording=make_recording(curation=notes))
+def _curation(note: str) -> pd.DataFrame:
+    """A decision to accept component 3."""
+    return pd.DataFrame({"component_id": [3], "decision": ["accept"], "note": [note]})
+
+
+def test_values_from_outside_stay_data() -> None:
+    page = _page(curation=_curation(f"</script>{EVIL}"))
     assert "<script>alert" not in page
     assert "<img" not in page
     data = json.loads(_Scripts(page).scripts["application/json"])
@@ -110,11 +116,11 @@ def test_what_comes_from_outside_stays_data(tmp_path: Path) -> None:
 
 def test_thresholds_are_those_that_made_the_table() -> None:
     data = json.loads(_Scripts(_page()).scripts["application/json"])
-    assert {limit["key"]: limit["value"] for limit in data["limits"]}["min_r_value"] == 0.9
+    assert {one["key"]: one["value"] for one in data["thresholds"]}["min_r_value"] == 0.9
 
 
 def _decode(encoded: dict, n_points: int) -> np.ndarray:
-    """What the script does."""
+    """Traces (N, T) as the script decodes them."""
     numbers = np.frombuffer(base64.b64decode(encoded["numbers"]), "<u2").reshape(-1, n_points)
     return np.array(encoded["low"])[:, None] + np.array(encoded["step"])[:, None] * numbers
 
@@ -123,11 +129,11 @@ def test_traces_come_back_to_half_a_step() -> None:
     traces = np.random.default_rng(0).normal(size=(3, 50)) * np.array([[1e-3], [1.0], [1e5]])
     traces[1] = 4.0
     span = np.ptp(traces, axis=1, keepdims=True)
-    assert (np.abs(_decode(view.encode(traces), 50) - traces) <= span / 65535 / 2 * 1.001).all()
+    assert (np.abs(_decode(curation_page.encode(traces), 50) - traces) <= span / 65535 / 2 * 1.001).all()
 
 
 def test_a_long_recording_is_averaged_and_loses_no_spike(monkeypatch) -> None:
-    monkeypatch.setattr(view, "MOST_POINTS", 4 * 25)
+    monkeypatch.setattr(curation_page, "MAX_POINTS", 4 * 25)
     data = json.loads(_Scripts(_page()).scripts["application/json"])
     components = make_components(4)
     assert data["frames_per_point"] == 3
@@ -156,133 +162,120 @@ def test_many_cells_and_frames_still_make_a_page_of_less_than_10_mb() -> None:
     table = pd.concat([make_component_table(1)] * n).assign(component_id=range(n), reason="accepted: snr")
     dff = DeltaFOverF(traces, traces + 1, np.zeros(n, bool))
     inferred = SpikeInference(traces, traces, per_component, per_component, per_component)
-    page = nodes.write_view(
+    page = nodes.write_curation_page(
         make_recording(), EvaluationParameters(), images, components, table, make_quality(n), dff, inferred
     )
     assert 5e6 < len(page) < 1e7
 
 
-browser = pytest.mark.skipif(find_chromium() is None, reason="no Chromium or Chrome is installed")
+def _opened(page: "Page", folder: Path, html: str) -> "Page":
+    file = folder / "curation.html"
+    file.write_text(html, encoding="utf-8")
+    page.goto(file.as_uri())
+    return page
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """The view, opened in a browser; whatever it did, it reported no error and asked for nothing from elsewhere."""
-    file = tmp_path / "view.html"
-    file.write_text(_page(), encoding="utf-8")
-    with chromium(tmp_path) as opened:
-        opened.open(file.as_uri())
-        yield opened
-        assert opened.errors == []
-        assert all(url.startswith(("file:", "data:", "blob:")) for url in opened.requests)
+def page(tmp_path: Path) -> Iterator["Page"]:
+    """The curation page of four components, opened in a browser."""
+    with chromium_page() as page:
+        yield _opened(page, tmp_path, _page())
 
 
-def _accepted(page: Page) -> set[int]:
-    """What the field of view shows as accepted."""
-    return set(
-        page.tell("[...document.querySelectorAll('#field path.accepted')].map((path) => Number(path.dataset.id))")
-    )
+def _accepted(page: "Page") -> set[int]:
+    """Components that the field of view shows as accepted."""
+    script = "[...document.querySelectorAll('#field path.accepted')].map((path) => Number(path.dataset.id))"
+    return set(page.evaluate(script))
 
 
-def _click_cell(page: Page, component: int) -> None:
-    """Clicks into the lower part of a made-up cell, which no other one covers."""
-    row = 4 * IDS.index(component) + 8
-    page.click("#field", x=(10 + 0.5) / W, y=(row + 0.5) / H)
+def _click_component(page: "Page", component: int) -> None:
+    """Clicks the lower part of a component's footprint, which no other one covers."""
+    box = page.locator("#field").bounding_box()
+    x, y = (10 + 0.5) / W * box["width"], (4 * IDS.index(component) + 8 + 0.5) / H * box["height"]
+    page.locator("#field").click(position={"x": x, "y": y})
 
 
-@browser
-def test_clicking_a_cell_shows_its_trace(page: Page) -> None:
+@needs_chromium
+def test_clicking_a_component_shows_its_traces(page: "Page") -> None:
     components = make_components(4)
     for component in (8, 3):
-        _click_cell(page, component)
-        assert page.text("#heading").startswith(f"Component {component}:")
+        _click_component(page, component)
+        assert page.locator("#heading").text_content().startswith(f"Component {component}:")
         for frame in (10, 41):
-            left, right, width = 52, 10, page.tell("document.querySelector('#traces').getBoundingClientRect().width")
-            x = (left + (width - left - right) * (frame + 0.5) / T) / width
-            page.mouse("mouseMoved", page.place("#traces", x=x))
-            read = re.search(r"frame (\d+), .* dF/F (\S+) %, spikes (\S+), inferred (\S+)", page.text("#reading"))
+            left, right, width = 52, 10, page.locator("#traces").bounding_box()["width"]
+            x = left + (width - left - right) * (frame + 0.5) / T
+            page.locator("#traces").hover(position={"x": x, "y": 100})
+            text = page.locator("#reading").text_content()
+            read = re.search(r"frame (\d+), .* dF/F (\S+) %, spikes (\S+), inferred (\S+)", text)
             assert read is not None
             index = IDS.index(component)
             assert int(read[1]) == frame
             assert float(read[2]) == pytest.approx(100 * _dff(components).dff[index, frame], rel=1e-3, abs=1e-3)
             assert float(read[3]) == pytest.approx(components.spikes[index, frame], abs=1e-3)
             assert float(read[4]) == pytest.approx(0.7 * components.spikes[index, frame], abs=1e-3)
-    drawn = page.tell("document.querySelector('#traces [data-series=dff]').getAttribute('d')")
+    drawn = page.locator("#traces [data-series=dff]").get_attribute("d")
     heights = np.array([float(point.split(" ")[1]) for point in drawn.lstrip("M").split("L")])
     assert len(heights) == T
     assert np.corrcoef(-heights, components.traces[IDS.index(3)])[0, 1] > 0.999
 
 
-@browser
-def test_changing_a_threshold_changes_the_accepted_set(page: Page) -> None:
+@needs_chromium
+def test_changing_a_threshold_changes_the_accepted_set(page: "Page") -> None:
     assert _accepted(page) == {11, 8, 5}
-    page.write("#min_snr", "2.75")
+    page.locator("#min_snr").fill("2.75")
     assert _accepted(page) == {11, 8}
-    assert page.text("#count") == "2 of 4 components accepted"
-    assert "min_snr: 2.75" in page.tell("document.querySelector('#manifest').value")
-    page.write("#lowest_r_value", "0.81")
+    assert page.locator("#count").text_content() == "2 of 4 components accepted"
+    assert "min_snr: 2.75" in page.locator("#manifest").input_value()
+    page.locator("#lowest_r_value").fill("0.81")
     assert _accepted(page) == set()
-    page.click("#reset")
+    page.locator("#reset").click()
     assert _accepted(page) == {11, 8, 5}
 
 
-@browser
-def test_what_is_exported_is_what_the_evaluation_reads_back(page: Page, tmp_path: Path) -> None:
+@needs_chromium
+def test_the_evaluation_reads_back_the_saved_curation(page: "Page", tmp_path: Path) -> None:
     note = f'not a cell, a "vessel" {EVIL}'
-    page.write("#min_snr", "2.75")
-    _click_cell(page, 11)
-    page.write("#note", note)
-    page.click("#reject")
-    _click_cell(page, 3)
-    page.click("#accept")
-    assert page.text("#heading") == "Component 3: accepted by you"
-    _click_cell(page, 11)
-    assert page.text("#heading") == f"Component 11: rejected by you ({note})"
-    page.click("#export")
-    table = _wait_for(tmp_path / "downloads" / "curation_a_1.s_1.csv")
-    decisions = read_curation(table).set_index("component_id")
+    page.locator("#min_snr").fill("2.75")
+    _click_component(page, 11)
+    page.locator("#note").fill(note)
+    page.locator("#reject").click()
+    _click_component(page, 3)
+    page.locator("#accept").click()
+    assert page.locator("#heading").text_content() == "Component 3: accepted manually"
+    _click_component(page, 11)
+    assert page.locator("#heading").text_content() == f"Component 11: rejected manually ({note})"
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    assert download.value.suggested_filename == "curation_a_1.s_1.csv"
+    download.value.save_as(tmp_path / "saved.csv")
+    decisions = read_curation(tmp_path / "saved.csv").set_index("component_id")
     assert decisions["decision"].to_dict() == {11: "reject", 3: "accept", 5: "reject"}
     assert decisions.loc[11, "note"] == note
-    assert decisions.loc[5, "note"] == "by thresholds: min_snr: 2.75"
+    assert decisions.loc[5, "note"] == "thresholds: min_snr: 2.75"
     curated = curate(_table(), decisions.reset_index())
     assert set(curated.loc[curated["accepted"], "component_id"]) == _accepted(page) == {3, 8}
 
 
-def _wait_for(path: Path) -> Path:
-    end = time.monotonic() + 30
-    while not path.is_file():
-        assert time.monotonic() < end, f"{path.name} was not saved"
-        time.sleep(0.05)
-    return path
-
-
-@browser
-def test_the_next_view_starts_from_what_was_decided(tmp_path: Path) -> None:
-    decided = tmp_path / "curation.csv"
-    decided.write_text("component_id,decision,note\n3,accept,seen before\n")
-    file = tmp_path / "view.html"
-    file.write_text(_page(recording=make_recording(curation=decided)), encoding="utf-8")
-    with chromium(tmp_path) as page:
-        page.open(file.as_uri())
+@needs_chromium
+def test_the_next_page_starts_from_earlier_decisions(tmp_path: Path) -> None:
+    with chromium_page() as page:
+        _opened(page, tmp_path, _page(curation=_curation("seen before")))
         assert _accepted(page) == {11, 8, 5, 3}
-        assert page.text("#export-count") == "1 decision"
-        page.write("#min_snr", "2.75")
-        assert page.text("#export-count") == "2 decisions, not saved yet"
+        assert page.locator("#save-count").text_content() == "1 decision"
+        page.locator("#min_snr").fill("2.75")
+        assert page.locator("#save-count").text_content() == "2 decisions, not saved"
 
 
-@browser
-def test_what_comes_from_outside_is_shown_as_text(page: Page) -> None:
-    _click_cell(page, 5)
-    assert EVIL in page.text("#quality"), "the reason"
-    assert page.tell("document.querySelectorAll('img').length") == 0
-    assert page.tell("document.scripts.length") == 2
+@needs_chromium
+def test_values_from_outside_are_shown_as_text(page: "Page") -> None:
+    _click_component(page, 5)
+    assert EVIL in page.locator("#quality").text_content(), "the reason"
+    assert page.locator("img").count() == 0
+    assert page.evaluate("document.scripts.length") == 2
 
 
-@browser
+@needs_chromium
 def test_a_recording_without_components_opens(tmp_path: Path) -> None:
-    file = tmp_path / "view.html"
-    file.write_text(_page(0), encoding="utf-8")
-    with chromium(tmp_path) as page:
-        page.open(file.as_uri())
-        assert page.text("#count") == "0 of 0 components accepted"
-        assert page.errors == []
+    with chromium_page() as page:
+        _opened(page, tmp_path, _page(0))
+        assert page.locator("#count").text_content() == "0 of 0 components accepted"

@@ -1,0 +1,392 @@
+"""Automatic assessment of a recording: each check reads one table and reports a level, a finding and a recommendation.
+
+Each check is a function of one table (see :mod:`rsc2p_kedro.core.schemas`). The limits below are rules of thumb chosen
+by the authors; unless a limit's docstring says otherwise, they are not tuned on data. An assessment directs the
+reader's attention; nothing in the pipeline depends on it.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import pandas as pd
+
+from rsc2p_kedro.plots.style import count, digits
+
+SMALL_MOTION_PX = 0.5
+"""px. Motion is small where the rigid shifts of 95 % of the frames lie within this distance of the median shift."""
+RESIDUAL_MOTION_PX = 0.5
+"""px. Residual motion above this calls for review."""
+TOLERANCES = {"template_correlation": 0.005, "crispness": 0.01, "residual_motion_px": 0.05}
+"""Changes up to this size count as none: a correlation, a fraction of the value before, and px."""
+HIGHER_IS_BETTER = {"template_correlation": True, "crispness": True, "residual_motion_px": False}
+MEASURE_NAMES = {
+    "template_correlation": "correlation with the template",
+    "crispness": "crispness",
+    "residual_motion_px": "residual motion (px)",
+}
+MEASURE_FORMATS = {"template_correlation": "{:.3f}".format, "residual_motion_px": "{:.2f}".format}
+UNREGISTERED_REVIEW, UNREGISTERED_PROBLEM = 0.01, 0.05
+"""Fractions of the frames that could not be registered; above the first: review, above the second: problem."""
+SATURATED_REVIEW, SATURATED_PROBLEM = 1e-4, 0.01
+"""Fractions of the pixels of all frames at the highest value of the recording. Where nothing is clipped, a handful of
+pixels out of a hundred million have that value; one bright cell clipped in some of its transients makes 1e-4."""
+DARK_FRAME_FRACTION = 0.5
+"""Fraction of the median frame's mean; a frame darker than this is reported."""
+FADING_REVIEW = 0.3
+"""Fraction of the mean fluorescence lost between the first and the last tenth of the frames."""
+FEW_ACCEPTED = 5
+"""Accepted components; fewer call for review."""
+FEW_ACCEPTED_FRACTION = 0.2
+"""Fraction of the components that are accepted; a smaller one calls for review."""
+GOOD_F1, POOR_F1 = 0.85, 0.6
+"""F1 score against the ground truth: at least the first: OK, below the second: problem."""
+SERIOUS = frozenset({"ERROR", "PYNWB_VALIDATION", "CRITICAL"})
+"""Importance of validator messages (nwbinspector's names) that make the file a problem."""
+
+
+class Level(IntEnum):
+    """Result of a check; the larger, the worse."""
+
+    OK = 0
+    REVIEW = 1
+    PROBLEM = 2
+
+    @property
+    def word(self) -> str:
+        """The level as it is printed."""
+        return ("OK", "review", "problem")[self]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Result of one check of a recording.
+
+    Attributes:
+        check: what was checked.
+        level: the result.
+        finding: the numbers behind the level, in a sentence.
+        recommendation: what to do; empty where nothing needs to be done.
+    """
+
+    check: str
+    level: Level
+    finding: str
+    recommendation: str = ""
+
+
+def worst_level(assessments: Iterable[Assessment]) -> Level:
+    """The overall level of a recording.
+
+    Args:
+        assessments: of its checks.
+
+    Returns:
+        The worst level among them; OK where there are none.
+    """
+    return max((assessment.level for assessment in assessments), default=Level.OK)
+
+
+def motion_sizes(motion_table: pd.DataFrame) -> np.ndarray:
+    """Distance of each frame's rigid shift from the median shift, which is independent of the template's position.
+
+    Args:
+        motion_table: one row a frame.
+
+    Returns:
+        (T,) distances in px.
+    """
+    shifts = motion_table[["shift_y_px", "shift_x_px"]].to_numpy(dtype=np.float64)
+    return np.hypot(*(shifts - np.median(shifts, axis=0)).T) if len(shifts) else np.zeros(0)
+
+
+def assess_motion(motion_table: pd.DataFrame, motion_quality: pd.DataFrame) -> Assessment:
+    """Checks that motion correction improved the recording, or that there was little motion to correct.
+
+    Args:
+        motion_table: one row a frame.
+        motion_quality: one row a measure, before and after correction; NaN where it is unknown.
+
+    Returns:
+        The assessment `Motion correction`.
+    """
+    check = "Motion correction"
+    columns = (motion_quality[name] for name in ("measure", "before", "after"))
+    rows = {str(m): (float(before), float(after)) for m, before, after in zip(*columns, strict=True)}
+    changes = {measure: _change(measure, *values) for measure, values in rows.items()}
+    sizes = motion_sizes(motion_table)
+    typical, largest = (float(np.percentile(sizes, 95)), float(sizes.max())) if len(sizes) else (0.0, 0.0)
+    facts = "; ".join(_describe_change(m, *v) for m, v in rows.items() if np.isfinite(v).all())
+    moved = f"95 % of the frames moved by less than {typical:.1f} px, the largest motion was {largest:.1f} px"
+    worse = [MEASURE_NAMES[m] for m, change in changes.items() if change < 0]
+    if worse:
+        level = Level.REVIEW if typical < SMALL_MOTION_PX else Level.PROBLEM
+        recommendation = (
+            "Compare the images before and after correction; try `piecewise: false` or a larger patch_stride_px."
+        )
+        return Assessment(check, level, f"Correction worsened {', '.join(worse)}: {facts}. {moved}.", recommendation)
+    if typical < SMALL_MOTION_PX:
+        return Assessment(check, Level.OK, f"Little motion to correct: {moved}. {facts}.")
+    if not any(change > 0 for change in changes.values()):
+        recommendation = "Check the shifts: correcting motion of this size should improve at least one measure."
+        return Assessment(check, Level.REVIEW, f"No measure improved: {facts}. {moved}.", recommendation)
+    remaining = rows.get("residual_motion_px", (np.nan, np.nan))[1]
+    if remaining > RESIDUAL_MOTION_PX:
+        recommendation = "Check the shifts over time and the shifts of the patches for motion that was not corrected."
+        return Assessment(check, Level.REVIEW, f"Improved, with residual motion: {facts}. {moved}.", recommendation)
+    return Assessment(check, Level.OK, f"Improved: {facts}. {moved}.")
+
+
+def _change(measure: str, before: float, after: float) -> int:
+    """1 where a measure improved, -1 where it worsened, 0 where it stayed within its tolerance or is unknown."""
+    if not np.isfinite([before, after]).all():
+        return 0
+    scale = abs(before) if measure == "crispness" else 1.0
+    gain = (after - before) * (1 if HIGHER_IS_BETTER[measure] else -1)
+    return 0 if abs(gain) <= TOLERANCES[measure] * scale else int(np.sign(gain))
+
+
+def _describe_change(measure: str, before: float, after: float) -> str:
+    """Name of a measure with its values before and after."""
+    written = MEASURE_FORMATS.get(measure, digits)
+    return f"{MEASURE_NAMES[measure]} {written(before)} → {written(after)}"
+
+
+def assess_registration(n_unregistered: int, n_frames: int) -> Assessment:
+    """Checks how many frames could not be registered.
+
+    Args:
+        n_unregistered: frames without a clear correlation peak.
+        n_frames: all frames.
+
+    Returns:
+        The assessment `Registered frames`.
+    """
+    check, fraction = "Registered frames", n_unregistered / max(n_frames, 1)
+    if n_unregistered == 0:
+        return Assessment(check, Level.OK, f"All {n_frames} frames were registered.")
+    finding = f"{n_unregistered} of {n_frames} frames ({fraction:.1%}) could not be registered."
+    if fraction <= UNREGISTERED_REVIEW:
+        recommendation = "Their shifts are interpolated; exclude them from averages."
+        return Assessment(check, Level.OK, finding, recommendation)
+    level = Level.REVIEW if fraction <= UNREGISTERED_PROBLEM else Level.PROBLEM
+    recommendation = "Check these frames for loss of focus, loss of signal, or motion beyond max_shift_px."
+    return Assessment(check, level, finding, recommendation)
+
+
+def assess_shift_limit(motion_table: pd.DataFrame, max_shift_px: float) -> Assessment:
+    """Checks whether rigid shifts reached the largest shift allowed.
+
+    Args:
+        motion_table: one row a frame.
+        max_shift_px: largest shift allowed along each axis.
+
+    Returns:
+        The assessment `Maximum shift`.
+    """
+    check = "Maximum shift"
+    shifts = motion_table.loc[motion_table["registered"], ["shift_y_px", "shift_x_px"]].to_numpy(dtype=np.float64)
+    at_limit = int((np.abs(shifts) >= max_shift_px - 0.05).any(axis=1).sum())
+    if at_limit == 0:
+        largest = float(np.abs(shifts).max()) if shifts.size else 0.0
+        finding = f"The largest shift along an axis is {largest:.1f} px, below max_shift_px ({max_shift_px:g} px)."
+        return Assessment(check, Level.OK, finding)
+    finding = f"{count(at_limit, 'frame')} reached max_shift_px ({max_shift_px:g} px)."
+    return Assessment(check, Level.REVIEW, finding, "Increase max_shift_px and run motion correction again.")
+
+
+def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
+    """Checks for saturated pixels, blank and dark frames, and a loss of fluorescence over the recording.
+
+    Args:
+        frame_table: one row a frame of the raw recording.
+
+    Returns:
+        The assessment `Illumination`.
+    """
+    check = "Illumination"
+    mean = frame_table["mean"].to_numpy(dtype=np.float64)
+    saturated = float(frame_table["saturated_share"].mean())
+    blank = int((frame_table["minimum"] == frame_table["maximum"]).sum())
+    dark = int((mean < DARK_FRAME_FRACTION * np.median(mean)).sum()) - blank if (mean > 0).any() else 0
+    tenth = max(len(mean) // 10, 1)
+    faded = 1 - mean[-tenth:].mean() / mean[:tenth].mean() if mean[:tenth].mean() > 0 else 0.0
+    ceiling = frame_table["maximum"].max()
+    possible = [
+        (saturated > SATURATED_REVIEW, f"{saturated:.2%} of the pixels are saturated at {ceiling:g} counts"),
+        (blank > 0, f"{count(blank, 'blank frame')}"),
+        (dark > 0, f"{count(dark, 'frame')} less than half as bright as the median frame"),
+        (faded > FADING_REVIEW, f"mean fluorescence decreased by {faded:.0%}"),
+    ]
+    problems = [text for applies, text in possible if applies]
+    if not problems:
+        finding = f"No saturation and no blank frames; mean fluorescence changed by {-faded:+.0%}."
+        return Assessment(check, Level.OK, finding)
+    level = Level.PROBLEM if saturated > SATURATED_PROBLEM else Level.REVIEW
+    finding = "; ".join(problems) + "."
+    recommendation = "Inspect the affected frames before interpreting the traces."
+    return Assessment(check, level, finding[0].upper() + finding[1:], recommendation)
+
+
+def assess_component_count(n_accepted: int, n_components: int, median_snr: float, *, n_curated: int = 0) -> Assessment:
+    """Checks that components were detected and that enough of them were accepted.
+
+    Args:
+        n_accepted: components that were accepted.
+        n_components: all components.
+        median_snr: of the accepted components; NaN where there are none.
+        n_curated: components accepted or rejected manually.
+
+    Returns:
+        The assessment `Components`.
+    """
+    check = "Components"
+    if n_components == 0:
+        recommendation = "Check the correlation image for structure, then neuron_half_width_px."
+        return Assessment(check, Level.PROBLEM, "No components were detected.", recommendation)
+    manual = f" ({n_curated} curated manually)" if n_curated else ""
+    if n_accepted == 0:
+        finding = f"None of {count(n_components, 'component')} was accepted{manual}."
+        recommendation = "Check the distribution of SNR and r value against the acceptance thresholds."
+        return Assessment(check, Level.PROBLEM, finding, recommendation)
+    verb = "was" if n_accepted == 1 else "were"
+    finding = (
+        f"{n_accepted} of {count(n_components, 'component')} {verb} accepted{manual}; median SNR {median_snr:.1f}."
+    )
+    if n_accepted < FEW_ACCEPTED:
+        recommendation = "Few components were accepted: check the contours and the rejected traces."
+        return Assessment(check, Level.REVIEW, finding, recommendation)
+    if n_accepted < FEW_ACCEPTED_FRACTION * n_components:
+        recommendation = "Most components were rejected: check their contours."
+        return Assessment(check, Level.REVIEW, finding, recommendation)
+    return Assessment(check, Level.OK, finding)
+
+
+def assess_components(component_table: pd.DataFrame, min_snr: float) -> tuple[Assessment, ...]:
+    """Checks the number of accepted components and whether most of them pass by their SNR.
+
+    Args:
+        component_table: one row a component.
+        min_snr: SNR above which a component is accepted.
+
+    Returns:
+        The assessment `Components`, and `Component activity` where the median SNR is below the threshold.
+    """
+    accepted = component_table[component_table["accepted"].astype(bool)]
+    median = float(accepted["snr"].median()) if len(accepted) else np.nan
+    n_curated = int(component_table["curated"].astype(bool).sum())
+    assessment = assess_component_count(len(accepted), len(component_table), median, n_curated=n_curated)
+    if not len(accepted) or median >= min_snr:
+        return (assessment,)
+    finding = (
+        f"The median SNR of the accepted components is below min_snr ({min_snr:g}): at least half were accepted by "
+        "their spatial footprint or manually."
+    )
+    recommendation = "Check the traces closest to the acceptance threshold."
+    return assessment, Assessment("Component activity", Level.REVIEW, finding, recommendation)
+
+
+def assess_dff(guarded: np.ndarray, dark_level: float, brightness: float) -> Assessment:
+    """Checks that F0 is large enough to divide by, and that the dark level is plausible.
+
+    Args:
+        guarded: (N,), components whose F0 was raised.
+        dark_level: counts of a pixel without light, subtracted from F0.
+        brightness: mean counts of a pixel of the raw frames.
+
+    Returns:
+        The assessment `dF/F`.
+    """
+    check, n, n_guarded = "dF/F", len(guarded), int(np.sum(guarded))
+    if n == 0:
+        return Assessment(check, Level.OK, "There are no components.")
+    dark = f"Dark level {digits(dark_level)} counts, mean of the raw frames {digits(brightness)} counts"
+    if dark_level >= brightness:
+        recommendation = "Set dff_dark_level to the counts of a frame recorded without light."
+        return Assessment(check, Level.PROBLEM, f"The dark level is not below the mean: {dark}.", recommendation)
+    if n_guarded == 0:
+        components = "all components" if n > 1 else "the only component"
+        return Assessment(check, Level.OK, f"F0 is well above 0 in {components}. {dark}.")
+    finding = f"F0 was too low to divide by, and was raised, in {n_guarded} of {count(n, 'component')}. {dark}."
+    recommendation = "dF/F is underestimated in these components: do not compare their transient amplitudes."
+    return Assessment(check, Level.REVIEW, finding, recommendation)
+
+
+def assess_inspection(inspection_table: pd.DataFrame, *, tolerated: Collection[str] = ()) -> Assessment:
+    """Checks the messages of the NWB validators.
+
+    Args:
+        inspection_table: one row a message.
+        tolerated: names of validator checks whose messages are known to be harmless.
+
+    Returns:
+        The assessment `NWB file`.
+    """
+    check = "NWB file"
+    if inspection_table.empty:
+        return Assessment(check, Level.OK, "The validators reported nothing.")
+    remaining = inspection_table[~inspection_table["check"].isin(list(tolerated))]
+    n, n_open = len(inspection_table), len(remaining)
+    if n_open == 0:
+        verb = "is" if n == 1 else "are"
+        return Assessment(check, Level.OK, f"{count(n, 'message')} that {verb} known to be harmless.")
+    serious = int(remaining["importance"].isin(list(SERIOUS)).sum())
+    level = Level.PROBLEM if serious else Level.REVIEW
+    finding = f"{count(n_open, 'message')} of the validators, {serious} of them serious."
+    return Assessment(check, level, finding, "Read the messages below and correct the metadata.")
+
+
+def assess_ground_truth(scores: pd.DataFrame) -> Assessment:
+    """Compares the result of a simulated recording with its ground truth.
+
+    Args:
+        scores: one row a measure, with the columns `measure` and `value`.
+
+    Returns:
+        The assessment `Ground truth`.
+    """
+    values = dict(zip(scores["measure"], scores["value"].astype(float), strict=True))
+    named = {
+        "f1": "F1 score of the accepted components",
+        "trace_correlation": "correlation of traces",
+        "spike_correlation": "correlation of spikes",
+        "local_motion_error": "local motion error (px)",
+    }
+    facts = ", ".join(f"{text} {values[m]:.2f}" for m, text in named.items() if np.isfinite(values.get(m, np.nan)))
+    f1 = values.get("f1", np.nan)
+    level = Level.OK if f1 >= GOOD_F1 else Level.PROBLEM if f1 < POOR_F1 else Level.REVIEW
+    return Assessment("Ground truth", level, f"Simulated recording: {facts or 'nothing was scored'}.")
+
+
+COLUMNS = ["check", "level", "finding", "recommendation"]
+"""Columns of an assessment table."""
+
+
+def to_table(assessments: Iterable[Assessment]) -> pd.DataFrame:
+    """Assessments as a table.
+
+    Args:
+        assessments: of one recording.
+
+    Returns:
+        One row each (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
+    """
+    rows = [(one.check, one.level.name.lower(), one.finding, one.recommendation) for one in assessments]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def from_table(table: pd.DataFrame) -> list[Assessment]:
+    """The assessments in a table that :func:`to_table` made.
+
+    Args:
+        table: one row an assessment, possibly read from a CSV file, where empty texts are missing values.
+
+    Returns:
+        One assessment a row.
+    """
+    columns = (table[name].fillna("").astype(str) for name in COLUMNS)
+    return [
+        Assessment(check, Level[level.upper()], finding, recommendation)
+        for check, level, finding, recommendation in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,207 @@
+"""The report of one recording: its assessment, figures, tables, parameters and provenance on one HTML page."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from rsc2p_kedro.core.parameters import EvaluationParameters
+from rsc2p_kedro.core.results import DeltaFOverF, MotionCorrection
+from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.reports import html
+from rsc2p_kedro.reports.assessment import Assessment, worst_level
+from rsc2p_kedro.reports.html import Picture, Table
+
+FIGURES: dict[str, tuple[str, str]] = {
+    "correction_figure": (
+        "motion",
+        "Maximum projection and local correlation image before and after motion correction. Motion blurs the maximum "
+        "projection and makes edges correlate; after correction, cells are round and vessel edges no longer stand out "
+        "in the correlation image. The dark rim was not visible in every frame.",
+    ),
+    "shifts_figure": (
+        "motion",
+        "Rigid shifts applied to the frames, and the largest deviation of any patch from the rigid shift.",
+    ),
+    "motion_quality_figure": (
+        "motion",
+        "Quality of the correction: correlation of the frames with the template, crispness of the mean image, and "
+        "residual motion, before and after.",
+    ),
+    "patch_shifts_figure": (
+        "motion",
+        "Non-rigid shifts of the patches in the most deformed frame, and their RMS over the whole recording.",
+    ),
+    "template_figure": ("motion", "Template to which the frames were registered."),
+    "summary_figure": ("motion", "Summary images of the corrected movie."),
+    "contours_figure": (
+        "components",
+        "Contours enclosing 90 % of the energy of each footprint, over the local correlation image. Fragments smaller "
+        "than a tenth of the component's largest part are omitted.",
+    ),
+    "component_map_figure": (
+        "components",
+        "Accepted components with their ids, as in the component table below.",
+    ),
+    "traces_figure": (
+        "components",
+        "Components of highest SNR, and components closest to the acceptance threshold: dF/F, deconvolved spikes, and "
+        "inferred spikes (the expected number of spikes in each frame, up to a constant factor). Each row has its own "
+        "scale; the bar on the right shows that of dF/F. Where the inferred spikes never reach the component's typical "
+        "transient amplitude, they are not scaled up.",
+    ),
+    "quality_figure": (
+        "components",
+        "Transient SNR against spatial correlation (r value). A component is accepted above either solid line, "
+        "provided that it is above both dotted lines; the shaded region is accepted.",
+    ),
+    "footprints_figure": ("components", "Spatial footprints, each scaled to its own maximum."),
+}
+"""Section and caption of each figure of a report, in the order in which they appear; other figures come last."""
+
+SECTIONS = {"motion": "Motion correction", "components": "Components", "other": "Other figures"}
+"""Key of a section -> its heading."""
+
+
+def render_report(
+    name: str,
+    *,
+    summary: str,
+    facts: Sequence[tuple[str, str]],
+    assessments: Sequence[Assessment],
+    figures: Mapping[str, Picture],
+    tables: Mapping[str, Sequence[Table]],
+    parameters: Iterable[Table],
+    provenance: Sequence[tuple[str, str]],
+    simulated: bool = False,
+) -> str:
+    """The report of one recording as an HTML page.
+
+    Args:
+        name: of the recording.
+        summary: its size, in one line.
+        facts: its metadata, as (name, text).
+        assessments: in the order in which they are shown.
+        figures: by the names in :data:`FIGURES`; figures of other names are shown last.
+        tables: by section: `motion`, `components`, `truth`, `inspection`.
+        parameters: one table a stage.
+        provenance: versions, engines and inputs of the results, as (name, text).
+        simulated: whether the recording is simulated, which the page then states at its top.
+
+    Returns:
+        The page.
+    """
+    return html.render(
+        "report.html",
+        title=name,
+        summary=summary,
+        facts=facts,
+        assessments=assessments,
+        overall=worst_level(assessments),
+        sections=_sections(figures),
+        tables=tables,
+        parameters=list(parameters),
+        provenance=provenance,
+        simulated=simulated,
+    )
+
+
+def _sections(figures: Mapping[str, Picture]) -> list[dict[str, Any]]:
+    """Sections with their figures, in the order of :data:`FIGURES`."""
+    known = [name for name in FIGURES if name in figures]
+    names = known + [name for name in figures if name not in FIGURES]
+    placed = [(name, *FIGURES.get(name, ("other", name.replace("_", " ")))) for name in names]
+    return [
+        {
+            "key": key,
+            "title": title,
+            "figures": [
+                {"name": name, "uri": html.data_uri(figures[name]), "caption": caption}
+                for name, section, caption in placed
+                if section == key
+            ],
+        }
+        for key, title in SECTIONS.items()
+    ]
+
+
+def size_of(recording: Recording, motion: MotionCorrection) -> str:
+    """The size of a recording in one line.
+
+    Args:
+        recording: gives frame rate and pixel size.
+        motion: gives the number of frames and the shape of the field of view.
+
+    Returns:
+        Number of frames, duration, frame rate, and height and width of the field of view in px and, where known, µm.
+    """
+    (H, W), T, rate, size = motion.template.shape, motion.n_frames, recording.frame_rate_hz, recording.pixel_size_um
+    field = "" if size is None else f", {H * size[0]:.0f} × {W * size[1]:.0f} µm"
+    return f"{T} frames ({T / rate:.1f} s at {rate:g} Hz), {H} × {W} px{field} (height × width)"
+
+
+def metadata_of(recording: Recording) -> list[tuple[str, str]]:
+    """The metadata of a recording as entered in the manifest.
+
+    Args:
+        recording: an entry of the manifest.
+
+    Returns:
+        (name, text) of each value that was given.
+    """
+    numbers = recording.model_dump(include={"frame_rate_hz", "pixel_size_um", "decay_time_s", "frames"})
+    parts = {name: getattr(recording, name).model_dump() for name in ("subject", "session", "device", "imaging_plane")}
+    return html.pairs_of({**numbers, **{name.replace("_", " "): fields for name, fields in parts.items()}})
+
+
+def tables_of(
+    motion_quality: pd.DataFrame,
+    component_table: pd.DataFrame,
+    lineage_table: pd.DataFrame,
+    inspection_table: pd.DataFrame,
+    dff: DeltaFOverF,
+    evaluation: EvaluationParameters,
+    truth_scores: pd.DataFrame | None = None,
+) -> dict[str, list[Table]]:
+    """The tables of a report.
+
+    Args:
+        motion_quality: measures of the recording before and after motion correction.
+        component_table: one row a component.
+        lineage_table: one row a component of the first fit or the refit.
+        inspection_table: one row a message of the NWB validators.
+        dff: dF/F of the components, of which dark level and corrected baselines are shown.
+        evaluation: the parameters with which dF/F was computed.
+        truth_scores: scores against the ground truth; None for a recording that is not simulated.
+
+    Returns:
+        Tables by section; the components are sorted by acceptance, then by falling SNR.
+    """
+    first = ["component_id", "accepted", "reason", "snr", "r_value"]
+    ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
+    ranked = ranked[first + [name for name in ranked.columns if name not in first]]
+    events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")
+    tables = {
+        "motion": [html.table_of(motion_quality, "Before and after motion correction")],
+        "components": [
+            html.table_of(events, "Lineage of components between first fit and refit"),
+            html.table_of(_dff_facts(dff, evaluation), "dF/F"),
+            html.table_of(ranked.dropna(axis="columns", how="all"), "Component table", folded=len(ranked) > 0),
+        ],
+        "inspection": [html.table_of(inspection_table, "Messages of the validators")],
+    }
+    return tables if truth_scores is None else {**tables, "truth": [html.table_of(truth_scores, "Scores")]}
+
+
+def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFrame:
+    """How dF/F was computed."""
+    source = "estimated from the relation between the variance and the mean of the pixels"
+    if parameters.dff_dark_level is not None:
+        source = "given by dff_dark_level"
+    rows = [
+        ("dark level", dff.dark_level, "counts", f"Detector offset without light, subtracted from F0; {source}."),
+        ("percentile", parameters.dff_percentile, "%", "Percentile of the running window taken as F0."),
+        ("window", parameters.dff_window_s, "s", "Length of the running window."),
+        ("raised F0", float(dff.guarded.sum()), "components", "Components whose F0 was too low to divide by."),
+    ]
+    return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])

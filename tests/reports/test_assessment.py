@@ -1,0 +1,178 @@
+"""Assessments follow from the numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsc2p_kedro.core.schemas import AssessmentTable
+from rsc2p_kedro.reports import assessment
+from rsc2p_kedro.reports.assessment import Level
+
+Pair = tuple[float, float]
+
+
+def _motion_table(size_px: float, n: int = 100) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    shifts = 5.0 + size_px * rng.standard_normal((n, 2))  # 5: the position of the template is no motion
+    return pd.DataFrame({"shift_y_px": shifts[:, 0], "shift_x_px": shifts[:, 1], "registered": True})
+
+
+def _quality(correlation: Pair, crispness: Pair, residual: Pair) -> pd.DataFrame:
+    rows = zip(
+        ("template_correlation", "crispness", "residual_motion_px"), (correlation, crispness, residual), strict=True
+    )
+    return pd.DataFrame(
+        [(name, before, after, True) for name, (before, after) in rows],
+        columns=["measure", "before", "after", "improved"],
+    )
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("size_px", "quality", "level", "words"),
+    [
+        (
+            2.0,
+            _quality((0.6, 0.8), (10, 12), (1.0, 0.2)),
+            Level.OK,
+            "Improved: correlation with the template 0.600 → 0.800",
+        ),
+        (2.0, _quality((0.6, 0.8), (10, 12), (1.5, 0.9)), Level.REVIEW, "Improved, with residual motion"),
+        (2.0, _quality((0.6, 0.601), (10, 10), (0.4, 0.4)), Level.REVIEW, "No measure improved"),
+        (2.0, _quality((0.6, 0.5), (10, 12), (1.0, 0.2)), Level.PROBLEM, "worsened correlation with the template:"),
+        (
+            0.1,
+            _quality((0.6, 0.5), (10, 9), (0.1, 0.1)),
+            Level.REVIEW,
+            "worsened correlation with the template, crispness",
+        ),
+        (0.1, _quality((0.6, 0.601), (10, 10.05), (0.1, 0.1)), Level.OK, "Little motion to correct"),
+        (2.0, _quality((0.6, 0.8), (NAN, NAN), (NAN, NAN)), Level.OK, "Improved"),
+    ],
+)
+def test_motion(size_px: float, quality: pd.DataFrame, level: Level, words: str) -> None:
+    result = assessment.assess_motion(_motion_table(size_px), quality)
+    assert result.level is level
+    assert words in result.finding
+    assert "nan" not in result.finding
+
+
+def test_the_position_of_the_template_is_no_motion() -> None:
+    assert assessment.motion_sizes(_motion_table(0.0)).max() == 0
+
+
+@pytest.mark.parametrize(("lost", "level"), [(0, Level.OK), (10, Level.OK), (30, Level.REVIEW), (60, Level.PROBLEM)])
+def test_unregistered_frames(lost: int, level: Level) -> None:
+    result = assessment.assess_registration(lost, 1000)
+    assert result.level is level
+    assert bool(result.recommendation) is (lost > 0)
+
+
+def test_shifts_at_the_limit() -> None:
+    table = _motion_table(0.0, n=4)
+    table["shift_x_px"] = [0.0, -6.0, 2.0, 6.0]
+    table["registered"] = [True, True, True, False]
+    result = assessment.assess_shift_limit(table, 6.0)
+    assert result.level is Level.REVIEW
+    assert result.finding.startswith("1 frame reached max_shift_px (6 px)")
+    assert assessment.assess_shift_limit(table, 8.0).level is Level.OK
+
+
+def _frames(**columns: object) -> pd.DataFrame:
+    values = {"minimum": 1.0, "mean": 100.0, "maximum": 900.0, "saturated_share": 0.0}
+    return pd.DataFrame({"frame": range(50), **values, **columns})
+
+
+@pytest.mark.parametrize(
+    ("frames", "level", "words"),
+    [
+        (_frames(), Level.OK, "changed by"),
+        (_frames(saturated_share=0.005), Level.REVIEW, "0.50% of the pixels are saturated at 900 counts"),
+        (_frames(saturated_share=5e-5), Level.OK, "No saturation"),
+        (_frames(saturated_share=0.05), Level.PROBLEM, "saturated"),
+        (_frames(minimum=[0.0] * 2 + [1.0] * 48, maximum=[0.0] * 2 + [9.0] * 48), Level.REVIEW, "2 blank frames"),
+        (_frames(mean=[100.0] * 49 + [10.0]), Level.REVIEW, "1 frame less than half as bright"),
+        (_frames(mean=np.linspace(100.0, 60.0, 50)), Level.REVIEW, "decreased by 37%"),
+    ],
+)
+def test_illumination(frames: pd.DataFrame, level: Level, words: str) -> None:
+    result = assessment.assess_illumination(frames)
+    assert result.level is level
+    assert words in result.finding
+
+
+def test_blank_frames_are_not_counted_as_dark_ones_too() -> None:
+    mean = [0.0] * 2 + [100.0] * 48
+    result = assessment.assess_illumination(_frames(mean=mean, minimum=mean, maximum=[0.0] * 2 + [9.0] * 48))
+    assert "2 blank frames" in result.finding
+    assert "half as bright" not in result.finding
+
+
+@pytest.mark.parametrize(
+    ("accepted", "n", "level"),
+    [(0, 0, Level.PROBLEM), (0, 9, Level.PROBLEM), (2, 3, Level.REVIEW), (6, 60, Level.REVIEW), (50, 60, Level.OK)],
+)
+def test_component_count(accepted: int, n: int, level: Level) -> None:
+    result = assessment.assess_component_count(accepted, n, 3.3 if accepted else NAN)
+    assert result.level is level
+    assert "nan" not in result.finding
+
+
+def test_components_accepted_below_the_snr_threshold_call_for_review() -> None:
+    table = pd.DataFrame({"accepted": [True] * 8, "snr": [1.0] * 8, "curated": [True] + [False] * 7})
+    cells, active = assessment.assess_components(table, min_snr=2.0)
+    assert "8 of 8 components were accepted (1 curated manually)" in cells.finding
+    assert active.level is Level.REVIEW
+    assert len(assessment.assess_components(table, min_snr=0.5)) == 1
+
+
+def _messages(*importances: str) -> pd.DataFrame:
+    columns = ["check", "importance", "object_type", "object_name", "location", "message"]
+    return pd.DataFrame([("check_x", importance, "", "", "/", "") for importance in importances], columns=columns)
+
+
+def test_inspection() -> None:
+    assert assessment.assess_inspection(_messages()).level is Level.OK
+    assert assessment.assess_inspection(_messages("BEST_PRACTICE_SUGGESTION")).level is Level.REVIEW
+    assert assessment.assess_inspection(_messages("BEST_PRACTICE_SUGGESTION", "CRITICAL")).level is Level.PROBLEM
+    assert assessment.assess_inspection(_messages("CRITICAL"), tolerated={"check_x"}).level is Level.OK
+
+
+def test_raised_f0() -> None:
+    fine = assessment.assess_dff(np.zeros(3, dtype=bool), 101.26, 240.0)
+    assert fine.level is Level.OK
+    assert "Dark level 101 counts, mean of the raw frames 240 counts" in fine.finding
+    raised = assessment.assess_dff(np.array([True, False, False]), 0.0, 240.0)
+    assert raised.level is Level.REVIEW
+    assert "1 of 3" in raised.finding
+    assert assessment.assess_dff(np.zeros(0, dtype=bool), 0.0, 0.0).level is Level.OK
+
+
+def test_a_dark_level_above_the_mean_is_a_problem() -> None:
+    result = assessment.assess_dff(np.zeros(3, dtype=bool), 240.0, 240.0)
+    assert result.level is Level.PROBLEM
+    assert "dff_dark_level" in result.recommendation
+
+
+@pytest.mark.parametrize(
+    ("f1", "level"), [(0.9, Level.OK), (0.7, Level.REVIEW), (0.2, Level.PROBLEM), (NAN, Level.REVIEW)]
+)
+def test_ground_truth(f1: float, level: Level) -> None:
+    result = assessment.assess_ground_truth(pd.DataFrame({"measure": ["f1", "iou"], "value": [f1, 0.7]}))
+    assert result.level is level
+    assert "nan" not in result.finding
+
+
+def test_the_worst_level_is_that_of_the_recording() -> None:
+    result = [assessment.assess_registration(0, 10), assessment.assess_registration(9, 10)]
+    assert assessment.worst_level(result) is Level.PROBLEM
+    assert assessment.worst_level([]) is Level.OK
+
+
+def test_assessments_survive_their_table_even_through_a_csv() -> None:
+    result = [assessment.assess_registration(0, 10), assessment.assess_component_count(0, 0, NAN)]
+    table = AssessmentTable.validate(assessment.to_table(result))
+    assert assessment.from_table(table) == result
+    assert assessment.from_table(table.replace("", np.nan)) == result
