@@ -34,6 +34,23 @@ class Column:
     summary: str
 
 
+@dataclass(frozen=True)
+class IndexEntry:
+    """All that pages and tables over all recordings show of one recording.
+
+    Attributes:
+        summary: the row of the recording in :class:`~rsc2p_kedro.core.schemas.RecordingsTable`.
+        assessments: columns of its :class:`~rsc2p_kedro.core.schemas.AssessmentTable`.
+        components: columns of its :class:`~rsc2p_kedro.core.schemas.ComponentTable`.
+        thumbnail: bytes of an image file, in base64.
+    """
+
+    summary: dict[str, Any]
+    assessments: dict[str, list[Any]]
+    components: dict[str, list[Any]]
+    thumbnail: str
+
+
 COLUMNS = (
     Column("n_frames", "Frames", "Number of frames", 0, "sum"),
     Column(

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,11 @@ from tests.pipelines.reporting.made_up import (
 from rsc2p_kedro.core import schemas
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
 from rsc2p_kedro.core.results import DeltaFOverF
+from rsc2p_kedro.datasets.records import read_record, write_record
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.reporting import create_pipeline, nodes
 from rsc2p_kedro.reports.html import label_of
+from rsc2p_kedro.reports.index import IndexEntry
 from rsc2p_kedro.reports.report import FIGURES
 
 DARK = 12.5
@@ -204,8 +207,32 @@ def _summary(n: int, name: str = "s_1") -> pd.DataFrame:
     )
 
 
+def _entry(n: int, name: str = "s_1") -> IndexEntry:
+    return nodes.collect_index_entry(
+        _summary(n, name), _assessments(n), make_component_table(n), PNG, "<html>report</html>", "<html>curation</html>"
+    )
+
+
+def test_an_index_entry_is_the_same_after_saving(tmp_path: Path) -> None:
+    entry = _entry(2)
+    write_record(tmp_path / "entry.npz", entry)
+    read = read_record(tmp_path / "entry.npz", IndexEntry)
+    pd.testing.assert_frame_equal(pd.DataFrame(read.components), pd.DataFrame(entry.components))
+    assert (read.assessments, read.thumbnail) == (entry.assessments, entry.thumbnail)
+
+
+def test_components_of_all_recordings_stand_under_their_names() -> None:
+    table = schemas.AllComponentsTable.validate(nodes.tabulate_all_components(_entry(2), _entry(0, "s_2")))
+    assert table["recording"].tolist() == ["a_1.s_1", "a_1.s_1"]
+    pd.testing.assert_frame_equal(
+        table.drop(columns="recording"), make_component_table(2), check_dtype=False, check_like=True
+    )
+    nothing = nodes.tabulate_all_components(_entry(0))
+    assert schemas.AllComponentsTable.validate(nothing).empty
+
+
 def test_recordings_are_tabulated_in_their_order() -> None:
-    table = schemas.RecordingsTable.validate(nodes.tabulate_recordings(_summary(2), _summary(0, "s_2")))
+    table = schemas.RecordingsTable.validate(nodes.tabulate_recordings(_entry(2), _entry(0, "s_2")))
     assert table["recording"].tolist() == ["a_1.s_1", "a_1.s_2"]
     assert table["components_accepted"].tolist() == [1, 0]
     assert table["unregistered_frames"].tolist() == [1, 1]
@@ -214,12 +241,8 @@ def test_recordings_are_tabulated_in_their_order() -> None:
 
 
 def test_the_index_links_to_the_pages_of_each_recording() -> None:
-    table = nodes.tabulate_recordings(_summary(2), _summary(0, "s_2"))
-    thumbnails = [
-        nodes.plot_thumbnail(make_images(), make_components(n), make_component_table(n), make_recording())
-        for n in (2, 0)
-    ]
-    page = nodes.write_index(table, _assessments(2), thumbnails[0], _assessments(0), thumbnails[1])
+    entries = _entry(2), _entry(0, "s_2")
+    page = nodes.write_index(nodes.tabulate_recordings(*entries), *entries)
     elements = _Elements(page)
     links = [attributes["href"] for tag, attributes in elements.tags if tag == "a"]
     assert links == [f"a_1/{session}/{page}.html" for session in ("s_1", "s_2") for page in ("report", "curation")]
@@ -228,7 +251,7 @@ def test_the_index_links_to_the_pages_of_each_recording() -> None:
     assert sum(tag == "img" for tag, _ in elements.tags) == 2
 
 
-def test_the_index_wants_an_assessment_and_a_thumbnail_of_each_recording() -> None:
+def test_the_index_wants_an_entry_of_each_recording() -> None:
     with pytest.raises(ValueError, match="zip"):
         nodes.write_index(_summary(2))
 
@@ -253,12 +276,13 @@ def test_a_curation_and_a_ground_truth_are_inputs_only_where_there_are_some() ->
     assert "a_1.s_1.truth_score_table" not in _inputs_of("write_report", make_recording())
 
 
-def test_every_recording_gives_the_index_two_small_datasets() -> None:
+def test_every_recording_gives_the_index_one_small_dataset_and_nothing_else_leaves_it() -> None:
     recordings = [make_recording().model_copy(update={"session_key": name}) for name in ("s_1", "s_2")]
-    assert _inputs_of("write_index", *recordings) == [
-        "recordings_table",
-        "a_1.s_1.assessment_table", "a_1.s_1.thumbnail", "a_1.s_2.assessment_table", "a_1.s_2.thumbnail",
-    ]  # fmt: skip
+    assert _inputs_of("write_index", *recordings) == ["recordings_table", "a_1.s_1.index_entry", "a_1.s_2.index_entry"]
+    whole = create_pipeline(recordings)
+    one = whole.only_nodes_with_namespaces(["a_1.s_1"])
+    assert one.outputs() == {"a_1.s_1.index_entry"}
+    assert (whole - one).inputs() & one.all_outputs() == {"a_1.s_1.index_entry"}
 
 
 def test_scores_against_the_truth_come_as_their_table() -> None:

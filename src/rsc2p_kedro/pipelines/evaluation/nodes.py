@@ -1,7 +1,5 @@
 """Nodes of evaluation: datasets of the catalog on one side, an engine on the other."""
 
-from collections.abc import Sequence
-
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -128,16 +126,3 @@ def compute_dff(
     """
     parameters = recording.override(parameters)
     return get_engine(parameters.engine, caiman).compute_dff(components, recording.acquisition, parameters)
-
-
-def tabulate_all_components(names: Sequence[str], *component_tables: pd.DataFrame) -> pd.DataFrame:
-    """The components of all recordings in one table.
-
-    Args:
-        names: names of the recordings.
-        *component_tables: their tables of components, in the same order.
-
-    Returns:
-        An :class:`~rsc2p_kedro.core.schemas.AllComponentsTable`, one row a component, with the name of its recording.
-    """
-    return pd.concat(dict(zip(names, component_tables, strict=True)), names=["recording"]).reset_index(level=0)

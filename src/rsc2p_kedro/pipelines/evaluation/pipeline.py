@@ -1,6 +1,6 @@
 """evaluation: components -> their quality and acceptance, spikes, a table of all of that, dF/F."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
@@ -9,23 +9,21 @@ from rsc2p_kedro.pipelines.evaluation.nodes import (
     compute_dff,
     evaluate_components,
     infer_component_spikes,
-    tabulate_all_components,
     tabulate_components,
 )
-from rsc2p_kedro.pipelines.stage import Stage, bind, node_of_all
+from rsc2p_kedro.pipelines.stage import Stage
 
 
-def create_pipeline(recordings: Sequence[Recording]) -> Pipeline:
+def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
     """The stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.
 
     Returns:
-        Its nodes, in the namespace of each recording, and the table of the components of all recordings.
+        Its nodes, in the namespace of each recording.
     """
-    nodes = [node for recording in recordings for node in _nodes(recording)]
-    return Pipeline([*nodes, _node_of_all(recordings)])
+    return Pipeline([node for recording in recordings for node in _nodes(recording)])
 
 
 def _nodes(recording: Recording) -> list[Node]:
@@ -65,14 +63,3 @@ def _nodes(recording: Recording) -> list[Node]:
             outputs="dff",
         ),
     ]
-
-
-def _node_of_all(recordings: Sequence[Recording]) -> Node:
-    """The table of the components of all recordings; it belongs to no recording, so it has no namespace."""
-    names = [recording.name for recording in recordings]
-    return node_of_all(
-        bind(tabulate_all_components, tuple(names)),
-        inputs=[f"{name}.component_table" for name in names],
-        outputs="components_table",
-        stage="evaluation",
-    )

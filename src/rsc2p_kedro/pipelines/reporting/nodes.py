@@ -1,5 +1,6 @@
 """Adapters of the stage reporting: results and tables on one side, figures and pages on the other."""
 
+import base64
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +28,7 @@ from rsc2p_kedro.plots import traces as trace_plots
 from rsc2p_kedro.plots.thumbnails import thumbnail
 from rsc2p_kedro.reports import assessment, html, report
 from rsc2p_kedro.reports.curation_page import render_curation_page
-from rsc2p_kedro.reports.index import render_index
+from rsc2p_kedro.reports.index import IndexEntry, render_index
 from rsc2p_kedro.simulation.truth import SimulatedTruth, score_results
 
 
@@ -559,33 +560,77 @@ def summarize_recording(
     return pd.DataFrame([row])
 
 
-def tabulate_recordings(*summaries: pd.DataFrame) -> pd.DataFrame:
+def collect_index_entry(
+    summary_table: pd.DataFrame,
+    assessment_table: pd.DataFrame,
+    component_table: pd.DataFrame,
+    thumbnail: bytes,
+    report: str,
+    curation_page: str,
+) -> IndexEntry:
+    """Collects all that pages and tables over all recordings show of one recording.
+
+    Args:
+        summary_table: the recording in one row.
+        assessment_table: its assessment.
+        component_table: its components.
+        thumbnail: bytes of an image file.
+        report: its report, which the page over all recordings links to, and so must exist before that.
+        curation_page: its page for curation, likewise.
+
+    Returns:
+        The entry.
+    """
+    return IndexEntry(
+        summary=summary_table.to_dict("records")[0],
+        assessments=assessment_table.to_dict("list"),
+        components=component_table.to_dict("list"),
+        thumbnail=base64.b64encode(thumbnail).decode("ascii"),
+    )
+
+
+def tabulate_recordings(*entries: IndexEntry) -> pd.DataFrame:
     """Joins the summaries of all recordings.
 
     Args:
-        *summaries: one row each.
+        *entries: of all recordings.
 
     Returns:
-        One row a recording, in the order given.
+        A :class:`~rsc2p_kedro.core.schemas.RecordingsTable`, one row a recording, in the order given.
     """
-    return pd.concat(summaries, ignore_index=True)
+    return pd.DataFrame([entry.summary for entry in entries])
 
 
-def write_index(recordings_table: pd.DataFrame, *parts: Any) -> str:
+def tabulate_all_components(*entries: IndexEntry) -> pd.DataFrame:
+    """Joins the components of all recordings.
+
+    Args:
+        *entries: of all recordings.
+
+    Returns:
+        An :class:`~rsc2p_kedro.core.schemas.AllComponentsTable`, one row a component, with the name of its recording.
+    """
+    names = [entry.summary["recording"] for entry in entries for _ in entry.components["component_id"]]
+    columns = {name: [v for entry in entries for v in entry.components[name]] for name in entries[0].components}
+    return pd.DataFrame({"recording": names, **columns})
+
+
+def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry) -> str:
     """Writes the page over all recordings.
 
     Args:
         recordings_table: one row a recording.
-        *parts: assessment table and thumbnail of the first recording, then of the second, and so on, in the order of
-            the table; a thumbnail is a figure or the bytes of an image file.
+        *entries: of all recordings, in the order of the table.
 
     Returns:
         A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`.
     """
     names = recordings_table["recording"].tolist()
-    assessments = {name: assessment.from_table(table) for name, table in zip(names, parts[::2], strict=True)}
+    known = dict(zip(names, entries, strict=True))
+    assessments = {name: assessment.from_table(pd.DataFrame(entry.assessments)) for name, entry in known.items()}
+    thumbnails = {name: base64.b64decode(entry.thumbnail) for name, entry in known.items()}
     folders = {name: quote(name.replace(".", "/", 1)) for name in names}
     links = {
         name: {page: f"{folder}/{page}.html" for page in ("report", "curation")} for name, folder in folders.items()
     }
-    return render_index(recordings_table, assessments, links, dict(zip(names, parts[1::2], strict=True)))
+    return render_index(recordings_table, assessments, links, thumbnails)

@@ -121,7 +121,9 @@ def _tables(stage: Stage) -> list[Node]:
 
 
 def _pages(stage: Stage) -> list[Node]:
-    """The report, and the page for curation, which shows earlier decisions where there are some."""
+    """The report, the page for curation, which shows earlier decisions where there are some, and what the page over
+    all recordings needs. That is one dataset, so that nothing else leaves the recording's box in Kedro-Viz.
+    """
     scores = {} if stage.recording.simulation is None else {"truth_scores": "truth_score_table"}
     parameters = {name: f"params:{name}" for name in PARAMETERS}
     return [
@@ -138,14 +140,19 @@ def _pages(stage: Stage) -> list[Node]:
             },
             outputs="curation_page",
         ),
+        stage.node(
+            nodes.collect_index_entry,
+            inputs=["summary_table", "assessment_table", "component_table", "thumbnail", "report", "curation_page"],
+            outputs="index_entry",
+        ),
     ]
 
 
 def _nodes_of_all(recordings: Sequence[Recording]) -> list[Node]:
-    """The table and the page over all recordings, from small datasets of each."""
-    names = [recording.name for recording in recordings]
-    parts = [f"{name}.{kind}" for name in names for kind in ("assessment_table", "thumbnail")]
+    """Tables and the page over all recordings, from one small dataset of each."""
+    entries = [f"{recording.name}.index_entry" for recording in recordings]
     return [
-        node_of_all(nodes.tabulate_recordings, [f"{n}.summary_table" for n in names], "recordings_table", "reporting"),
-        node_of_all(nodes.write_index, ["recordings_table", *parts], "index", "reporting"),
+        node_of_all(nodes.tabulate_recordings, entries, "recordings_table", "reporting"),
+        node_of_all(nodes.tabulate_all_components, entries, "components_table", "reporting"),
+        node_of_all(nodes.write_index, ["recordings_table", *entries], "index", "reporting"),
     ]
