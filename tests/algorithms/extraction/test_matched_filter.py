@@ -23,3 +23,18 @@ def test_a_disc_of_the_half_width_of_a_neuron_peaks_at_its_centre():
     filtered, _ = matched_filter(image[..., None], image >= 0, gaussian_kernel(4))
     assert np.unravel_index(filtered.argmax(), filtered.shape) == (20, 20, 0)
     assert filtered.max() > 0.85 * np.linalg.norm(image)
+
+
+def test_the_kernel_matches_a_disc_as_well_as_the_best_gaussian_does():
+    half_width = 20
+    image = disc((121, 121), 60, 60, half_width)
+    distance2 = (np.arange(121) - 60) ** 2
+
+    def correlation(kernel):
+        blob = np.outer(kernel, kernel)
+        return (image * blob).sum() / np.linalg.norm(image) / np.linalg.norm(blob)
+
+    best = max(correlation(np.exp(-distance2 / (2 * (share * half_width) ** 2))) for share in np.arange(0.4, 0.9, 0.01))
+    kernel = gaussian_kernel(half_width)
+    reach = len(kernel) // 2
+    assert correlation(np.pad(kernel, 60 - reach)) > 0.995 * best

@@ -59,3 +59,8 @@ def test_column_products_agree_with_numpy():
     UU, UD = spatial._column_products(U, D)
     np.testing.assert_allclose(UU, (U.astype(float) ** 2).sum(0), rtol=1e-6)
     np.testing.assert_allclose(UD, (U.astype(float) * D).sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_the_noise_of_a_median_of_nine_pixels_is_as_the_threshold_assumes():
+    medians = np.median(np.random.default_rng(15).normal(0, 1, (9, 200_000)), axis=0)
+    np.testing.assert_allclose(spatial._NOISE_OF_MEDIAN, medians.std(), rtol=0.01)

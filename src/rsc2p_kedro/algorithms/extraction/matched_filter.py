@@ -5,7 +5,7 @@ correlation: white noise of variance 1 in R has variance 1 in Z, at the edge of 
 interpolates, which correlates the noise of neighbouring pixels; :func:`filtered_noise` measures the actual sd of Z.
 
 SciPy's `correlate1d` along the rows and columns of (h, w, n) strides over whole traces; the kernel here adds contiguous
-traces and is 3.3 times as fast (8 against 26 ms for 76 x 76 px, 500 bins, a kernel of 13 px; one core).
+traces and is 3 times as fast (76 x 76 px, 500 bins, kernel of 13 px; `python -m benchmarks.extraction --filter`).
 """
 
 from math import sqrt
