@@ -23,7 +23,9 @@ def test_downsampled_detection_in_a_mask_with_ragged_edge_gives_finite_results(i
     mask[:7], mask[:, -5:], mask[30:33, 11] = False, False, False
     parameters = ExtractionParameters(initialization=initialization, spatial_downsampling=2, neuron_half_width_px=7)
     movie = rng.poisson(20, (120, *mask.shape)).astype(np.uint16)
-    found = fit(movie, Acquisition(frame_rate_hz=15), parameters, compute=Compute(show_progress=False), valid_mask=mask)
-    assert np.isfinite(found.traces).all()
-    assert np.isfinite(found.background_traces).all()
-    assert not found.footprints[~mask.ravel()].nnz
+    components = fit(
+        movie, Acquisition(frame_rate_hz=15), parameters, compute=Compute(show_progress=False), valid_mask=mask
+    )
+    assert np.isfinite(components.traces).all()
+    assert np.isfinite(components.background_traces).all()
+    assert not components.footprints[~mask.ravel()].nnz

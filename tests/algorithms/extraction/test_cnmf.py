@@ -81,15 +81,15 @@ def test_every_neuron_is_found_once_with_its_calcium_and_spikes(which, scene, re
     assert components.n_components == len(CENTRES)
     for truth, j in enumerate(partners(components)):
         assert np.corrcoef(components.traces[j], calcium[truth])[0, 1] > 0.95
-        found, true = (gaussian_filter1d(x, 2.0) for x in (components.spikes[j], spikes[truth]))
-        assert np.corrcoef(found, true)[0, 1] > 0.9
+        estimate, true = (gaussian_filter1d(x, 2.0) for x in (components.spikes[j], spikes[truth]))
+        assert np.corrcoef(estimate, true)[0, 1] > 0.9
 
 
 def test_footprints_match_the_somata(refitted):
     for truth, j in enumerate(partners(refitted)):
         footprint = refitted.footprints[:, [j]].toarray().ravel()
-        found, true = footprint > 0.2 * footprint.max(), soma(*CENTRES[truth]).ravel() > 0.5
-        assert np.sum(found & true) / np.sum(found | true) > 0.7
+        estimate, true = footprint > 0.2 * footprint.max(), soma(*CENTRES[truth]).ravel() > 0.5
+        assert np.sum(estimate & true) / np.sum(estimate | true) > 0.7
 
 
 def test_the_model_explains_the_movie_down_to_its_noise(scene, refitted):
@@ -164,10 +164,10 @@ def test_pixels_outside_the_mask_are_never_used(scene):
     mask = np.ones(SHAPE, bool)
     mask[:, 50:] = False  # through the middle of a neuron
     movie = np.where(mask, scene[0], np.nan)
-    found = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
-    assert found.n_components == len(CENTRES)
-    assert not found.footprints.toarray()[~mask.ravel()].any()
-    assert not found.background_footprints.toarray()[~mask.ravel()].any()
+    components = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
+    assert components.n_components == len(CENTRES)
+    assert not components.footprints.toarray()[~mask.ravel()].any()
+    assert not components.background_footprints.toarray()[~mask.ravel()].any()
 
 
 @pytest.mark.parametrize("kind", ["centres", "masks"])
@@ -175,11 +175,11 @@ def test_seeds_give_one_component_each(kind, scene):
     _, calcium, _ = scene
     seeds = CENTRES + 0.7 if kind == "centres" else np.stack([soma(*centre) > 0.5 for centre in CENTRES])
     parameters = ExtractionParameters(initialization="seeded")
-    found = extraction.fit(scene[0], ACQUISITION, parameters, compute=COMPUTE, seeds=seeds)
-    assert found.n_components == len(CENTRES)
-    for truth, j in enumerate(partners(found)):
+    components = extraction.fit(scene[0], ACQUISITION, parameters, compute=COMPUTE, seeds=seeds)
+    assert components.n_components == len(CENTRES)
+    for truth, j in enumerate(partners(components)):
         assert j == truth
-        assert np.corrcoef(found.traces[j], calcium[truth])[0, 1] > 0.95
+        assert np.corrcoef(components.traces[j], calcium[truth])[0, 1] > 0.95
 
 
 @pytest.mark.parametrize(
@@ -193,16 +193,16 @@ def test_seeds_give_one_component_each(kind, scene):
     ],
 )
 def test_other_settings_find_the_neurons_too(options, scene):
-    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(**options), compute=COMPUTE)
-    distances = np.linalg.norm(CENTRES[:, None] - centres_of(found)[None], axis=2)
+    components = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(**options), compute=COMPUTE)
+    distances = np.linalg.norm(CENTRES[:, None] - centres_of(components)[None], axis=2)
     assert distances.min(axis=1).max() < 2.5
-    assert found.ar_coefficients.shape[1] == options.get("ar_order", 1)
+    assert components.ar_coefficients.shape[1] == options.get("ar_order", 1)
 
 
 def test_n_background_0_gives_no_background(scene):
-    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(n_background=0), compute=COMPUTE)
-    assert found.background_footprints.shape[1] == 0
-    assert found.background_traces.shape == (0, len(scene[0]))
+    components = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(n_background=0), compute=COMPUTE)
+    assert components.background_footprints.shape[1] == 0
+    assert components.background_traces.shape == (0, len(scene[0]))
 
 
 @pytest.mark.parametrize(
@@ -227,13 +227,13 @@ def test_nan_in_valid_pixels_and_too_few_frames_are_rejected(scene):
 def test_a_neuron_half_outside_the_valid_mask_is_found_by_its_visible_half(scene):
     mask = np.zeros(SHAPE, bool)
     mask[:, 15:] = True  # the first neuron's centre is at column 14
-    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
-    assert not found.footprints.toarray()[~mask.ravel()].any()
+    components = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
+    assert not components.footprints.toarray()[~mask.ravel()].any()
     half = soma(*CENTRES[0])[mask]
-    overlap = [np.corrcoef(half, a.toarray().reshape(SHAPE)[mask])[0, 1] for a in found.footprints.T.tocsr()]
+    overlap = [np.corrcoef(half, a.toarray().reshape(SHAPE)[mask])[0, 1] for a in components.footprints.T.tocsr()]
     best = int(np.argmax(overlap))
     assert overlap[best] > 0.7
-    assert np.corrcoef(found.traces[best], scene[1][0])[0, 1] > 0.9
+    assert np.corrcoef(components.traces[best], scene[1][0])[0, 1] > 0.9
 
 
 def test_with_strong_transients_boutons_are_kept_and_dendrites_are_not(monkeypatch):
@@ -246,8 +246,8 @@ def test_with_strong_transients_boutons_are_kept_and_dendrites_are_not(monkeypat
         train = np.convolve(rng.random(len(movie)) < 0.02, np.exp(-np.arange(40) / 6))[: len(movie)]
         movie += (150 * train[:, None, None] * part).astype(np.float32)
     monkeypatch.setattr(selection, "STRONG_PEAK", 0.0)
-    found = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
-    energy = found.footprints.power(2)
+    components = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    energy = components.footprints.power(2)
     shares = np.stack([energy.T @ part.ravel().astype(float) for part in (dendrite, bouton)])
     assert shares[0].max() < 0.5
     assert shares[1].max() > 0.7

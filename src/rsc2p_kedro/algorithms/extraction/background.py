@@ -27,9 +27,6 @@ from scipy.interpolate import BSpline
 from rsc2p_kedro.algorithms.extraction.binned_movie import BinnedMovie
 
 Float = NDArray[np.float32]
-NEUROPIL_PRIOR_SD = 0.3
-"""Prior sd of the time course of a spline, as a part of the resting fluorescence. It determines the time courses of
-splines with few valid pixels, and leaves the others to the data; not tuned."""
 _INTERPOLATION_SD = 1.5
 """Sd of the Gaussian that interpolates the mean image under footprints, in neuron half-widths: reaches beyond the
 footprint (up to 2 half-widths), not beyond its surroundings; not tuned."""

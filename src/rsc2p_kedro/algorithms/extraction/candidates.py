@@ -58,11 +58,11 @@ def _residual(inputs: Inputs, state: Factorization, rows: slice, columns: slice)
     neuropil = basis.evaluate(state.F, rows, columns) if basis.n_splines else np.zeros_like(data)
     neuropil *= state.gain[rows, columns]
     residual = np.subtract(data, neuropil, out=neuropil)
-    own = sp.csc_array(sp.csr_array(state.A)[pixels])
-    near = np.flatnonzero(np.diff(own.indptr))
+    local_A = sp.csc_array(sp.csr_array(state.A)[pixels])
+    near = np.flatnonzero(np.diff(local_A.indptr))
     if len(near):
         C = np.ascontiguousarray(state.C[near].T, np.float32)
-        residual -= (C @ own[:, near].toarray().T).reshape(residual.shape)
+        residual -= (C @ local_A[:, near].toarray().T).reshape(residual.shape)
     return residual
 
 
@@ -95,7 +95,7 @@ def _stitch(
 
     Footprints without a pixel, which a bin at the edge of the mask may have, are left out.
     """
-    columns, traces = [], np.concatenate([own for _, own in results])
+    columns, traces = [], np.concatenate([local_traces for _, local_traces in results])
     for block, (footprints, _) in zip(grid, results, strict=True):
         columns += [window_to_column(a, block.rows.start, block.columns.start, shape) for a in footprints]
     nonempty = [k for k, (indices, _) in enumerate(columns) if len(indices)]

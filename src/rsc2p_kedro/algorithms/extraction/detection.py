@@ -7,9 +7,9 @@ The energy and the rule for stopping differ between the two methods:
 
 - `greedy_roi`: the energy is the sum of Z^2 over time, and each patch yields `components_per_patch` candidates.
 - `adaptive`: only bins count in which Z exceeds the noise by far, E = sum over t of Z_t^2 [Z_t > theta] (thresholded
-  energy as in Pachitariu et al. 2017, doi 10.1101/061507), of which the mean and sd in pure noise are known. The energy
-  of a candidate must exceed them, at its peak and again with its own footprint as the filter, and so must its net peak
-  amplitude exceed the noise (:func:`peak_amplitudes`). A patch without activity yields nothing.
+  energy as in Pachitariu et al. 2017, doi 10.1101/061507), of which the mean and sd in pure noise are known. Both the
+  energy of a candidate and its net peak amplitude (:func:`peak_amplitudes`) must exceed what noise has, at its peak and
+  again with its own footprint as the filter. A patch without activity yields nothing.
 
 The kernels call one another, and numba's cache notices a change of a kernel only in the file of its caller: keep them
 in one module.
@@ -96,7 +96,7 @@ class _Limits(NamedTuple):
 
 
 def energy_threshold(n_bins: int, min_peak_sd: float) -> float:
-    """Thresholded energy that noise of variance 1 does not reach.
+    """Thresholded energy that is beyond noise of variance 1.
 
     Args:
         n_bins: length of a trace.
@@ -140,24 +140,24 @@ def _close(energies, closed, top, bottom, left, right):
 def _keep_connected(a, start_y, start_x):
     """Sets pixels of a window (h, w) to 0 that are not connected by edges to the start; returns the area left."""
     h, w = a.shape
-    seen = np.zeros((h, w), np.bool_)
+    reached = np.zeros((h, w), np.bool_)
     stack = np.empty(4 * h * w + 1, np.int64)
     stack[0] = start_y * w + start_x
     size = 1
     while size > 0:
         size -= 1
         y, x = stack[size] // w, stack[size] % w
-        if seen[y, x] or a[y, x] <= 0.0:
+        if reached[y, x] or a[y, x] <= 0.0:
             continue
-        seen[y, x] = True
+        reached[y, x] = True
         for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            if 0 <= y + dy < h and 0 <= x + dx < w and not seen[y + dy, x + dx]:
+            if 0 <= y + dy < h and 0 <= x + dx < w and not reached[y + dy, x + dx]:
                 stack[size] = (y + dy) * w + x + dx
                 size += 1
     area = 0
     for y in range(h):
         for x in range(w):
-            if seen[y, x]:
+            if reached[y, x]:
                 area += 1
             else:
                 a[y, x] = 0.0

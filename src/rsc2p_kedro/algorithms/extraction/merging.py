@@ -1,4 +1,4 @@
-"""Merging: components that overlap and are active together are one neuron found twice, or in parts.
+"""Merging: components that overlap and are active together are one neuron that was detected twice, or in parts.
 
 Two components are merged when their footprints share pixels and their traces correlate above the threshold. Chains of
 such pairs become one component, whose footprint and trace are the best rank-1 approximation of the sum (Pnevmatikakis

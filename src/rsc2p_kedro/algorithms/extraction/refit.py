@@ -104,11 +104,11 @@ def _lineage(ids: NDArray, state: Factorization, reasons: dict[int, str]) -> tup
     """One entry for each component of the result, and one for each earlier one that is not in it under its own id."""
     entries = []
     for parents in state.parents:
-        own, earlier = int(ids[parents[0]]), tuple(int(ids[j]) for j in parents)
+        new_id, earlier = int(ids[parents[0]]), tuple(int(ids[j]) for j in parents)
         if len(parents) == 1:
-            entries.append(LineageEntry(own, "kept", earlier, "passes all criteria after the update"))
+            entries.append(LineageEntry(new_id, "kept", earlier, "passes all criteria after the update"))
             continue
-        entries.append(LineageEntry(own, "merged", earlier, "overlapping footprints and correlated traces"))
-        entries += [LineageEntry(k, "removed", (k,), f"merged into {own}") for k in earlier[1:]]
+        entries.append(LineageEntry(new_id, "merged", earlier, "overlapping footprints and correlated traces"))
+        entries += [LineageEntry(k, "removed", (k,), f"merged into {new_id}") for k in earlier[1:]]
     entries += [LineageEntry(int(ids[j]), "removed", (int(ids[j]),), why) for j, why in sorted(reasons.items())]
     return tuple(entries)

@@ -150,22 +150,22 @@ def regress_footprints(
     def regress(block: partition.SpatialBlock) -> tuple[NDArray, NDArray, NDArray]:
         rows, columns = block.core_rows, block.core_columns
         pixels = (np.arange(rows.start, rows.stop)[:, None] * shape[1] + np.arange(columns.start, columns.stop)).ravel()
-        own = allowed[pixels]
-        near = np.unique(own.indices)
-        members = np.searchsorted(near, own.indices)
+        local_A = allowed[pixels]
+        near = np.unique(local_A.indices)
+        members = np.searchsorted(near, local_A.indices)
         D = np.ascontiguousarray(movie[:, rows, columns]).reshape(len(movie), -1)
         U = neuropil.evaluate(F, rows, columns).reshape(D.shape) if neuropil.n_splines else np.zeros_like(D)
         UU, UD = _column_products(U, D)
         h0 = expected_gain[rows, columns].ravel().astype(np.float64)
         kappa = 1 / np.maximum(GAIN_PRIOR_SD * h0, 1e-3) ** 2
-        h, values = gain[rows, columns].ravel().astype(np.float64), np.zeros(own.nnz)
+        h, values = gain[rows, columns].ravel().astype(np.float64), np.zeros(local_A.nnz)
         c = C32[near]
         _regress_pixels(
             CC[np.ix_(near, near)], (c @ D).astype(np.float64), (c @ U).astype(np.float64), UU, UD, h0, kappa,
-            own.indptr, members, own.data.astype(np.float64), h, values,
+            local_A.indptr, members, local_A.data.astype(np.float64), h, values,
         )  # fmt: skip
         new_gain[rows, columns] = np.where(mask[rows, columns], h.reshape(mask[rows, columns].shape), 0)
-        return np.repeat(pixels, np.diff(own.indptr)), own.indices, values
+        return np.repeat(pixels, np.diff(local_A.indptr)), local_A.indices, values
 
     parts = blocks.run(
         regress, partition.spatial_blocks(shape, _BLOCK_PX, 0), compute=compute, description="updating footprints"

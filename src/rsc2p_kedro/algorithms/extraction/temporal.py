@@ -24,9 +24,12 @@ from scipy.sparse.linalg import splu
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.deconvolution import Deconvolution, deconvolve, estimate_noise
-from rsc2p_kedro.algorithms.extraction.background import NEUROPIL_PRIOR_SD, NeuropilBasis
+from rsc2p_kedro.algorithms.extraction.background import NeuropilBasis
 from rsc2p_kedro.core.parameters import Compute
 
+NEUROPIL_PRIOR_SD = 0.3
+"""Prior sd of the time course of a spline, as a part of the resting fluorescence. It determines the time courses of
+splines with few valid pixels, and leaves the others to the data; not tuned."""
 MIN_OVERLAP = 0.02
 """Cosine of two footprints above which their components are not deconvolved at the same time; not tuned."""
 _RIDGE = 1e-6
@@ -110,12 +113,12 @@ def project_movie(
 
     def project(span: slice) -> tuple[NDArray, NDArray]:
         frames = read(span)
-        own, local = [], []
+        on_footprints, on_splines = [], []
         for k in range(0, len(frames), _FRAMES_IN_CACHE):
             part = frames[k : k + _FRAMES_IN_CACHE]
-            own.append(_project_frames(part.reshape(len(part), -1), A.indptr, A.indices, A.data))
-            local.append(neuropil.project(part * gain))
-        return np.concatenate(own, axis=1), np.concatenate(local, axis=1)
+            on_footprints.append(_project_frames(part.reshape(len(part), -1), A.indptr, A.indices, A.data))
+            on_splines.append(neuropil.project(part * gain))
+        return np.concatenate(on_footprints, axis=1), np.concatenate(on_splines, axis=1)
 
     spans = blocks.frame_blocks(n_frames, _FRAMES_PER_TASK)
     sizes = [span.stop - span.start for span in spans]
