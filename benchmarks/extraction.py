@@ -1,14 +1,13 @@
 """Speed and memory of source extraction: how long each stage takes, and how time grows with frames and area.
 
     python -m benchmarks.extraction [--movie RAW.tif] [--frames 1500] [--side 256] [--threads 2]
-                                    [--longer 4] [--larger 2] [--suite2p-python PATH] [--filter]
+                                    [--repeat-time 4] [--repeat-space 2] [--suite2p-python PATH] [--filter]
 
 `--movie` is a raw TIFF (T, H, W); without it a movie is simulated. It is motion-corrected first and read from zarr, as
 in the pipelines. Prints a table: seconds and CPU seconds of each stage, peak memory of the process, and numbers of
-components.
-`--longer` and `--larger` repeat the movie so many times in time, and so many times along both axes of the frame, and
-print by what factor fit and refit take longer. `--suite2p-python` names the interpreter of an environment with Suite2p,
-whose whole pipeline then runs on the same movie. `--filter` compares the matched filter of detection with SciPy's
+components. `--repeat-time` and `--repeat-space` repeat the movie in time and along both axes of the frame, and print
+by what factor fit and refit take longer. `--suite2p-python` names the interpreter of an environment with Suite2p, whose
+whole pipeline then runs on the same movie. `--filter` compares the matched filter of detection with SciPy's
 `correlate1d`. Accuracy is measured by `benchmarks.accuracy`.
 """
 
@@ -130,8 +129,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--decay-time", type=float, default=0.4, help="of the indicator, s")
     parser.add_argument("--half-width", type=int, default=4, help="of a neuron, px")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--longer", type=int, default=1, help="factor on the number of frames")
-    parser.add_argument("--larger", type=int, default=1, help="factor on height and width")
+    parser.add_argument("--repeat-time", type=int, default=1, help="factor on the number of frames")
+    parser.add_argument("--repeat-space", type=int, default=1, help="factor on height and width")
     parser.add_argument("--filter", action="store_true", help="compare the matched filter with SciPy's")
     parser.add_argument("--suite2p-python", metavar="PATH")
     return parser.parse_args()
@@ -172,7 +171,7 @@ def main() -> None:
         counts = f"fit {fitted.n_components}, refit {refitted.n_components}, accepted {accepted.sum()}"
         rows.append(("components", counts))
         base = seconds_of(lambda: refit(movie, mask, fit(movie, mask)))
-        for longer, larger in ((options.longer, 1), (1, options.larger)):
+        for longer, larger in ((options.repeat_time, 1), (1, options.repeat_space)):
             if (longer, larger) != (1, 1):
                 other, own = repeated(movie, mask, longer, larger, folder)
                 factor = seconds_of(lambda other=other, own=own: refit(other, own, fit(other, own))) / base

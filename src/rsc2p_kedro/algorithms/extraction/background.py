@@ -29,7 +29,8 @@ from rsc2p_kedro.algorithms.extraction.binned_movie import BinnedMovie
 Float = NDArray[np.float32]
 _INTERPOLATION_SD = 1.5
 """Sd of the Gaussian that interpolates the mean image under footprints, in neuron half-widths: reaches beyond the
-footprint (up to 2 half-widths), not beyond its surroundings; not tuned."""
+footprint (up to 2 half-widths), not beyond its surroundings. Not tuned; other values are compared in
+docs/methods_extraction.md."""
 _MIN_FREE_SHARE = 0.05
 """Share of the pixels without footprint that the line through gain and mean image needs, otherwise it is fitted to all
 pixels; not tuned."""

@@ -15,7 +15,7 @@ from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
 Float = NDArray[np.float32]
 DETECTION_BLOCK_PX = 64
 """Size in px of the blocks that are searched in parallel, rounded to whole patches. Larger blocks spend less time on
-margins; not tuned for accuracy."""
+margins. Not tuned; other values are compared in docs/methods_extraction.md."""
 
 
 def detect_candidates(inputs: Inputs, state: Factorization) -> Factorization:

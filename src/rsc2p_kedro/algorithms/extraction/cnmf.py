@@ -36,7 +36,7 @@ from rsc2p_kedro.core.results import Components
 
 MAX_DETECTION_ROUNDS = 3
 """Rounds of detection and refinement with `adaptive`, at most: on simulated movies a fourth found processes, not
-neurons."""
+neurons. Other values are compared in docs/methods_extraction.md."""
 
 
 @blocks.one_blas_thread()

@@ -27,22 +27,27 @@ from rsc2p_kedro.algorithms.extraction.matched_filter import filtered_noise, gau
 
 Float = NDArray[np.float32]
 ACTIVE_SD = 3.0
-"""Theta: a bin counts as active above this many sd of noise. White noise exceeds it in 0.13 % of bins; not tuned."""
+"""Theta: a bin counts as active above this many sd of noise. White noise exceeds it in 0.13 % of bins. Not tuned; other
+values are compared in docs/methods_extraction.md."""
 _MIN_ENERGY_SD = 6.0
 """By how many sd of the thresholded energy of noise a candidate must exceed its mean; noise alone does so in less than
-0.2 % of 5000 simulated traces (test_the_energy_of_noise_stays_below_its_threshold)."""
+0.2 % of 5000 simulated traces (test_the_energy_of_noise_stays_below_its_threshold). Not tuned; other values are
+compared in docs/methods_extraction.md."""
 _RANK1_UPDATES = 4
-"""Updates of footprint and trace of a candidate; CaImAn's greedy_roi does 5 (nIter). Not tuned."""
+"""Updates of footprint and trace of a candidate; CaImAn's greedy_roi does 5 (nIter). Not tuned; other values are
+compared in docs/methods_extraction.md."""
 _PROMISING = 0.7
 """Part of the minimal peak amplitude that the filtered residual of a single pixel must have for a footprint to be
-estimated at all: the footprint, as a better filter, raises it. Saves time; not tuned."""
+estimated at all: the footprint, as a better filter, raises it. Saves time. Not tuned; other values are compared in
+docs/methods_extraction.md."""
 _MIN_OF_PEAK = 0.2
-"""Pixels of a candidate's footprint below this part of its maximum are set to 0; not tuned."""
+"""Pixels of a candidate's footprint below this part of its maximum are set to 0. Not tuned; other values are compared
+in docs/methods_extraction.md."""
 _SUBTRACTED_SD = 2.0
 """A candidate is subtracted in the bins in which it exceeds this many sd of noise; not tuned."""
 _REST_QUANTILE = 0.2
 """Quantile of a trace from which its resting level is estimated: a neuron may be active most of the time. Tested with
-one that is active for more than 60 % of it."""
+one that is active for more than 60 % of it. Not tuned."""
 _REST_BELOW_MEAN_SD = 0.8416
 """That quantile of Gaussian noise lies this many sd below its mean."""
 

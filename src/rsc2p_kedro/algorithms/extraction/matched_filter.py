@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 _SD_OF_HALF_WIDTH = 0.6
-"""Sd of the Gaussian in neuron half-widths. The Gaussian that correlates best (0.90) with a disc of radius r has
-sd 0.63 r (computed on a disc with r = 20 px, over sd in steps of 0.01 r)."""
+"""Sd of the Gaussian in neuron half-widths. The Gaussian that correlates best (0.90) with a disc of radius r has sd
+0.63 r (computed on a disc with r = 20 px, over sd in steps of 0.01 r). Not tuned; other values are compared in
+docs/methods_extraction.md."""
 _CUT_OFF_SD = 2.5
 """Where the Gaussian is cut off, in sd: at 4 % of its peak."""
 

@@ -14,7 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 SAME_PLACE = 0.8
 """Cosine of two footprints above which they are merged whatever their traces, which least squares cannot tell apart
-there: the variance of the difference of two traces grows as 1 / (1 - cosine). Not tuned."""
+there: the variance of the difference of two traces grows as 1 / (1 - cosine). Not tuned; other values are compared in
+docs/methods_extraction.md."""
 _RANK1_UPDATES = 10
 """Power iterations for the rank-1 approximation of merged components, whose sum is nearly of rank 1; not tuned."""
 

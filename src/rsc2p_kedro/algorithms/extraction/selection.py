@@ -11,21 +11,24 @@ from rsc2p_kedro.algorithms.extraction.footprints import half_axes
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
 
 MIN_MINOR_AXIS = 0.58
-"""Minor half-axis of a footprint, at least, in neuron half-widths; thinner ones are processes. Not
-tuned. Of 5900 neurons marked by hand (Allen Brain Observatory, neurofinder), 98 % have a
-minor half-axis of 0.55 to 1.45 times the median of their field."""
+"""Minor half-axis of a footprint, at least, in neuron half-widths; thinner ones are processes. Of 5900 neurons marked
+by hand (Allen Brain Observatory, neurofinder), 98 % have a minor half-axis of 0.55 to 1.45 times the median of their
+field. Not tuned; other values are compared in docs/methods_extraction.md."""
 MAX_MAJOR_AXIS = 2.0
-"""Major half-axis of a footprint, at most, in neuron half-widths; longer ones are processes or neuropil. Not tuned. In
-the same markings minor over major is 0.82 in the median, so that few neurons reach 2 medians."""
+"""Major half-axis of a footprint, at most, in neuron half-widths; longer ones are processes or neuropil. In the same
+markings minor over major is 0.82 in the median, so that few neurons reach 2 medians. Not tuned; other values are
+compared in docs/methods_extraction.md."""
 CUT_OFF_FACTOR = 0.5
 """Factor on `MIN_MINOR_AXIS` at the edge of the valid pixels, where half of a neuron may be outside."""
 STRONG_PEAK = 7.0
 """Net peak amplitude in units of `min_peak_to_noise` from which a footprint may have any size: no neuropil has such
-peaks. Chosen on real recordings with large somata and boutons; not tuned."""
+peaks. Chosen on real recordings with large somata and boutons; other values are compared in
+docs/methods_extraction.md."""
 MIN_AXIS_RATIO = 0.4
 """Minor over major half-axis from which a footprint with strong peaks may have any size: a soma or a bouton; longer
 ones are dendrites. Of 5900 neurons marked by hand 1 % are below 0.45. On the neurofinder crop it removed 3 of 46
-accepted components, none of which matched an annotated cell."""
+accepted components, none of which matched an annotated cell. Not tuned; other values are compared in
+docs/methods_extraction.md."""
 
 
 def rejection_reasons(inputs: Inputs, state: Factorization, isolated_traces: NDArray) -> list[str]:

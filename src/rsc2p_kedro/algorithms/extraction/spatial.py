@@ -25,14 +25,17 @@ from rsc2p_kedro.core.parameters import Compute
 
 Float = NDArray[np.float32]
 GAIN_PRIOR_SD = 0.2
-"""Sd of the neuropil's gain in a pixel around the one expected from the mean image, as a part of it; not tuned."""
+"""Sd of the neuropil's gain in a pixel around the one expected from the mean image, as a part of it. Not tuned; other
+values are compared in docs/methods_extraction.md."""
 ENERGY_KEPT = 0.995
 """Part of the energy (sum of squares) of a footprint that its brightest pixels must hold; dimmer ones are set to 0.
-CaImAn's `nrgthr` is 0.9999; not tuned."""
+CaImAn's `nrgthr` is 0.9999. Not tuned; other values are compared in docs/methods_extraction.md."""
 MIN_OF_PEAK = 0.1
-"""Pixels below this part of the maximum of a footprint are set to 0; CaImAn's `maxthr` is 0.1 as well."""
+"""Pixels below this part of the maximum of a footprint are set to 0; CaImAn's `maxthr` is 0.1 as well. Not tuned; other
+values are compared in docs/methods_extraction.md."""
 MIN_SIGNIFICANCE_SD = 2.0
-"""Pixels below this many sd of their noise are set to 0; not tuned."""
+"""Pixels below this many sd of their noise are set to 0. Not tuned; other values are compared in
+docs/methods_extraction.md."""
 _NOISE_OF_MEDIAN = 0.41
 """Sd of the median of nine values of Gaussian noise of variance 1."""
 _BLOCK_PX = 48

@@ -29,9 +29,11 @@ from rsc2p_kedro.core.parameters import Compute
 
 NEUROPIL_PRIOR_SD = 0.3
 """Prior sd of the time course of a spline, as a part of the resting fluorescence. It determines the time courses of
-splines with few valid pixels, and leaves the others to the data; not tuned."""
+splines with few valid pixels, and leaves the others to the data. Not tuned; other values are compared in
+docs/methods_extraction.md."""
 MIN_OVERLAP = 0.02
-"""Cosine of two footprints above which their components are not deconvolved at the same time; not tuned."""
+"""Cosine of two footprints above which their components are not deconvolved at the same time. Not tuned; other values
+are compared in docs/methods_extraction.md."""
 _RIDGE = 1e-6
 """Added to A^T A as a part of its diagonal: keeps it regular where two footprints are the same."""
 _FRAMES_PER_TASK = 64
