@@ -1,4 +1,4 @@
-"""The loop on movies whose truth is known."""
+"""Fit and refit of simulated movies whose neurons are known."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from rsc2p_kedro.algorithms import extraction
-from rsc2p_kedro.algorithms.extraction import cnmf
+from rsc2p_kedro.algorithms.extraction import selection
 from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
 
 ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.4)
@@ -66,7 +66,7 @@ def centres_of(components):
 
 
 def partners(components, centres=CENTRES):
-    """For each true neuron the component nearest to it; every one once, each within 2 px."""
+    """Index of the component nearest to each true neuron; asserts that each is within 2 px and no one is used twice."""
     distances = np.linalg.norm(centres[:, None] - centres_of(components)[None], axis=2)
     nearest = distances.argmin(axis=1)
     assert distances.min(axis=1).max() < 2
@@ -81,15 +81,15 @@ def test_every_neuron_is_found_once_with_its_calcium_and_spikes(which, scene, re
     assert components.n_components == len(CENTRES)
     for truth, j in enumerate(partners(components)):
         assert np.corrcoef(components.traces[j], calcium[truth])[0, 1] > 0.95
-        found, true = (gaussian_filter1d(x, 2.0) for x in (components.spikes[j], spikes[truth]))
-        assert np.corrcoef(found, true)[0, 1] > 0.9
+        estimate, true = (gaussian_filter1d(x, 2.0) for x in (components.spikes[j], spikes[truth]))
+        assert np.corrcoef(estimate, true)[0, 1] > 0.9
 
 
 def test_footprints_match_the_somata(refitted):
     for truth, j in enumerate(partners(refitted)):
         footprint = refitted.footprints[:, [j]].toarray().ravel()
-        found, true = footprint > 0.2 * footprint.max(), soma(*CENTRES[truth]).ravel() > 0.5
-        assert np.sum(found & true) / np.sum(found | true) > 0.7
+        estimate, true = footprint > 0.2 * footprint.max(), soma(*CENTRES[truth]).ravel() > 0.5
+        assert np.sum(estimate & true) / np.sum(estimate | true) > 0.7
 
 
 def test_the_model_explains_the_movie_down_to_its_noise(scene, refitted):
@@ -107,7 +107,7 @@ def test_nothing_is_negative_and_footprints_have_unit_norm(refitted):
     np.testing.assert_allclose(np.sqrt(c.footprints.power(2).sum(axis=0)), 1, rtol=1e-5)
 
 
-def test_the_result_does_not_depend_on_the_machine(scene, fitted):
+def test_the_result_does_not_depend_on_threads_blocks_and_memory(scene, fitted):
     lazy = da.from_array(scene[0], chunks=(64, 32, 32))
     other = Compute(threads=1, block_frames=17, memory_gb=1e-4, show_progress=False)
     again = extraction.fit(lazy, ACQUISITION, ExtractionParameters(), compute=other)
@@ -116,13 +116,13 @@ def test_the_result_does_not_depend_on_the_machine(scene, fitted):
     np.testing.assert_array_equal(again.background_traces, fitted.background_traces)
 
 
-def test_lineage_speaks_of_every_component(fitted, refitted):
-    ours = {entry.component_id for entry in refitted.lineage}
-    assert ours == set(fitted.ids.tolist()) | set(refitted.ids.tolist())
+def test_lineage_has_an_entry_for_every_component(fitted, refitted):
+    entries = {entry.component_id for entry in refitted.lineage}
+    assert entries == set(fitted.ids.tolist()) | set(refitted.ids.tolist())
     assert all(entry.event == "kept" and entry.parents == (entry.component_id,) for entry in refitted.lineage)
 
 
-def test_refit_merges_a_neuron_found_twice_and_drops_what_is_not_there(scene, fitted):
+def test_refit_merges_duplicates_and_removes_a_footprint_without_neuron(scene, fitted):
     n = fitted.n_components
     rows, ids = np.r_[np.arange(n), 0, 0], np.r_[fitted.ids + 10, 90, 91]
     footprints = fitted.footprints.toarray()[:, rows]
@@ -155,7 +155,7 @@ def test_a_movie_without_neurons_has_no_components(movie):
     )
 
 
-def test_neuropil_alone_has_no_components():
+def test_a_movie_of_neuropil_without_neurons_has_no_components():
     movie, _, _ = make_movie(centres=np.zeros((0, 2)), seed=4)
     assert extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE).n_components == 0
 
@@ -164,10 +164,10 @@ def test_pixels_outside_the_mask_are_never_used(scene):
     mask = np.ones(SHAPE, bool)
     mask[:, 50:] = False  # through the middle of a neuron
     movie = np.where(mask, scene[0], np.nan)
-    found = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
-    assert found.n_components == len(CENTRES)
-    assert not found.footprints.toarray()[~mask.ravel()].any()
-    assert not found.background_footprints.toarray()[~mask.ravel()].any()
+    components = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
+    assert components.n_components == len(CENTRES)
+    assert not components.footprints.toarray()[~mask.ravel()].any()
+    assert not components.background_footprints.toarray()[~mask.ravel()].any()
 
 
 @pytest.mark.parametrize("kind", ["centres", "masks"])
@@ -175,11 +175,11 @@ def test_seeds_give_one_component_each(kind, scene):
     _, calcium, _ = scene
     seeds = CENTRES + 0.7 if kind == "centres" else np.stack([soma(*centre) > 0.5 for centre in CENTRES])
     parameters = ExtractionParameters(initialization="seeded")
-    found = extraction.fit(scene[0], ACQUISITION, parameters, compute=COMPUTE, seeds=seeds)
-    assert found.n_components == len(CENTRES)
-    for truth, j in enumerate(partners(found)):
+    components = extraction.fit(scene[0], ACQUISITION, parameters, compute=COMPUTE, seeds=seeds)
+    assert components.n_components == len(CENTRES)
+    for truth, j in enumerate(partners(components)):
         assert j == truth
-        assert np.corrcoef(found.traces[j], calcium[truth])[0, 1] > 0.95
+        assert np.corrcoef(components.traces[j], calcium[truth])[0, 1] > 0.95
 
 
 @pytest.mark.parametrize(
@@ -193,16 +193,16 @@ def test_seeds_give_one_component_each(kind, scene):
     ],
 )
 def test_other_settings_find_the_neurons_too(options, scene):
-    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(**options), compute=COMPUTE)
-    distances = np.linalg.norm(CENTRES[:, None] - centres_of(found)[None], axis=2)
+    components = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(**options), compute=COMPUTE)
+    distances = np.linalg.norm(CENTRES[:, None] - centres_of(components)[None], axis=2)
     assert distances.min(axis=1).max() < 2.5
-    assert found.ar_coefficients.shape[1] == options.get("ar_order", 1)
+    assert components.ar_coefficients.shape[1] == options.get("ar_order", 1)
 
 
-def test_no_background_is_recorded_where_none_is_wanted(scene):
-    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(n_background=0), compute=COMPUTE)
-    assert found.background_footprints.shape[1] == 0
-    assert found.background_traces.shape == (0, len(scene[0]))
+def test_n_background_0_gives_no_background(scene):
+    components = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(n_background=0), compute=COMPUTE)
+    assert components.background_footprints.shape[1] == 0
+    assert components.background_traces.shape == (0, len(scene[0]))
 
 
 @pytest.mark.parametrize(
@@ -212,39 +212,31 @@ def test_no_background_is_recorded_where_none_is_wanted(scene):
         ({"seeds": CENTRES}, "needs seeds"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(options, message, scene):
+def test_inputs_that_do_not_fit_together_are_rejected(options, message, scene):
     with pytest.raises(ValueError, match=message):
         extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE, **options)
 
 
-def test_nan_in_valid_pixels_and_frames_too_few_are_refused(scene):
+def test_nan_in_valid_pixels_and_too_few_frames_are_rejected(scene):
     with pytest.raises(ValueError, match="NaN"):
         extraction.fit(np.full((20, 8, 8), np.nan, np.float32), ACQUISITION, ExtractionParameters(), compute=COMPUTE)
     with pytest.raises(ValueError, match="8 frames"):
         extraction.fit(scene[0][:5], ACQUISITION, ExtractionParameters(), compute=COMPUTE)
 
 
-def test_a_neuron_half_outside_the_valid_mask_is_found_by_the_half_that_was_seen(scene):
+def test_a_neuron_half_outside_the_valid_mask_is_found_by_its_visible_half(scene):
     mask = np.zeros(SHAPE, bool)
     mask[:, 15:] = True  # the first neuron's centre is at column 14
-    found = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
-    assert not found.footprints.toarray()[~mask.ravel()].any()
+    components = extraction.fit(scene[0], ACQUISITION, ExtractionParameters(), compute=COMPUTE, valid_mask=mask)
+    assert not components.footprints.toarray()[~mask.ravel()].any()
     half = soma(*CENTRES[0])[mask]
-    overlap = [np.corrcoef(half, a.toarray().reshape(SHAPE)[mask])[0, 1] for a in found.footprints.T.tocsr()]
+    overlap = [np.corrcoef(half, a.toarray().reshape(SHAPE)[mask])[0, 1] for a in components.footprints.T.tocsr()]
     best = int(np.argmax(overlap))
     assert overlap[best] > 0.7
-    assert np.corrcoef(found.traces[best], scene[1][0])[0, 1] > 0.9
+    assert np.corrcoef(components.traces[best], scene[1][0])[0, 1] > 0.9
 
 
-def test_a_component_whose_trace_is_nothing_gets_no_footprint():
-    A = sp.csc_array(np.array([[0.5, 0.5], [0.0, 2.0], [1.0, 0.0]], np.float32))
-    C = np.array([[3.0, -3.0, 0.0], [1e-25, 0.0, -1e-25]])
-    model = cnmf.Model(A, C, np.zeros((0, 3)), np.zeros((1, 3), np.float32), ((0,), (1,)))
-    np.testing.assert_array_equal(cnmf._heard(model).toarray(), [[0.5, 0], [0, 0], [1, 0]])
-    assert np.diff(cnmf._heard(model).indptr).tolist() == [2, 0]
-
-
-def test_far_above_doubt_boutons_are_kept_and_dendrites_are_not(monkeypatch):
+def test_with_strong_transients_boutons_are_kept_and_dendrites_are_not(monkeypatch):
     movie, _, _ = make_movie(CENTRES[:1])
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     dendrite = (np.abs(x - y - 15) < 1.5) & (y > 8) & (y < 42)
@@ -253,9 +245,9 @@ def test_far_above_doubt_boutons_are_kept_and_dendrites_are_not(monkeypatch):
     for part in (dendrite, bouton):
         train = np.convolve(rng.random(len(movie)) < 0.02, np.exp(-np.arange(40) / 6))[: len(movie)]
         movie += (150 * train[:, None, None] * part).astype(np.float32)
-    monkeypatch.setattr(cnmf, "BEYOND_DOUBT", 0.0)
-    found = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
-    energy = found.footprints.power(2)
+    monkeypatch.setattr(selection, "STRONG_PEAK", 0.0)
+    components = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    energy = components.footprints.power(2)
     shares = np.stack([energy.T @ part.ravel().astype(float) for part in (dendrite, bouton)])
     assert shares[0].max() < 0.5
     assert shares[1].max() > 0.7

@@ -1,5 +1,6 @@
-"""Sources of a movie: footprints, traces and spikes of its neurons, and the background between them."""
+"""Source extraction: footprints, traces and spikes of the neurons in a movie, and the background between them."""
 
-from rsc2p_kedro.algorithms.extraction.cnmf import fit, refit
+from rsc2p_kedro.algorithms.extraction.cnmf import fit
+from rsc2p_kedro.algorithms.extraction.refit import refit
 
 __all__ = ["fit", "refit"]

@@ -1,10 +1,10 @@
-"""Merging: components that overlap and are active together are one neuron found twice, or in parts.
+"""Merging: components that overlap and are active together are one neuron that was detected twice, or in parts.
 
-Two components are joined when their footprints share pixels and their traces correlate above the threshold; chains of
-such pairs become one component, whose footprint and trace are the best rank-1 form of the sum (Pnevmatikakis et al.
-2016, doi 10.1016/j.neuron.2015.11.037). The more two footprints overlap, the less correlation it takes: what one of
-them is given too much the other lacks, so that the errors of overlapping components are anticorrelated, and traces that
-agree all the same belong to one neuron.
+Two components are merged when their footprints share pixels and their traces correlate above the threshold. Chains of
+such pairs become one component, whose footprint and trace are the best rank-1 approximation of the sum (Pnevmatikakis
+et al. 2016, doi 10.1016/j.neuron.2015.11.037). The more two footprints overlap, the less correlation is required: what
+least squares give too much to one of them they take from the other, so that the errors of overlapping components are
+anticorrelated, and a positive correlation in spite of that is evidence for one neuron.
 """
 
 import numpy as np
@@ -12,10 +12,15 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+SAME_PLACE = 0.8
+"""Cosine of two footprints above which they are merged whatever their traces, which least squares cannot tell apart
+there: the variance of the difference of two traces grows as 1 / (1 - cosine). Not tuned; other values are compared in
+docs/methods_extraction.md."""
 _RANK1_UPDATES = 10
+"""Power iterations for the rank-1 approximation of merged components, whose sum is nearly of rank 1; not tuned."""
 
 
-def correlations(C: NDArray, pairs: NDArray) -> NDArray[np.float64]:
+def _trace_correlations(C: NDArray, pairs: NDArray) -> NDArray[np.float64]:
     """Correlation of the traces (N, T) of each pair (k, 2); 0 for a constant trace."""
     centred = C - C.mean(axis=1, keepdims=True)
     norms = np.sqrt(np.einsum("nt,nt->n", centred, centred))
@@ -24,7 +29,7 @@ def correlations(C: NDArray, pairs: NDArray) -> NDArray[np.float64]:
     return np.where(scale > 0, products / np.where(scale > 0, scale, 1), 0)
 
 
-def overlaps(A: sp.csc_array) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _overlapping_pairs(A: sp.csc_array) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Pairs (k, 2) i < j of footprints that share pixels, and the cosine of each pair."""
     gram = sp.coo_array(A.T @ A)
     norms = np.sqrt(np.maximum(sp.csc_array(gram).diagonal(), 1e-300))
@@ -33,20 +38,23 @@ def overlaps(A: sp.csc_array) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return pairs, gram.data[above] / (norms[pairs[:, 0]] * norms[pairs[:, 1]])
 
 
-def clusters(A: sp.csc_array, C: NDArray, threshold: float, *, same_place: float = 0.8) -> list[list[int]]:
-    """Groups of components that are one, in the order of their first members; those that stay alone are groups of one.
+def merge_groups(A: sp.csc_array, C: NDArray, threshold: float) -> list[list[int]]:
+    """Groups of components that belong to one neuron.
 
     Args:
         A: footprints (H*W, N).
         C: traces (N, T).
-        threshold: correlation of traces above which components that hardly overlap are joined; times 1 - cosine of
-            the footprints for others.
-        same_place: cosine of footprints above which they are joined whatever their traces: no data can tell them apart.
+        threshold: correlation of traces above which components that share pixels are merged; it is multiplied by
+            1 - cosine of their footprints.
+
+    Returns:
+        Indices of the members of each group in ascending order, groups in the order of their first members. A
+        component that is not merged is a group of one.
     """
-    pairs, cosines = overlaps(A)
-    together = pairs[(cosines > same_place) | (correlations(C, pairs) > threshold * (1 - cosines))]
+    pairs, cosines = _overlapping_pairs(A)
+    same = pairs[(cosines > SAME_PLACE) | (_trace_correlations(C, pairs) > threshold * (1 - cosines))]
     n = A.shape[1]
-    links = sp.csr_array((np.ones(len(together)), (together[:, 0], together[:, 1])), shape=(n, n))
+    links = sp.csr_array((np.ones(len(same)), (same[:, 0], same[:, 1])), shape=(n, n))
     _, labels = connected_components(links, directed=False)
     groups: dict[int, list[int]] = {}
     for j, label in enumerate(labels):
@@ -54,8 +62,17 @@ def clusters(A: sp.csc_array, C: NDArray, threshold: float, *, same_place: float
     return list(groups.values())
 
 
-def join(A: sp.csc_array, C: NDArray, groups: list[list[int]]) -> tuple[sp.csc_array, NDArray]:
-    """Footprints and traces with each group in the place of its first member."""
+def merge(A: sp.csc_array, C: NDArray, groups: list[list[int]]) -> tuple[sp.csc_array, NDArray]:
+    """Replaces each group of components by one.
+
+    Args:
+        A: footprints (H*W, N).
+        C: traces (N, T).
+        groups: see :func:`merge_groups`.
+
+    Returns:
+        Footprints CSC (H*W, M) and traces (M, T) of the M groups, in their order.
+    """
     first = [group[0] for group in groups]
     traces = C[first]
     if len(groups) == A.shape[1]:
@@ -63,12 +80,12 @@ def join(A: sp.csc_array, C: NDArray, groups: list[list[int]]) -> tuple[sp.csc_a
     footprints = [A[:, [j]] for j in first]
     for k, group in enumerate(groups):
         if len(group) > 1:
-            footprints[k], traces[k] = _rank1(A[:, group], C[group])
+            footprints[k], traces[k] = _rank1_approximation(A[:, group], C[group])
     return sp.csc_array(sp.hstack(footprints, format="csc")), traces
 
 
-def _rank1(A: sp.csc_array, C: NDArray) -> tuple[sp.csc_array, NDArray]:
-    """The footprint (H*W, 1) >= 0, of the largest norm in A, and trace (T,) whose product is nearest to A C."""
+def _rank1_approximation(A: sp.csc_array, C: NDArray) -> tuple[sp.csc_array, NDArray]:
+    """Footprint (H*W, 1) >= 0, with the largest norm in A, and trace (T,) whose product is nearest to A C."""
     AA, CC = (A.T @ A).toarray(), C @ C.T
     norm = np.sqrt(AA.diagonal().max())
     w = np.sqrt(AA.diagonal() * CC.diagonal())

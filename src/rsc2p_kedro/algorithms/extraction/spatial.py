@@ -1,14 +1,14 @@
 """Spatial update: footprints, and the gain of the neuropil, from traces.
 
-Each pixel p of the short movie D (see :mod:`.noise`) is a non-negative sum of the traces c_j of the components near
-it and of the neuropil u_p = sum_k phi_k(p) f_k around it::
+Each pixel p of the binned movie D (see :mod:`.binned_movie`) is a non-negative sum of the traces c_j of the components
+near it and of the neuropil u_p = sum_k phi_k(p) f_k around it::
 
     minimize over a >= 0, h >= 0    1/2 |d_p - sum_j a_j c_j - h u_p|^2 + kappa/2 (h - h0_p)^2
 
-with h0 the gain expected from the mean image and kappa the weight of that expectation. Only inner products of traces
-are needed (Gram form), so coordinate descent costs nothing that depends on the number of frames (Friedrich et al. 2017,
-doi 10.1371/journal.pcbi.1005685). Footprints are then tidied: median filter, thresholds of energy and significance,
-closing, largest connected part.
+with h0 the gain expected from the mean image and kappa = 1 / (sd of the gain around it)^2. Only inner products of
+traces are needed (Gram form), so that the cost of coordinate descent does not depend on the number of frames (Friedrich
+et al. 2017, doi 10.1371/journal.pcbi.1005685). Footprints are then cleaned: median filter, thresholds of energy, peak
+and significance, closing, largest connected part.
 """
 
 import numpy as np
@@ -18,27 +18,39 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
-from rsc2p_kedro.algorithms.extraction import patches
-from rsc2p_kedro.algorithms.extraction.background import Tiles
-from rsc2p_kedro.algorithms.extraction.initialization import stack_columns, to_column
+from rsc2p_kedro.algorithms.extraction import partition
+from rsc2p_kedro.algorithms.extraction.background import NeuropilBasis
+from rsc2p_kedro.algorithms.extraction.footprints import cut_window, stack_columns, window_to_column
 from rsc2p_kedro.core.parameters import Compute
 
 Float = NDArray[np.float32]
 GAIN_PRIOR_SD = 0.2
-"""Relative sd of the neuropil's gain in a pixel around what its mean brightness lets expect."""
-TILE_PX = 48
+"""Sd of the neuropil's gain in a pixel around the one expected from the mean image, as a part of it. Not tuned; other
+values are compared in docs/methods_extraction.md."""
 ENERGY_KEPT = 0.995
-LOWEST_OF_PEAK = 0.1
-SIGNIFICANT = 2.0
-_MOST_SWEEPS = 200
-_PRECISION = 1e-5
+"""Part of the energy (sum of squares) of a footprint that its brightest pixels must hold; dimmer ones are set to 0.
+CaImAn's `nrgthr` is 0.9999. Not tuned; other values are compared in docs/methods_extraction.md."""
+MIN_OF_PEAK = 0.1
+"""Pixels below this part of the maximum of a footprint are set to 0; CaImAn's `maxthr` is 0.1 as well. Not tuned; other
+values are compared in docs/methods_extraction.md."""
+MIN_SIGNIFICANCE_SD = 2.0
+"""Pixels below this many sd of their noise are set to 0. Not tuned; other values are compared in
+docs/methods_extraction.md."""
+_NOISE_OF_MEDIAN = 0.41
+"""Sd of the median of nine values of Gaussian noise of variance 1."""
+_BLOCK_PX = 48
+"""Size of the blocks that are regressed in parallel, for memory and the CPU's cache; not tuned."""
+_MAX_SWEEPS = 200
+"""Sweeps of coordinate descent in a pixel, at most; not tuned."""
+_TOLERANCE = 1e-5
+"""Coordinate descent stops when no coefficient moves by more than this part of the largest one; not tuned."""
 
 
 @njit(nogil=True, cache=True)
 def _descend(gram, linear, x):
     """Non-negative coordinate descent of x^T gram x / 2 - linear^T x, in place."""
     n = linear.size
-    for _ in range(_MOST_SWEEPS):
+    for _ in range(_MAX_SWEEPS):
         largest, moved = 0.0, 0.0
         for i in range(n):
             if gram[i, i] <= 0.0:
@@ -51,13 +63,17 @@ def _descend(gram, linear, x):
             moved = max(moved, abs(new - x[i]) * scale)
             largest = max(largest, new * scale)
             x[i] = new
-        if moved <= _PRECISION * largest:
+        if moved <= _TOLERANCE * largest:
             break
 
 
 @njit(nogil=True, cache=True)
-def _regress(CC, CD, CU, UU, UD, prior, kappa, indptr, members, start, gain, values):
-    """:func:`_descend` for every pixel p; members[indptr[p]:indptr[p + 1]] are its components, values theirs."""
+def _regress_pixels(CC, CD, CU, UU, UD, prior, kappa, indptr, members, start, gain, values):
+    """:func:`_descend` for each pixel p. members[indptr[p]:indptr[p + 1]] are its components, values their results.
+
+    CC: inner products of traces. CD, CU: of traces with data and neuropil, by pixel. UU, UD: of neuropil with itself
+    and with data. prior, kappa: of the gain. start, gain: where descent starts; gain is overwritten with the result.
+    """
     for p in range(UU.size):
         first, n = indptr[p], indptr[p + 1] - indptr[p]
         gram, linear, x = np.zeros((n + 1, n + 1)), np.zeros(n + 1), np.zeros(n + 1)
@@ -78,72 +94,33 @@ def _regress(CC, CD, CU, UU, UD, prior, kappa, indptr, members, start, gain, val
 
 
 @njit(nogil=True, cache=True)
-def _column_products(U, D, UU, UD):
+def _column_products(U, D):
+    """Sums (p,) over t of U U and of U D, in float64, for U and D (t, p)."""
+    UU, UD = np.zeros(U.shape[1]), np.zeros(U.shape[1])
     for t in range(U.shape[0]):
         for p in range(U.shape[1]):
             UU[p] += np.float64(U[t, p]) * U[t, p]
             UD[p] += np.float64(U[t, p]) * D[t, p]
-
-
-def column_products(U: Float, D: Float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sums over t of U U and of U D (p,), for U and D (t, p)."""
-    UU, UD = np.zeros(U.shape[1]), np.zeros(U.shape[1])
-    _column_products(U, D, UU, UD)
     return UU, UD
 
 
-def support(footprints: sp.csc_array, shape: tuple[int, int], grow_px: int) -> sp.csc_array:
-    """Where each footprint may grow to: its pixels and those within `grow_px`, as CSC (H*W, N) of its values.
-
-    Pixels it may grow to are explicit zeros.
-    """
+def _dilate(footprints: sp.csc_array, shape: tuple[int, int], grow_px: int) -> sp.csc_array:
+    """Footprints (H*W, N) dilated by a disc; the pixels they may grow to are explicit zeros."""
     disc = np.hypot(*np.mgrid[-grow_px : grow_px + 1, -grow_px : grow_px + 1]) <= grow_px + 0.3
     columns = []
     for j in range(footprints.shape[1]):
         window, top, left = cut_window(footprints, j, shape, grow_px + 1)
-        grown = ndi.binary_dilation(window > 0, disc)
-        y, x = np.nonzero(grown)
+        y, x = np.nonzero(ndi.binary_dilation(window > 0, disc))
         columns.append(((y + top) * shape[1] + x + left, window[y, x]))
     return stack_columns(columns, footprints.shape[0])
 
 
-def cut_window(footprints: sp.csc_array, j: int, shape: tuple[int, int], margin: int) -> tuple[Float, int, int]:
-    """Dense window of one footprint with a margin around it, and its top left corner; no pixels if it is empty."""
-    part = slice(footprints.indptr[j], footprints.indptr[j + 1])
-    y, x = np.divmod(footprints.indices[part], shape[1])
-    if len(y) == 0:
-        return np.zeros((0, 0), np.float32), 0, 0
-    top, left = max(0, y.min() - margin), max(0, x.min() - margin)
-    window = np.zeros(
-        (min(shape[0], y.max() + margin + 1) - top, min(shape[1], x.max() + margin + 1) - left), np.float32
-    )
-    window[y - top, x - left] = footprints.data[part]
-    return window, int(top), int(left)
-
-
-def half_axes(footprints: sp.csc_array, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Short and long half-axes in px (N,) of the ellipse that has the second moments of each footprint's energy.
-
-    A uniform disc of radius r has half-axes r. Energy is the square of the footprint: faint skirts do not count.
-    """
-    out = np.zeros((footprints.shape[1], 2))
-    for j in range(footprints.shape[1]):
-        part = slice(footprints.indptr[j], footprints.indptr[j + 1])
-        energy = footprints.data[part].astype(np.float64) ** 2
-        if energy.sum() > 0:
-            position = np.stack(np.divmod(footprints.indices[part], shape[1])).astype(np.float64)
-            centred = position - (position @ energy / energy.sum())[:, None]
-            moments = (centred * energy) @ centred.T / energy.sum()
-            out[j] = 2 * np.sqrt(np.maximum(np.linalg.eigvalsh(moments), 0))
-    return out[:, 0], out[:, 1]
-
-
-def regress(
+def regress_footprints(
     movie: NDArray,
     mask: NDArray[np.bool_],
     A: sp.csc_array,
     C: NDArray,
-    tiles: Tiles,
+    neuropil: NeuropilBasis,
     F: NDArray,
     gain: Float,
     expected_gain: Float,
@@ -151,46 +128,51 @@ def regress(
     grow_px: int,
     compute: Compute,
 ) -> tuple[sp.csc_array, Float]:
-    """New footprints (H*W, N), untidied, and gain (H, W).
+    """Footprints and gain by regression of each pixel on the traces and the neuropil.
 
     Args:
         movie: D (n, H, W), 0 outside the mask.
         mask: (H, W); pixels outside get neither footprint nor gain.
-        A: footprints in units of the noise; they may grow by `grow_px`.
-        C: (N, n) traces, means taken out.
-        tiles: splines of the neuropil, with their time courses
-        F: (K, n).
-        gain: (H, W) to start from, in units of the noise.
-        expected_gain: (H, W).
-        grow_px: see `A`.
-        compute: what the machine may use.
+        A: current footprints (H*W, N) in units of the noise.
+        C: traces (N, n) of mean 0.
+        neuropil: splines of the neuropil.
+        F: (K, n), time courses of the splines.
+        gain: (H, W), current gain in units of the noise.
+        expected_gain: (H, W), h0 in units of the noise.
+        grow_px: by how many px a footprint may grow.
+        compute: resources of the machine; change no result.
+
+    Returns:
+        New footprints CSC (H*W, N) float32, not yet cleaned, and gain (H, W) float32, in units of the noise.
     """
     shape = mask.shape
-    allowed = sp.csr_array(support(A, shape, grow_px))
+    allowed = sp.csr_array(_dilate(A, shape, grow_px))
     C32, CC = np.ascontiguousarray(C, np.float32), C @ C.T
     new_gain = np.zeros(shape, np.float32)
 
-    def work(tile: patches.Patch) -> tuple[NDArray, NDArray, NDArray]:
-        rows, columns = tile.core_rows, tile.core_columns
+    def regress(block: partition.SpatialBlock) -> tuple[NDArray, NDArray, NDArray]:
+        rows, columns = block.core_rows, block.core_columns
         pixels = (np.arange(rows.start, rows.stop)[:, None] * shape[1] + np.arange(columns.start, columns.stop)).ravel()
-        own = allowed[pixels]
-        near = np.unique(own.indices)
-        members = np.searchsorted(near, own.indices)
+        local_A = allowed[pixels]
+        near = np.unique(local_A.indices)
+        members = np.searchsorted(near, local_A.indices)
         D = np.ascontiguousarray(movie[:, rows, columns]).reshape(len(movie), -1)
-        U = tiles.evaluate(F, rows, columns).reshape(D.shape) if tiles.n else np.zeros_like(D)
-        UU, UD = column_products(U, D)
+        U = neuropil.evaluate(F, rows, columns).reshape(D.shape) if neuropil.n_splines else np.zeros_like(D)
+        UU, UD = _column_products(U, D)
         h0 = expected_gain[rows, columns].ravel().astype(np.float64)
         kappa = 1 / np.maximum(GAIN_PRIOR_SD * h0, 1e-3) ** 2
-        h, values = gain[rows, columns].ravel().astype(np.float64), np.zeros(own.nnz)
+        h, values = gain[rows, columns].ravel().astype(np.float64), np.zeros(local_A.nnz)
         c = C32[near]
-        _regress(
+        _regress_pixels(
             CC[np.ix_(near, near)], (c @ D).astype(np.float64), (c @ U).astype(np.float64), UU, UD, h0, kappa,
-            own.indptr, members, own.data.astype(np.float64), h, values,
+            local_A.indptr, members, local_A.data.astype(np.float64), h, values,
         )  # fmt: skip
         new_gain[rows, columns] = np.where(mask[rows, columns], h.reshape(mask[rows, columns].shape), 0)
-        return np.repeat(pixels, np.diff(own.indptr)), own.indices, values
+        return np.repeat(pixels, np.diff(local_A.indptr)), local_A.indices, values
 
-    parts = blocks.run(work, patches.grid(shape, TILE_PX, 0), compute=compute, description="footprints", unit="tile")
+    parts = blocks.run(
+        regress, partition.spatial_blocks(shape, _BLOCK_PX, 0), compute=compute, description="updating footprints"
+    )
     row, column, value = (np.concatenate([part[k] for part in parts]) for k in range(3))
     inside = mask.ravel()[row]
     new = sp.csc_array(sp.coo_array((value[inside].astype(np.float32), (row[inside], column[inside])), shape=A.shape))
@@ -198,42 +180,45 @@ def regress(
     return new, new_gain
 
 
-def tidy(
-    A: sp.csc_array, C: NDArray, scale: NDArray, shape: tuple[int, int], *, energy_kept: float = ENERGY_KEPT
-) -> sp.csc_array:
-    """Footprints cleaned of noise and stray parts, one by one.
+def clean_footprints(A: sp.csc_array, C: NDArray, scale: NDArray, shape: tuple[int, int]) -> sp.csc_array:
+    """Removes noise and stray parts from footprints, each on its own.
 
     Args:
         A: (H*W, N) in units of the noise.
-        C: (N, n) traces that they were regressed on; their power says how significant a pixel is.
-        scale: (H, W), unit of the noise: a footprint's brightness is A x scale.
+        C: traces (N, n) that they were regressed on; their norm tells how significant a pixel is.
+        scale: (H, W), unit of the noise: a footprint in units of the movie is A times scale.
         shape: (H, W).
-        energy_kept: part of the energy (sum of squares) of a footprint that its pixels must hold.
+
+    Returns:
+        CSC (H*W, N) float32 in units of the noise. Footprints of which nothing is significant are empty.
     """
-    power = np.sqrt(np.einsum("nt,nt->n", C, C))
+    norms = np.sqrt(np.einsum("nt,nt->n", C, C))
     columns = []
     for j in range(A.shape[1]):
         window, top, left = cut_window(A, j, shape, 2)
         if window.size:
             local = scale[top : top + window.shape[0], left : left + window.shape[1]]
-            window = tidy_window(window * local, local / max(power[j], 1e-30), energy_kept) / local
-        columns.append(to_column(window, top, left, shape))
+            window = _clean_window(window * local, local / max(norms[j], 1e-30)) / local
+        columns.append(window_to_column(window, top, left, shape))
     return stack_columns(columns, A.shape[0])
 
 
-def tidy_window(window: NDArray, noise: NDArray, energy_kept: float = ENERGY_KEPT) -> Float:
-    """One footprint (h, w), given its pixels' noise: median filter, thresholds, closing, largest part."""
-    # squares of what a trace of nearly nothing was regressed on do not fit into float32
+def _clean_window(window: NDArray, noise: NDArray) -> Float:
+    """One footprint (h, w) after median filter, thresholds, closing, and selection of the largest connected part.
+
+    noise (h, w): sd of its pixels. Filter and closing are 3 x 3 px, as in CaImAn (`medw`, `se`).
+    """
+    # float64: squares of footprints regressed on a trace of almost 0 do not fit into float32
     smooth = ndi.median_filter(window, 3, mode="constant").astype(np.float64)
     peak = smooth.max()
     if peak <= 0:
         return np.zeros_like(window, np.float32)
-    order = np.sort(smooth, axis=None)[::-1]
-    kept = np.searchsorted(np.cumsum(order**2), energy_kept * np.sum(order**2))
-    # the median of nine values has about 0.41 of the noise of one
-    level = np.maximum(max(order[min(kept, order.size - 1)], LOWEST_OF_PEAK * peak), 0.41 * SIGNIFICANT * noise)
-    filled = ndi.binary_closing(np.pad(smooth >= level, 1), np.ones((3, 3)))[1:-1, 1:-1]
-    labels, n = ndi.label(filled)
+    descending = np.sort(smooth, axis=None)[::-1]
+    n_kept = np.searchsorted(np.cumsum(descending**2), ENERGY_KEPT * np.sum(descending**2))
+    dimmest = max(descending[min(n_kept, descending.size - 1)], MIN_OF_PEAK * peak)
+    level = np.maximum(dimmest, _NOISE_OF_MEDIAN * MIN_SIGNIFICANCE_SD * noise)
+    closed = ndi.binary_closing(np.pad(smooth >= level, 1), np.ones((3, 3)))[1:-1, 1:-1]
+    labels, n = ndi.label(closed)
     if n == 0:
         return np.zeros_like(window, np.float32)
     energies = ndi.sum_labels(smooth**2, labels, np.arange(1, n + 1))

@@ -1,0 +1,102 @@
+"""Second pass over a movie: traces at the full frame rate, and the result in the units of the movie."""
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.algorithms.deconvolution import Deconvolution
+from rsc2p_kedro.algorithms.extraction import temporal
+from rsc2p_kedro.algorithms.extraction.background import resting_fluorescence
+from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
+from rsc2p_kedro.core.results import Components
+
+Float = NDArray[np.float32]
+_SWEEPS = 2
+"""Sweeps of block coordinate descent at the full frame rate; CaImAn's default (ITER) is 2 as well."""
+
+
+def assemble_components(inputs: Inputs, movie: blocks.Movie, state: Factorization, ids: NDArray) -> Components:
+    """Solves for the traces at the full frame rate and makes the result.
+
+    Args:
+        inputs: data and settings.
+        movie: (T, H, W), the movie that was binned.
+        state: the final factorization of the binned movie.
+        ids: (N,), ids of the components.
+
+    Returns:
+        Components in the units of the movie, with footprints of unit norm.
+    """
+    binned, p = inputs.binned, inputs.parameters
+    root = np.float32(np.sqrt(binned.bin_frames))  # the noise of a frame is that much larger than that of a bin
+    A, gain = sp.csc_array(state.A / root), state.gain / root
+    weight = np.where(binned.mask, 1 / binned.noise, 0).astype(np.float32)
+
+    def read(span: slice) -> NDArray:
+        frames = np.array(blocks.read(movie, span), np.float32)
+        frames[:, ~binned.mask] = 0
+        frames -= binned.mean
+        frames *= weight
+        return frames
+
+    projections = temporal.project_movie(read, len(movie), A, inputs.neuropil, gain, inputs.compute)
+    traces, deconvolved = temporal.update_traces(
+        projections, temporal.solve_jointly(projections), order=p.ar_order,
+        decay_frames=inputs.acquisition.decay_time_frames, sweeps=_SWEEPS, compute=inputs.compute,
+    )  # fmt: skip
+    residual = temporal.isolated_traces(projections, traces) - traces.C
+    return _to_movie_units(inputs, A, gain, traces.F, deconvolved, residual, ids)
+
+
+def _to_movie_units(
+    inputs: Inputs,
+    A: sp.csc_array,
+    gain: Float,
+    F: NDArray,
+    deconvolved: Deconvolution,
+    residual: NDArray,
+    ids: NDArray,
+) -> Components:
+    """The result, with footprints of unit norm, from footprints and gain in units of the noise of a frame."""
+    binned, half_width = inputs.binned, inputs.parameters.neuron_half_width_px
+    footprints = sp.csc_array(A.multiply(binned.noise.reshape(-1, 1)), dtype=np.float32)
+    norms = np.sqrt(np.asarray(footprints.power(2).sum(axis=0), np.float64)).ravel()
+    footprints = sp.csc_array(footprints @ sp.diags_array(1 / norms), dtype=np.float32)
+    footprints.sort_indices()
+    calcium, spikes, residual = (
+        np.ascontiguousarray(x * norms[:, None], np.float32)
+        for x in (deconvolved.calcium, deconvolved.spikes, residual)
+    )
+    neuropil = inputs.neuropil.footprints(gain * binned.noise)
+    baseline = resting_fluorescence(binned, footprints, half_width) + deconvolved.baseline * norms
+    if inputs.parameters.nonnegative_baseline:
+        baseline = np.maximum(baseline, 0)
+    static = binned.mean.ravel() - footprints @ calcium.mean(axis=1) - neuropil @ F.mean(axis=1)
+    b, f = _background(np.maximum(static, 0), neuropil, F, inputs.parameters.n_background)
+    return Components(
+        shape=binned.shape,
+        ids=np.asarray(ids, np.int64),
+        footprints=footprints,
+        traces=calcium,
+        spikes=spikes,
+        residual_traces=residual,
+        background_footprints=b,
+        background_traces=f,
+        baseline=baseline.astype(np.float32),
+        noise=(deconvolved.noise * norms).astype(np.float32),
+        ar_coefficients=deconvolved.g.astype(np.float32),
+        lam=(deconvolved.lam * norms).astype(np.float32),
+        pixel_noise=binned.noise,
+        neuron_half_width_px=half_width,
+    )
+
+
+def _background(static: NDArray, neuropil: sp.csc_array, F: NDArray, n_background: int) -> tuple[sp.csc_array, Float]:
+    """b (H*W, nb) and f (nb, T): the static image first, then the neuropil."""
+    n_frames = F.shape[1]
+    if n_background == 0:
+        return sp.csc_array((len(static), 0), dtype=np.float32), np.zeros((0, n_frames), np.float32)
+    image = sp.csc_array(static[:, None].astype(np.float32))
+    b = sp.csc_array(sp.hstack([image, neuropil], format="csc"), dtype=np.float32)
+    return b, np.concatenate([np.ones((1, n_frames)), F]).astype(np.float32)

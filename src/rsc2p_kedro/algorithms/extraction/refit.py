@@ -1,0 +1,114 @@
+"""Refit: updates an earlier result on the whole movie, without searching for more neurons, and keeps its ids."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.algorithms.extraction.assembly import assemble_components
+from rsc2p_kedro.algorithms.extraction.selection import rejection_reasons
+from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs, prepare
+from rsc2p_kedro.algorithms.extraction.updates import (
+    initialize_background,
+    merge_components,
+    update_footprints,
+    update_traces,
+)
+from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.core.results import Components, LineageEntry
+
+Float = NDArray[np.float32]
+
+
+@blocks.one_blas_thread()
+def refit(
+    movie: blocks.Movie,
+    components: Components,
+    acquisition: Acquisition,
+    parameters: ExtractionParameters,
+    *,
+    compute: Compute,
+    valid_mask: NDArray[np.bool_] | None = None,
+) -> Components:
+    """Updates the components of an earlier result on the whole movie: temporal update, merging, spatial update, twice.
+
+    Args:
+        movie: (T, H, W), lazy or not, integers or floats, finite inside the mask.
+        components: the earlier result, all of it or a selection.
+        acquisition: frame rate, and decay time of the indicator.
+        parameters: settings of the extraction.
+        compute: resources of the machine; change no bit of the result.
+        valid_mask: (H, W), pixels to use. None uses all. No footprint has pixels outside.
+
+    Returns:
+        Components whose lineage has an entry for each earlier component and each of the result. A component that is
+        kept has its earlier id, a merged one that of its first parent.
+
+    Raises:
+        ValueError: components and movie have frames of different shape, arrays do not fit together, or the movie is too
+            short or not finite.
+    """
+    if components.shape != tuple(movie.shape[1:]):
+        raise ValueError(f"The components are of a {components.shape} frame, the movie has {tuple(movie.shape[1:])}.")
+    inputs = prepare(movie, acquisition, parameters, compute, valid_mask, components.pixel_noise)
+    reasons: dict[int, str] = {}
+    state = _initialize(inputs, components)
+    state = _remove_empty(state, "no pixel inside the valid mask", reasons)
+    state, _ = update_traces(inputs, state)
+    state = merge_components(inputs, state)  # before the spatial update, in which duplicates would compete for pixels
+    state = update_footprints(inputs, state)
+    state = _remove_empty(state, "footprint is empty after the spatial update", reasons)
+    state, isolated_traces = update_traces(inputs, state)
+    state = _remove(state, rejection_reasons(inputs, state, isolated_traces), reasons)
+    state = merge_components(inputs, state)
+    state, _ = update_traces(inputs, state)
+    state = update_footprints(inputs, state)
+    state = _remove_empty(state, "footprint is empty after the spatial update", reasons)
+    ids = np.array([components.ids[parents[0]] for parents in state.parents], np.int64)
+    result = assemble_components(inputs, movie, state, ids)
+    return replace(result, lineage=_lineage(components.ids, state, reasons))
+
+
+def _initialize(inputs: Inputs, components: Components) -> Factorization:
+    """The earlier footprints and gain, without traces."""
+    A = inputs.to_noise_units(components.footprints)
+    C, F = np.zeros((A.shape[1], inputs.n_bins)), np.zeros((inputs.neuropil.n_splines, inputs.n_bins))
+    return Factorization(A, C, F, _earlier_gain(inputs, components), tuple((j,) for j in range(A.shape[1])))
+
+
+def _earlier_gain(inputs: Inputs, components: Components) -> Float:
+    """Gain (H, W) of the neuropil in an earlier result: the sum of its footprints, as the splines sum to 1."""
+    footprints, binned = components.background_footprints[:, 1:], inputs.binned
+    n_splines = inputs.neuropil.n_splines
+    if n_splines == 0 or footprints.shape[1] != n_splines:  # fitted with other parameters
+        return initialize_background(inputs).gain
+    brightness = np.asarray(footprints.sum(axis=1), np.float32).reshape(binned.shape)
+    return np.where(binned.mask, brightness / binned.scale, 0).astype(np.float32)
+
+
+def _remove(state: Factorization, rejections: Sequence[str], reasons: dict[int, str]) -> Factorization:
+    """Removes components that have a reason for rejection; records it for each of their parents."""
+    for parents, reason in zip(state.parents, rejections, strict=True):
+        if reason:
+            reasons.update(dict.fromkeys(parents, reason))
+    return state.select(np.array([j for j, reason in enumerate(rejections) if not reason], int))
+
+
+def _remove_empty(state: Factorization, reason: str, reasons: dict[int, str]) -> Factorization:
+    return _remove(state, ["" if n else reason for n in np.diff(state.A.indptr)], reasons)
+
+
+def _lineage(ids: NDArray, state: Factorization, reasons: dict[int, str]) -> tuple[LineageEntry, ...]:
+    """One entry for each component of the result, and one for each earlier one that is not in it under its own id."""
+    entries = []
+    for parents in state.parents:
+        new_id, earlier = int(ids[parents[0]]), tuple(int(ids[j]) for j in parents)
+        if len(parents) == 1:
+            entries.append(LineageEntry(new_id, "kept", earlier, "passes all criteria after the update"))
+            continue
+        entries.append(LineageEntry(new_id, "merged", earlier, "overlapping footprints and correlated traces"))
+        entries += [LineageEntry(k, "removed", (k,), f"merged into {new_id}") for k in earlier[1:]]
+    entries += [LineageEntry(int(ids[j]), "removed", (int(ids[j]),), why) for j, why in sorted(reasons.items())]
+    return tuple(entries)

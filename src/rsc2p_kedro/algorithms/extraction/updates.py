@@ -1,0 +1,111 @@
+"""The updates of CNMF: traces, footprints and merging, each from one state of the factorization to the next."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from rsc2p_kedro.algorithms.extraction import background, merging, spatial, temporal
+from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
+
+MIN_EXPLAINED_ENERGY = 1.0
+"""Energy that a component explains, at least, to take part in the spatial update: the noise of one pixel in one bin.
+What is regressed on a weaker trace is noise, almost infinitely large: footprints of 1e20 overflowed in one of sixty
+simulated movies with greedy_roi."""
+
+
+def initialize_background(inputs: Inputs) -> Factorization:
+    """A factorization without components: the neuropil, its gain from the mean image and one regression.
+
+    Args:
+        inputs: data and settings.
+
+    Returns:
+        The factorization.
+    """
+    binned, n_splines = inputs.binned, inputs.neuropil.n_splines
+    H, W = binned.shape
+    gain = np.where(binned.mask, 1 / binned.scale, 0).astype(np.float32)
+    gain *= np.float32(np.median(np.abs(binned.mean[binned.mask])) if binned.mask.any() else 1)
+    no_footprints = sp.csc_array((H * W, 0), dtype=np.float32)
+    state = Factorization(no_footprints, np.zeros((0, inputs.n_bins)), np.zeros((n_splines, inputs.n_bins)), gain)
+    state = _update_neuropil(inputs, state)
+    return _update_neuropil(inputs, update_footprints(inputs, state)) if n_splines else state
+
+
+def _project(inputs: Inputs, state: Factorization) -> temporal.Projections:
+    def read(span: slice) -> NDArray:
+        return np.asarray(inputs.binned.movie[span])
+
+    return temporal.project_movie(read, inputs.n_bins, state.A, inputs.neuropil, state.gain, inputs.compute)
+
+
+def _update_neuropil(inputs: Inputs, state: Factorization) -> Factorization:
+    return replace(state, F=temporal.solve_neuropil(_project(inputs, state), state.C))
+
+
+def update_traces(inputs: Inputs, state: Factorization) -> tuple[Factorization, NDArray]:
+    """Temporal update: traces and neuropil, given footprints and gain.
+
+    Args:
+        inputs: data and settings.
+        state: current factorization.
+
+    Returns:
+        The factorization with denoised traces of mean 0, and the noisy isolated traces (N, n) of the components.
+    """
+    projections = _project(inputs, state)
+    traces = temporal.solve_jointly(projections)
+    isolated = traces.C
+    if state.n_components:
+        traces, _ = temporal.update_traces(
+            projections, traces, order=1, decay_frames=inputs.decay_bins, sweeps=1, compute=inputs.compute
+        )
+        isolated = temporal.isolated_traces(projections, traces)
+    centred = traces.C - traces.C.mean(axis=1, keepdims=True)
+    return replace(state, C=centred, F=traces.F), isolated
+
+
+def update_footprints(inputs: Inputs, state: Factorization) -> Factorization:
+    """Spatial update: footprints and gain, given traces and neuropil.
+
+    Args:
+        inputs: data and settings.
+        state: current factorization.
+
+    Returns:
+        The factorization with cleaned footprints, which may be empty. They grow by half a neuron half-width at most.
+    """
+    binned, half_width = inputs.binned, inputs.parameters.neuron_half_width_px
+    A, gain = spatial.regress_footprints(
+        binned.movie, binned.mask, _active_footprints(state), state.C, inputs.neuropil, state.F, state.gain,
+        background.expected_gain(binned, state.A, state.gain, half_width),
+        grow_px=max(1, round(half_width / 2)), compute=inputs.compute,
+    )  # fmt: skip
+    return replace(state, A=spatial.clean_footprints(A, state.C, binned.scale, binned.shape), gain=gain)
+
+
+def _active_footprints(state: Factorization) -> sp.csc_array:
+    """Footprints (H*W, N), empty for components that explain less than `MIN_EXPLAINED_ENERGY`."""
+    energy = np.asarray(state.A.astype(np.float64).power(2).sum(axis=0)).ravel() * (state.C**2).sum(axis=1)
+    active = (energy >= MIN_EXPLAINED_ENERGY).astype(np.float32)
+    A = sp.csc_array(state.A @ sp.diags_array(active), dtype=np.float32)
+    A.eliminate_zeros()
+    return A
+
+
+def merge_components(inputs: Inputs, state: Factorization) -> Factorization:
+    """Merging: one component for all that overlap and are correlated.
+
+    Args:
+        inputs: data and settings.
+        state: current factorization.
+
+    Returns:
+        The factorization with merged components in the place of their first members, which keep note of all parents.
+    """
+    groups = merging.merge_groups(state.A, state.C, inputs.parameters.merge_threshold)
+    A, C = merging.merge(state.A, state.C, groups)
+    parents = tuple(tuple(sorted(p for j in group for p in state.parents[j])) for group in groups)
+    return replace(state, A=A, C=C, parents=parents)
