@@ -9,8 +9,8 @@ and D the dark counts of the detector under it::
 
 P is a running low percentile of F. F is first smoothed by a Gaussian of 0.25 s, because noise alone draws a low
 percentile below the resting fluorescence. M is the running median over the same window: the denominator should follow
-bleaching and drift, not fast fluctuations of the neuropil. Where fluorescence falls steadily, the low percentile is that
-of the end of the window, and F0 is too low by up to half a window's fall.
+bleaching and drift, not fast fluctuations of the neuropil. Where fluorescence falls steadily, the low percentile is
+that of the end of the window, and F0 is too low by up to half a window's fall.
 
 The offset of the detector is not fluorescence: left in the denominator it makes dF/F too small. It follows from photon
 statistics: the variance of a pixel's noise grows linearly with its mean fluorescence and is 0 (up to read noise) in the
