@@ -1,3 +1,5 @@
+"""Deconvolution against non-negative least squares, oasis-deconv and simulated truth."""
+
 import numpy as np
 import pytest
 from tests.algorithms.deconvolution.test_autoregressive import calcium
@@ -55,7 +57,7 @@ def test_the_residual_has_the_power_of_the_noise(order):
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_spikes_are_non_negative_and_make_the_calcium(order):
+def test_spikes_are_non_negative_and_generate_the_calcium(order):
     y, _, _, _ = make(order=order)
     found = deconvolve(y, order=order, decay_frames=6.0)
     assert found.spikes.min() >= 0
@@ -63,7 +65,7 @@ def test_spikes_are_non_negative_and_make_the_calcium(order):
     np.testing.assert_allclose(calcium(found.g, found.spikes), found.calcium, atol=1e-6)
 
 
-def test_true_calcium_spikes_and_baseline_come_back():
+def test_true_calcium_spikes_and_baseline_are_recovered():
     y, c, s, g = make(n_frames=3000)
     found = deconvolve(y, g=g, noise=NOISE)
     kernel = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
@@ -93,10 +95,10 @@ def test_the_baseline_stays_above_its_lowest_value():
 
 def test_rows_are_independent_and_one_trace_gives_one_result():
     rows = np.stack([make(seed)[0] for seed in range(3)])
-    together, alone = deconvolve(rows, decay_frames=6.0), deconvolve(rows[1], decay_frames=6.0)
-    np.testing.assert_allclose(together.calcium[1], alone.calcium, atol=1e-9)
+    together, single = deconvolve(rows, decay_frames=6.0), deconvolve(rows[1], decay_frames=6.0)
+    np.testing.assert_allclose(together.calcium[1], single.calcium, atol=1e-9)
     assert together.spikes.shape == rows.shape
-    assert alone.spikes.shape == rows[1].shape
+    assert single.spikes.shape == rows[1].shape
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,6 @@ def test_rows_are_independent_and_one_trace_gives_one_result():
         (np.arange(9.0), {"g": [0.1, 0.1, 0.1]}, "p 1 or 2"),
     ],
 )
-def test_what_cannot_be_deconvolved_is_refused(trace, options, message):
+def test_invalid_arguments_are_refused(trace, options, message):
     with pytest.raises(ValueError, match=message):
         deconvolve(trace, **options)
