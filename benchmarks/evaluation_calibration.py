@@ -2,6 +2,7 @@
 
     python benchmarks/evaluation_calibration.py thresholds [--figure calibration.png] [--seeds 11 12]
     python benchmarks/evaluation_calibration.py dff
+    python benchmarks/evaluation_calibration.py movie --data FOLDER
     python benchmarks/evaluation_calibration.py crop [--data FOLDER]
 
 `thresholds`: precision and recall of accepted components at the default thresholds, and a figure of both against each
@@ -12,19 +13,26 @@ others; the dashed line is its default. Recall is that of the neurons that were 
 
 `dff`: dark level (true offset 100) and amplitude of dF/F over the true one, median over the cells of each movie.
 
+`movie`: precision, recall and F1 of the components accepted in a movie with known truth of another simulator, with and
+without the classifier, after motion correction and a refit. FOLDER has `movie.tif` (T, H, W) and `truth.npz` with the
+footprints `A` (H, W, N).
+
 `crop`: components accepted in the window of neurofinder 00.00 of FOLDER (`movie.tif`, `regions.json`), by default
-`../shared/data/neurofinder_crop` seen from the project, with and without the classifier, after a refit. An accepted
+`../shared/data/neurofinder_crop` beside the project, with and without the classifier, after a refit. An accepted
 component matches an annotated cell if their centres lie within 5 px. Annotated cells are active if the peak of their
 mean trace is above 10 times its noise.
 """
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy.sparse as sp
 import tifffile
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -40,6 +48,7 @@ from rsc2p_kedro.core.parameters import (
     ExtractionParameters,
     MotionCorrectionParameters,
 )
+from rsc2p_kedro.core.results import ComponentQuality, Components
 from rsc2p_kedro.engines.embedded import EmbeddedEngine
 from rsc2p_kedro.simulation.movie import draw_scene, simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
@@ -64,6 +73,8 @@ SWEEPS = {
 }
 INITIALIZATIONS = ("adaptive", "greedy_roi")
 CROP = Path(__file__).parents[1] / ".." / "shared" / "data" / "neurofinder_crop"
+Extracted = tuple[Components, ComponentQuality, ComponentQuality]
+"""Components, and their quality without and with the classifier."""
 Measures = tuple[NDArray, NDArray, NDArray]
 """snr, r_value and whether it is a cell, of components (N,)."""
 
@@ -134,6 +145,43 @@ def dff() -> None:
         print(f"{scene}: dark level {result.dark_level:.0f}, amplitude {amplitude:.3f} ({len(own)} cells)")
 
 
+def refitted(raw: NDArray, acquisition: Acquisition, settings: list[dict[str, Any]]) -> Iterator[tuple[str, Extracted]]:
+    """Extracts components after motion correction, with a refit: one result for each of some settings, by name."""
+    engine, registration = EmbeddedEngine(), MotionCorrectionParameters()
+    frames = da.from_array(raw, chunks=(64, -1, -1))
+    motion = engine.correct_motion(frames, registration, compute=COMPUTE)
+    corrected = engine.apply_motion(frames, motion, registration).persist(scheduler="synchronous")
+    options = {"compute": COMPUTE, "valid_mask": motion.valid_mask}
+    for values in settings:
+        parameters = ExtractionParameters.model_validate(values)
+        first = engine.extract_sources(corrected, acquisition, parameters, **options)
+        components = engine.extract_sources(corrected, acquisition, parameters, earlier=first, **options)
+        evaluations = [EvaluationParameters(use_classifier=use) for use in (False, True)]
+        without, with_classifier = (
+            engine.evaluate(corrected, components, acquisition, each, compute=COMPUTE) for each in evaluations
+        )
+        yield ", ".join(f"{name} {value}" for name, value in values.items()), (components, without, with_classifier)
+
+
+def movie(folder: Path) -> None:
+    """Prints the accuracy of the components accepted in a movie with known truth."""
+    with np.load(folder / "truth.npz") as stored:
+        A = stored["A"]
+    truth = sp.csc_array(A.reshape(-1, A.shape[-1]))
+    settings = [{"initialization": kind} for kind in INITIALIZATIONS]
+    for name, (components, *qualities) in refitted(tifffile.imread(folder / "movie.tif"), ACQUISITION, settings):
+        overlap = intersection_over_union(truth, components.footprints)
+        r_value = qualities[0].r_value[match_footprints(overlap)[1]]
+        print(f"{name}: {components.n_components} components, {len(r_value)} of them cells", end="; ")
+        print(f"r_value of cells {np.percentile(r_value, 5):.2f} at the 5th percentile")
+        for use, quality in zip((False, True), qualities, strict=True):
+            n = len(match_footprints(overlap[:, quality.accepted])[0])
+            precision, recall = n / max(quality.accepted.sum(), 1), n / truth.shape[1]
+            f1 = 2 * n / (quality.accepted.sum() + truth.shape[1])
+            print(f"  classifier {use}: {quality.accepted.sum()} accepted, precision {precision:.3f}", end=", ")
+            print(f"recall {recall:.3f}, F1 {f1:.3f}")
+
+
 def count_matches(cells: NDArray, found: NDArray) -> int:
     """Pairs of centres (n, 2) and (m, 2) within 5 px, as many as possible."""
     distance = np.linalg.norm(cells[:, None] - found[None], axis=-1)
@@ -142,7 +190,7 @@ def count_matches(cells: NDArray, found: NDArray) -> int:
 
 
 def crop(folder: Path) -> None:
-    """Prints a table of the components accepted in the real recording."""
+    """Prints the components accepted in the real recording, and how many match annotated cells."""
     if not (folder / "movie.tif").exists():
         print(f"Skipped: there is no movie.tif in {folder}. Name the folder by --data.")
         return
@@ -151,47 +199,32 @@ def crop(folder: Path) -> None:
     cells = np.array([region.mean(axis=0) for region in regions])
     traces = np.array([raw[:, region[:, 0], region[:, 1]].mean(axis=1) for region in regions])
     active = (traces - np.median(traces, axis=1, keepdims=True)).max(axis=1) > 10 * noise_of_differences(traces)
-    acquisition, engine = Acquisition(frame_rate_hz=7.0, decay_time_s=1.0), EmbeddedEngine()
-    movie, registration = da.from_array(raw, chunks=(64, -1, -1)), MotionCorrectionParameters()
-    motion = engine.correct_motion(movie, registration, compute=COMPUTE)
-    corrected = engine.apply_motion(movie, motion, registration).persist(scheduler="synchronous")
     print(f"{len(cells)} annotated cells, {active.sum()} of them active")
-    for half_width in (5, 4):
-        for kind in INITIALIZATIONS:
-            settings = {"neuron_half_width_px": half_width, "initialization": kind}
-            parameters, components = ExtractionParameters.model_validate(settings), None
-            for _ in ("fit", "refit"):
-                components = engine.extract_sources(
-                    corrected,
-                    acquisition,
-                    parameters,
-                    compute=COMPUTE,
-                    valid_mask=motion.valid_mask,
-                    earlier=components,
-                )
-            for use in (False, True):
-                evaluation = EvaluationParameters(use_classifier=use)
-                accepted = engine.evaluate(corrected, components, acquisition, evaluation, compute=COMPUTE).accepted
-                found = centres(components.footprints, components.shape)[accepted]
-                n, of_active = count_matches(cells, found), count_matches(cells[active], found)
-                print(
-                    f"half-width {half_width}, {kind}, classifier {use}: {len(found)} accepted, {n} matched, "
-                    f"{of_active} active matched, F1 {2 * n / (len(found) + len(cells)):.3f}"
-                )
+    settings = [{"initialization": k, "neuron_half_width_px": half} for half in (5, 4) for k in INITIALIZATIONS]
+    acquisition = Acquisition(frame_rate_hz=7.0, decay_time_s=1.0)
+    for name, (components, *qualities) in refitted(raw, acquisition, settings):
+        print(f"{name}: lowest r_value {qualities[0].r_value.min():.2f}")
+        for use, quality in zip((False, True), qualities, strict=True):
+            found = centres(components.footprints, components.shape)[quality.accepted]
+            n, of_active = count_matches(cells, found), count_matches(cells[active], found)
+            print(f"  classifier {use}: {len(found)} accepted, {n} matched, {of_active} active matched", end=", ")
+            print(f"F1 {2 * n / (len(found) + len(cells)):.3f}")
 
 
 def main() -> None:
     """Reads the command line and runs one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measurement", choices=("thresholds", "dff", "crop"))
+    parser.add_argument("measurement", choices=("thresholds", "dff", "movie", "crop"))
     parser.add_argument("--figure", type=Path, default=Path("evaluation_calibration.png"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12])
-    parser.add_argument("--data", type=Path, default=CROP, help="folder of movie.tif and regions.json")
+    parser.add_argument("--data", type=Path, default=CROP, help="folder of the recording")
     options = parser.parse_args()
     if options.measurement == "thresholds":
         thresholds(options.seeds, options.figure)
     elif options.measurement == "dff":
         dff()
+    elif options.measurement == "movie":
+        movie(options.data)
     else:
         crop(options.data)
 

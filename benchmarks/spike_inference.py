@@ -83,8 +83,8 @@ class Trace:
     @property
     def indicator(self) -> str:
         """Indicator in the name of the data set, such as GCaMP6f; empty if there is none."""
-        found = re.search(r"j?(GCaMP\d\w)", self.dataset)
-        return found.group(1) if found else ""
+        name = re.search(r"j?(GCaMP\d\w)", self.dataset)
+        return name.group(1) if name else ""
 
 
 def resample(values: NDArray, times: NDArray, spike_times: NDArray, rate_hz: float) -> tuple[NDArray, NDArray]:

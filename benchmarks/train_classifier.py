@@ -25,8 +25,8 @@ from scipy.special import expit
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.algorithms import evaluation
-from rsc2p_kedro.algorithms.evaluation import classifier as package
 from rsc2p_kedro.algorithms.evaluation import accept_components
+from rsc2p_kedro.algorithms.evaluation import classifier as package
 from rsc2p_kedro.algorithms.evaluation.classifier import MAX_ABS_Z, Classifier, load_classifier
 from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 from rsc2p_kedro.engines.embedded import EmbeddedEngine

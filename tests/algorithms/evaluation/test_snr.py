@@ -56,9 +56,9 @@ def test_drift_is_not_a_transient(acquisition: Acquisition) -> None:
 
 @pytest.mark.parametrize("trace", [np.zeros(100), np.full(100, 3.0), np.arange(3.0), np.array([1.0])])
 def test_traces_without_noise_give_finite_values(trace: np.ndarray) -> None:
-    found = find_transients(trace[None], Acquisition(frame_rate_hz=10, decay_time_s=1))
-    assert np.isfinite(found.snr).all()
-    assert not found.active.any()
+    transients = find_transients(trace[None], Acquisition(frame_rate_hz=10, decay_time_s=1))
+    assert np.isfinite(transients.snr).all()
+    assert not transients.active.any()
 
 
 @pytest.mark.parametrize(("min_value", "max_runs"), [(0.5, 20), (-9.0, 4), (99.0, 5)])
@@ -74,9 +74,9 @@ def test_frames_of_runs_end_with_the_recording() -> None:
 
 def test_transients_are_found_where_they_are(scene, acquisition: Acquisition) -> None:
     components = scene.components
-    found = find_transients(components.traces + components.residual_traces, acquisition)
+    transients = find_transients(components.traces + components.residual_traces, acquisition)
     for i in range(3):
-        assert found.frames[i, scene.onsets[i] + 2].all()
-        assert found.active[i].sum() < 80
-    assert (found.snr[:3] > 2).all()
-    assert not found.active[3].any()
+        assert transients.frames[i, scene.onsets[i] + 2].all()
+        assert transients.active[i].sum() < 80
+    assert (transients.snr[:3] > 2).all()
+    assert not transients.active[3].any()

@@ -39,7 +39,7 @@ def _accept(values: Mapping[str, float], parameters: EvaluationParameters) -> tu
     """Whether one component is accepted, and the reason, from its measures by name."""
     lowest = {name: getattr(parameters, f"lowest_{name}") for name in values}
     minimum = {name: getattr(parameters, f"min_{name}") for name in values}
-    # Rounded down: a value below a threshold should not look equal to it.
+    # Rounded down: a value below a threshold should not be shown as equal to it.
     shown = {name: f"{math.floor(value * 100) / 100:.2f}" for name, value in values.items()}
     if too_low := [name for name, value in values.items() if value < lowest[name]]:
         return False, "rejected: " + " and ".join(
