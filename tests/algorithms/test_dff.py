@@ -19,7 +19,7 @@ from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParamete
 from rsc2p_kedro.core.results import Components
 from rsc2p_kedro.simulation.movie import draw_scene, simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
-from rsc2p_kedro.simulation.truth import intersection_over_union, match
+from rsc2p_kedro.simulation.truth import intersection_over_union, match_footprints
 
 RATE, T = 10.0, 1200
 WINDOW = {"frame_rate_hz": RATE, "window_s": 30.0}
@@ -159,7 +159,7 @@ def test_cells_under_neuropil_have_their_true_amplitude(settings: dict[str, floa
     assert result.dark_level == estimate_dark_level(components)
     assert result.dark_level == pytest.approx(made.offset, abs=25)
     truth, rest = recording.truth, draw_scene(made, acquisition)[0].rest
-    true, own = match(intersection_over_union(truth.footprints, components.footprints))
+    true, own = match_footprints(intersection_over_union(truth.footprints, components.footprints))
     A = truth.footprints.toarray()[:, true]
     fluorescence = (A * (truth.background.ravel()[:, None] + A * rest[true])).sum(axis=0)
     expected = truth.traces[true] * ((A * A).sum(axis=0) / fluorescence)[:, None]
