@@ -1,23 +1,23 @@
-"""How well spike inference follows true spikes: two-photon traces recorded beside the cell-attached electrode.
+"""Accuracy of spike inference: correlation with true spikes, from cell-attached recordings beside two-photon traces.
 
     python benchmarks/spike_inference.py [--data FOLDER] [--suite2p-python PATH] [--cells cells.csv]
 
 FOLDER holds one `.npz` a data set: for each recording NNN its dF/F `NNN_f`, the times of its samples in s (`NNN_t`, or
-start and step `NNN_t0dt`) and the times of its spikes `NNN_spk`. By default it is `../shared/data/spike_ground_truth`,
-seen from the project; where there is none, nothing is measured and the program says so.
+start and step `NNN_t0dt`) and the times of its spikes `NNN_spk`. By default it is `../shared/data/spike_ground_truth`
+beside the project; without data sets the program prints a message and measures nothing.
 
 Every trace is averaged into frames of 7.5, 15 and 30 Hz; spikes are counted in the same frames. Each method gives a
 rate for every frame; the score is its correlation with the true counts, both smoothed by a Gaussian of 25, 50, 100 or
-200 ms. The table has the median over the recordings of a data set, and over all of them. Methods:
+200 ms. The table shows the median over the recordings of a data set, and over all of them. Methods:
 
 - `ours`: :func:`rsc2p_kedro.algorithms.deconvolution.infer_spikes`, as the pipeline calls it: defaults, and the
   indicator's decay time as a user would write it into the manifest (taken from the file's name);
-- `ours, CNMF`: the most probable spikes, as inside of source extraction (:func:`~...deconvolution.deconvolve`);
+- `ours, CNMF`: the most probable spikes, as in source extraction (:func:`~...deconvolution.deconvolve`);
 - `oasis-deconv`: its `deconvolve` with defaults, where it is installed;
 - `suite2p`: preprocessing (maximin, 60 s, 10 frames) and OASIS with the time constant that its documentation advises
-  for the indicator, and once more with its default of 1 s; where Suite2p is installed, or run by another interpreter.
+  for the indicator, and with its default of 1 s; where Suite2p is installed, or run by another interpreter.
 
-`--advance` gives the others our correction of the delay between spike and fluorescence: what is left of the lead?
+`--advance` applies our correction of the delay between spike and fluorescence to the others as well.
 """
 
 import argparse
@@ -82,13 +82,13 @@ class Trace:
 
     @property
     def indicator(self) -> str:
-        """As the name of the data set says it, such as GCaMP6f; empty where it says none."""
-        found = re.search(r"j?(GCaMP\d\w)", self.dataset)
-        return found.group(1) if found else ""
+        """Indicator in the name of the data set, such as GCaMP6f; empty if there is none."""
+        name = re.search(r"j?(GCaMP\d\w)", self.dataset)
+        return name.group(1) if name else ""
 
 
 def resample(values: NDArray, times: NDArray, spike_times: NDArray, rate_hz: float) -> tuple[NDArray, NDArray]:
-    """Mean of a trace over frames of another rate, and number of spikes in each; every sample lasts until the next."""
+    """Mean of a trace over frames of another rate, and number of spikes in each; a sample lasts until the next one."""
     step = float(np.median(np.diff(times)))
     edges = np.append(times, times[-1] + step) - step / 2
     frames = edges[0] + np.arange(int((edges[-1] - edges[0]) * rate_hz) + 1) / rate_hz
@@ -105,16 +105,16 @@ def load(path: Path, rates_hz: tuple[float, ...] = RATES_HZ) -> list[Trace]:
             regular = f"{cell}_t0dt" in data.files
             start, step = data[f"{cell}_t0dt"] if regular else (0.0, 0.0)
             times = start + step * np.arange(len(values)) if regular else data[f"{cell}_t"]
-            seen = np.isfinite(values)
+            valid = np.isfinite(values)
             for rate in rates_hz:
                 if rate <= 1.05 / np.median(np.diff(times)):
-                    frames = resample(values[seen], times[seen], data[f"{cell}_spk"], rate)
+                    frames = resample(values[valid], times[valid], data[f"{cell}_spk"], rate)
                     traces.append(Trace(path.stem, cell, rate, *frames))
     return traces
 
 
 def correlation(rates: NDArray, trace: Trace, smoothing_s: float) -> float:
-    """Of rates (T,) with the true spikes, both smoothed; 0 where one of them is constant."""
+    """Correlation of rates (T,) with the true spikes, both smoothed; 0 where one of them is constant."""
     sigma = smoothing_s * trace.rate_hz
     a, b = (gaussian_filter1d(np.asarray(x, float), sigma, mode="constant") for x in (rates, trace.spikes))
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
@@ -126,7 +126,7 @@ def _acquisition(trace: Trace) -> Acquisition:
 
 
 def _properties(trace: Trace) -> dict[str, float]:
-    """Of the indicator: the defaults for GCaMP, for all others what the description of the parameters advises."""
+    """Properties of the indicator: the defaults for GCaMP, otherwise as the parameters' descriptions advise."""
     p, is_gcamp = EvaluationParameters(), "GCaMP" in trace.dataset
     is_dye = trace.dataset.split("-")[1].startswith(DYES) if "-" in trace.dataset else False
     return {
@@ -152,9 +152,9 @@ def _oasis(trace: Trace) -> NDArray:
 
 
 def methods() -> dict[str, Callable[[Trace], NDArray]]:
-    """What can be run in this environment."""
-    found: dict[str, Callable[[Trace], NDArray]] = {"ours": _ours, "ours, CNMF": _ours_in_cnmf}
-    return found | ({"oasis-deconv": _oasis} if importlib.util.find_spec("oasis") else {})
+    """Methods that are installed in this environment, by name."""
+    available: dict[str, Callable[[Trace], NDArray]] = {"ours": _ours, "ours, CNMF": _ours_in_cnmf}
+    return available | ({"oasis-deconv": _oasis} if importlib.util.find_spec("oasis") else {})
 
 
 def run_suite2p(traces: list[Trace], python: str, *, advised: bool) -> list[NDArray]:
@@ -167,9 +167,9 @@ def run_suite2p(traces: list[Trace], python: str, *, advised: bool) -> list[NDAr
             arrays |= {f"{trace.key}:trace": trace.values, f"{trace.key}:rate_tau": np.array([trace.rate_hz, tau])}
         np.savez(source, **arrays)
         program = [python, "-c", SUITE2P_PROGRAM, str(source), str(result)]
-        done = subprocess.run(program, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"Suite2p failed in {python}:\n{done.stderr[-2000:]}")
+        process = subprocess.run(program, capture_output=True, text=True, check=False)
+        if process.returncode:
+            raise SystemExit(f"Suite2p failed in {python}:\n{process.stderr[-2000:]}")
         with np.load(result) as rates:
             return [rates[trace.key] for trace in traces]
 
@@ -179,7 +179,7 @@ def _advanced(rates: NDArray, frames: float) -> NDArray:
 
 
 def score_all(traces: list[Trace], suite2p_python: str | None, *, advanced: bool = False) -> dict[str, NDArray]:
-    """Correlations (traces, smoothings) of each method; others than ours may be advanced by the delay of ours."""
+    """Correlations (traces, smoothings) of each method; `advanced` applies our delay to the other methods."""
     rates = {name: [method(trace) for trace in traces] for name, method in methods().items()}
     if suite2p_python is not None:
         rates["suite2p"] = run_suite2p(traces, suite2p_python, advised=True)
@@ -189,7 +189,7 @@ def score_all(traces: list[Trace], suite2p_python: str | None, *, advanced: bool
         if name != "ours":
             pairs = zip(rates[name], traces, strict=True)
             rates[name] = [_advanced(r, 0.5 + delay * _acquisition(t).decay_time_frames) for r, t in pairs]
-    scored = {name: list(zip(found, traces, strict=True)) for name, found in rates.items()}
+    scored = {name: list(zip(inferred, traces, strict=True)) for name, inferred in rates.items()}
     return {n: np.array([[correlation(r, t, s) for s in SMOOTHINGS_S] for r, t in rows]) for n, rows in scored.items()}
 
 
@@ -197,7 +197,7 @@ def table(traces: list[Trace], scores: dict[str, NDArray]) -> tuple[list[str], f
     """Lines of the table of medians, and the smallest lead of `ours` over the best other program in any cell of it."""
     lines = ["| data set | Hz | method | " + " | ".join(f"{1000 * s:g} ms" for s in SMOOTHINGS_S) + " |"]
     lines.append("|---|---|---|" + "---|" * len(SMOOTHINGS_S))
-    least = np.inf
+    smallest = np.inf
     sets = sorted({t.dataset for t in traces})
     for dataset in [*sets, "all"] if len(sets) > 1 else sets:
         for rate in sorted({t.rate_hz for t in traces}):
@@ -209,8 +209,8 @@ def table(traces: list[Trace], scores: dict[str, NDArray]) -> tuple[list[str], f
             ]
             others = [m for name, m in medians.items() if not name.startswith("ours")]
             if others:
-                least = min(least, float((medians["ours"] - np.max(others, axis=0)).min()))
-    return lines, least
+                smallest = min(smallest, float((medians["ours"] - np.max(others, axis=0)).min()))
+    return lines, smallest
 
 
 def write_cells(path: Path, traces: list[Trace], scores: dict[str, NDArray]) -> None:
@@ -239,10 +239,10 @@ def main() -> None:
     traces = [trace for path in files for trace in load(path)]
     here = sys.executable if importlib.util.find_spec("suite2p") else None
     scores = score_all(traces, options.suite2p_python or here, advanced=options.advance)
-    lines, least = table(traces, scores)
+    lines, lead = table(traces, scores)
     print("\n".join(lines))
-    if np.isfinite(least):
-        print(f"\nSmallest lead of `ours` over the best other program at any rate and smoothing: {least:+.3f}")
+    if np.isfinite(lead):
+        print(f"\nSmallest lead of `ours` over the best other program at any rate and smoothing: {lead:+.3f}")
     if options.cells:
         write_cells(options.cells, traces, scores)
 

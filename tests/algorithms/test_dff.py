@@ -1,4 +1,4 @@
-"""dF/F: a known F0 comes back."""
+"""dF/F: a known F0 is recovered."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def nothing(n: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("percentile", "half_width"), [(8, 10), (50, 3), (0, 0), (100, 400), (37.5, 149)])
-def test_running_percentile_agrees_with_its_slow_twin(percentile: float, half_width: int) -> None:
+def test_running_percentile_agrees_with_the_reference(percentile: float, half_width: int) -> None:
     rng = np.random.default_rng(0)
     traces = np.stack([rng.normal(size=300), rng.integers(0, 4, 300)])
     fast = running_percentile(traces, percentile=percentile, half_width=half_width)
@@ -43,12 +43,12 @@ def test_running_percentile_agrees_with_its_slow_twin(percentile: float, half_wi
     np.testing.assert_allclose(fast, slow, atol=1e-12)
 
 
-def test_a_percentile_that_is_none_is_refused() -> None:
+def test_an_invalid_percentile_is_refused() -> None:
     with pytest.raises(ValueError, match=r"percentile in 0\.\.100, got 3 and 101"):
         running_percentile(nothing(), percentile=101, half_width=3)
 
 
-def test_known_rest_and_height_come_back() -> None:
+def test_known_f0_and_amplitude_are_recovered() -> None:
     result = delta_f_over_f(transients()[None], nothing(), np.array([40.0]), nothing() + 160, percentile=0, **WINDOW)
     np.testing.assert_allclose(result.f0, 200, rtol=1e-3)
     assert result.dff.max() == pytest.approx(0.5, rel=1e-3)
@@ -62,7 +62,7 @@ def test_noise_of_the_residual_is_part_of_the_ratio() -> None:
     np.testing.assert_allclose(result.f0, 500, rtol=0.01)
 
 
-def test_rest_follows_drift_and_bleaching_of_cell_and_background() -> None:
+def test_f0_follows_bleaching_of_cell_and_background() -> None:
     bleaching = 1 - 0.1 * np.arange(T) / T
     F, background = (300 + transients()) * bleaching, 200 * bleaching[None]
     result = delta_f_over_f(F[None], nothing(), np.zeros(1), background, percentile=8, **WINDOW)
@@ -71,17 +71,17 @@ def test_rest_follows_drift_and_bleaching_of_cell_and_background() -> None:
     np.testing.assert_allclose(peaks[2:-2], 0.2, rtol=0.1)
 
 
-def test_flicker_of_the_neuropil_does_not_enter_the_denominator() -> None:
-    flicker = 200 + 50 * np.sin(np.arange(T) * 2 * np.pi / 10)
-    result = delta_f_over_f(transients()[None], nothing(), np.zeros(1), flicker[None], percentile=0, **WINDOW)
+def test_f0_does_not_follow_fast_fluctuations_of_the_neuropil() -> None:
+    fluctuations = 200 + 50 * np.sin(np.arange(T) * 2 * np.pi / 10)
+    result = delta_f_over_f(transients()[None], nothing(), np.zeros(1), fluctuations[None], percentile=0, **WINDOW)
     assert np.ptp(result.f0) < 5
 
 
 @pytest.mark.parametrize("background", [0.0, -500.0])
 def test_a_denominator_below_the_noise_is_raised_to_it_and_reported(background: float) -> None:
     noise = np.random.default_rng(2).normal(0, 10, (2, T))
-    rest = np.stack([nothing()[0] + background, nothing()[0] + 1000])
-    result = delta_f_over_f(nothing(2), noise, np.zeros(2), rest, percentile=50, **WINDOW)
+    backgrounds = np.stack([nothing()[0] + background, nothing()[0] + 1000])
+    result = delta_f_over_f(nothing(2), noise, np.zeros(2), backgrounds, percentile=50, **WINDOW)
     assert result.guarded.tolist() == [True, False]
     assert result.f0[0].min() == pytest.approx(noise_of_differences(noise)[0], rel=1e-5)
     assert np.isfinite(result.dff).all()
@@ -105,15 +105,15 @@ def test_shapes_and_windows_that_do_not_fit_are_refused() -> None:
         delta_f_over_f(nothing(), nothing(), np.zeros(1), nothing(), percentile=8, frame_rate_hz=RATE, window_s=0.01)
 
 
-def test_all_the_light_under_a_footprint_is_counted_once() -> None:
-    """A cell of baseline 30 on a background of 100, which holds that baseline: rest is 130 in all."""
+def test_all_fluorescence_under_a_footprint_is_counted_once() -> None:
+    """A cell of baseline 30, which is part of its background of 130: F0 is 130 in all."""
     footprint = sp.csc_array(np.full((16, 1), 0.25, np.float32))
     cell = transients()[None].astype(np.float32)
-    light = np.full((1, T), 130 * 0.25, np.float32)
+    background = np.full((1, T), 130 * 0.25, np.float32)
     zeros = np.zeros(1, np.float32)
     components = Components(
         shape=(4, 4), ids=np.array([0]), footprints=footprint, traces=cell, spikes=0 * cell, residual_traces=0 * cell,
-        background_footprints=sp.csc_array(np.ones((16, 1), np.float32)), background_traces=light,
+        background_footprints=sp.csc_array(np.ones((16, 1), np.float32)), background_traces=background,
         baseline=np.array([30], np.float32), noise=zeros, ar_coefficients=zeros[:, None], lam=zeros,
         pixel_noise=np.zeros((4, 4), np.float32),
     )  # fmt: skip
@@ -124,7 +124,7 @@ def test_all_the_light_under_a_footprint_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize(("offset", "read"), [(0.0, 0.0), (100.0, 0.0), (100.0, 12.0), (-30.0, 0.0)])
-def test_the_dark_level_is_where_photon_noise_would_vanish(offset: float, read: float) -> None:
+def test_the_dark_level_is_where_photon_noise_vanishes(offset: float, read: float) -> None:
     """Pixels of 2 to 12 photons, 20 counts each: variance 20 x (mean - offset) + read^2."""
     rng = np.random.default_rng(3)
     mean = offset + 20 * rng.uniform(2, 12, 8000)
@@ -134,7 +134,7 @@ def test_the_dark_level_is_where_photon_noise_would_vanish(offset: float, read: 
 
 
 @pytest.mark.parametrize("case", ["few pixels", "one brightness", "noise that does not grow"])
-def test_a_dark_level_that_cannot_be_told_is_0(case: str) -> None:
+def test_a_dark_level_that_cannot_be_estimated_is_0(case: str) -> None:
     rng = np.random.default_rng(4)
     mean, noise = 100 + rng.uniform(0, 300, 8000), rng.normal(10, 0.1, 8000)
     if case == "few pixels":
@@ -148,21 +148,21 @@ def test_a_dark_level_that_cannot_be_told_is_0(case: str) -> None:
 @pytest.mark.parametrize(
     "settings", [{"seed": 2, "neuropil_strength": 2.0, "bleaching": 0.3}, {"seed": 3, "photons": 5}]
 )
-def test_cells_under_neuropil_come_back_with_their_true_amplitude(settings: dict[str, float]) -> None:
-    """Extraction and dF/F with defaults; F0 is all the light under the footprint, detector offset not included."""
+def test_cells_under_neuropil_have_their_true_amplitude(settings: dict[str, float]) -> None:
+    """Extraction and dF/F with defaults; F0 is all fluorescence under the footprint without the detector offset."""
     acquisition, compute = Acquisition(frame_rate_hz=14.7), Compute(threads=2, show_progress=False)
     size = {"n_frames": 600, "height_px": 80, "width_px": 80, "n_neurons": 11, "motion": "none", "warp_amplitude_px": 0}
     made = SimulationSettings.model_validate(size | settings)
     recording = simulate(made, acquisition)
-    found = fit(recording.movie.compute(scheduler="threads"), acquisition, ExtractionParameters(), compute=compute)
-    result = component_dff(found, acquisition, EvaluationParameters())
-    assert result.dark_level == estimate_dark_level(found)
+    components = fit(recording.movie.compute(scheduler="threads"), acquisition, ExtractionParameters(), compute=compute)
+    result = component_dff(components, acquisition, EvaluationParameters())
+    assert result.dark_level == estimate_dark_level(components)
     assert result.dark_level == pytest.approx(made.offset, abs=25)
     truth, rest = recording.truth, draw_scene(made, acquisition)[0].rest
-    true, own = match_footprints(intersection_over_union(truth.footprints, found.footprints))
+    true, own = match_footprints(intersection_over_union(truth.footprints, components.footprints))
     A = truth.footprints.toarray()[:, true]
-    light = (A * (truth.background.ravel()[:, None] + A * rest[true])).sum(axis=0)
-    expected = truth.traces[true] * ((A * A).sum(axis=0) / light)[:, None]
+    fluorescence = (A * (truth.background.ravel()[:, None] + A * rest[true])).sum(axis=0)
+    expected = truth.traces[true] * ((A * A).sum(axis=0) / fluorescence)[:, None]
     centred = [x - x.mean(axis=1, keepdims=True) for x in (result.dff[own].astype(float), expected)]
     amplitude = (centred[0] * centred[1]).sum(axis=1) / (centred[1] ** 2).sum(axis=1)
     assert len(amplitude) >= 6

@@ -1,4 +1,4 @@
-"""Slow, plain twins of the kernels of `rsc2p_kedro.algorithms.deconvolution`."""
+"""Reference implementations of `rsc2p_kedro.algorithms.deconvolution`: slow and plain."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,36 +25,38 @@ def deconvolve(y: NDArray, g: NDArray, lam: float, baseline: float) -> tuple[NDA
 
 
 def jumps(
-    y: NDArray, g: float, sigma: float, p: float, mu: float, spacing: float, n_levels: int, restart: float
+    y: NDArray, g: float, sigma: float, p: float, mu: float, n_levels: int = 160
 ) -> tuple[NDArray, NDArray, NDArray, float]:
     """Probability and mean size of jumps, mean calcium, and log-likelihood, by matrices over all levels.
 
-    The model of `posterior`, without leaving out levels: calcium on levels 0 ... n_levels - 1 times `spacing`.
+    The model of `posterior` without leaving out levels: calcium on levels 0 ... n_levels - 1, half a sigma apart, which
+    takes any of them with a probability of 1e-8 a frame.
     """
+    spacing, restart = 0.5 * sigma, 1e-8
     levels, rho = np.arange(n_levels), np.exp(-spacing / mu)
     decay = np.zeros((n_levels, n_levels))
     for i in levels:
         k = int(g * i)
         decay[i, k] += 1 - (g * i - k)
         decay[i, min(k + 1, n_levels - 1)] += g * i - k
-    rise = np.subtract.outer(-levels, -levels)
-    jump = np.where(rise > 0, (1 - rho) * rho ** np.maximum(rise - 1.0, 0), 0.0)
-    seen = np.exp(-0.5 * ((y[:, None] - levels * spacing) / sigma) ** 2)
+    height = np.subtract.outer(-levels, -levels)
+    jump = np.where(height > 0, (1 - rho) * rho ** np.maximum(height - 1.0, 0), 0.0)
+    emission = np.exp(-0.5 * ((y[:, None] - levels * spacing) / sigma) ** 2)
     before, log_likelihood, forward, decayed = np.full(n_levels, 1 / n_levels), 0.0, [], []
     for t in range(len(y)):
         decayed.append(before if t == 0 else before @ decay)
         chance = p if t else 0.0
-        after = (decayed[t] @ ((1 - chance) * np.eye(n_levels) + chance * jump) + restart / n_levels) * seen[t]
+        after = (decayed[t] @ ((1 - chance) * np.eye(n_levels) + chance * jump) + restart / n_levels) * emission[t]
         log_likelihood += np.log(after.sum())
         before = after / after.sum()
         forward.append(before)
     probability, size, calcium, later = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y)), np.ones(n_levels)
     for t in range(len(y) - 1, -1, -1):
-        chance, ahead = (p if t else 0.0), later * seen[t]
+        chance, ahead = (p if t else 0.0), later * emission[t]
         calcium[t] = (forward[t] * later) @ levels * spacing / (forward[t] @ later)
-        ways = ((1 - chance) * np.eye(n_levels) + chance * jump) @ ahead + restart * ahead.mean()
-        probability[t] = decayed[t] @ (chance * jump @ ahead) / (decayed[t] @ ways)
-        size[t] = spacing * (decayed[t] @ (chance * (jump * rise) @ ahead)) / (decayed[t] @ ways)
-        later = decay @ ways if t else later
+        paths = ((1 - chance) * np.eye(n_levels) + chance * jump) @ ahead + restart * ahead.mean()
+        probability[t] = decayed[t] @ (chance * jump @ ahead) / (decayed[t] @ paths)
+        size[t] = spacing * (decayed[t] @ (chance * (jump * height) @ ahead)) / (decayed[t] @ paths)
+        later = decay @ paths if t else later
         later = later / later.max()
     return probability, size, calcium, log_likelihood

@@ -1,4 +1,4 @@
-"""Evaluation and dF/F by the book: slow, plain, in memory."""
+"""Reference implementations of evaluation and dF/F: slow, plain, in memory."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,15 @@ def running_percentile(trace: NDArray, percentile: float, half_width: int) -> ND
     return np.array([np.percentile(window, percentile) for window in windows])
 
 
-def snr(trace: NDArray, length: int, mode: float, noise: float) -> float:
-    """Largest z value of the mean log probability over all runs, on the scale of 3 standard deviations, run by run."""
+def snr(trace: NDArray, length: int) -> float:
+    """Largest z value of the mean log probability over all runs, on the scale of 3 standard deviations, run by run.
+
+    Mode: mean of the shortest interval with half of the values. Noise: root mean square of the values below it.
+    """
+    values, half = sorted(trace), (len(trace) + 1) // 2
+    start = min(range(len(trace) - half + 1), key=lambda k: values[k + half - 1] - values[k])
+    mode = np.mean(values[start : start + half])
+    noise = np.sqrt(np.mean([(value - mode) ** 2 for value in values if value < mode]))
     means = []
     for start in range(len(trace) - length + 1):
         z = (trace[start : start + length] - mode) / (3 * noise)
@@ -20,18 +27,18 @@ def snr(trace: NDArray, length: int, mode: float, noise: float) -> float:
     return float(stats.norm.isf(np.exp(min(means))))
 
 
-def pick_runs(values: NDArray, length: int, least: float, most: int) -> list[int]:
-    """Starts of the best runs that do not overlap, by going through them from best to worst."""
+def select_runs(values: NDArray, length: int, min_value: float, max_runs: int) -> list[int]:
+    """Starts of the best runs that do not overlap, taken from best to worst."""
     starts: list[int] = []
     for start in sorted(range(len(values)), key=lambda t: (-values[t], t)):
         free = all(abs(start - other) >= length for other in starts)
-        if free and values[start] >= least and len(starts) < most:
+        if free and values[start] >= min_value and len(starts) < max_runs:
             starts.append(start)
     return starts
 
 
 def blur(image: NDArray, inside: NDArray[np.bool_], sigma: float) -> NDArray[np.float64]:
-    """Each pixel of a region (H, W) as the mean of the others, weighted by a Gaussian that is cut off at 4 sigma."""
+    """Mean over the pixels of a region (H, W), weighted by a Gaussian about each that is cut off at 4 sigma."""
     y, x = np.nonzero(inside)
     dy, dx = y[:, None] - y, x[:, None] - x
     reach = int(4 * sigma + 0.5)
@@ -49,12 +56,12 @@ def r_value(
     frames: NDArray[np.bool_],
     near: NDArray,
     region: NDArray[np.bool_],
-    sigma: float,
 ) -> float:
-    """Correlation over a region (H*W,) of footprint i of A (H*W, N) with what its transients bring to each pixel.
+    """Correlation over a region (H*W,) of footprint i of A (H*W, N) with its transient image.
 
-    Pixel by pixel: the light that background and others do not explain is regressed on the trace of i within its
-    transients' frames (T,), the rest of that trace, the traces of the components `near`, and a constant.
+    In each pixel, the movie less background and other components is regressed on the trace of i within the frames (T,)
+    of its transients, the rest of that trace, the traces of the components `near`, and a constant. Both images are
+    blurred by a sixth of the radius of a disc with the area of the footprint, cut at a fifth of its maximum.
     """
     if not (C[i] * frames).any():
         return 0.0
@@ -67,5 +74,6 @@ def r_value(
     padded = np.concatenate([rest, np.zeros((len(ridge), rest.shape[1]))])
     image = np.linalg.lstsq(np.concatenate([regressors, ridge]), padded, rcond=None)[0][0]
     shape, inside = movie.shape[1:], region.reshape(movie.shape[1:])
-    both = [blur(each.reshape(shape), inside, sigma) for each in (A[:, i], image)]
+    radius = np.sqrt((A[:, i] > 0.2 * A[:, i].max()).sum() / np.pi)
+    both = [blur(each.reshape(shape), inside, radius / 6) for each in (A[:, i], image)]
     return float(np.corrcoef(*both)[0, 1])

@@ -28,7 +28,7 @@ from tests.pipelines.reporting.made_up import (
     make_spikes,
 )
 
-from rsc2p_kedro.algorithms.evaluation import decide
+from rsc2p_kedro.algorithms.evaluation import accept_components
 from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import Components, DeltaFOverF, SpikeInference, SummaryImages
 from rsc2p_kedro.datasets.curation import read_curation
@@ -52,7 +52,7 @@ def _table(n: int = 4) -> pd.DataFrame:
     """Four components of which all but number 3 pass, by their SNR."""
     table = make_component_table(n)
     snr = table["component_id"].map(SNR).to_numpy(dtype=float)
-    accepted, _ = decide(snr, table["r_value"].to_numpy(), EvaluationParameters(**THRESHOLDS))
+    accepted, _ = accept_components(snr, table["r_value"].to_numpy(), EvaluationParameters(**THRESHOLDS))
     return table.assign(snr=snr, accepted=accepted)
 
 

@@ -1,3 +1,5 @@
+"""AR coefficients: time constants, stability and noise."""
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay, dec
 
 
 def calcium(g, spikes):
+    """Calcium (..., T) of spikes (..., T), by the recursion itself."""
     c = np.zeros_like(spikes)
     for t in range(spikes.shape[-1]):
         c[..., t] = spikes[..., t]
@@ -15,7 +18,7 @@ def calcium(g, spikes):
 
 
 @pytest.mark.parametrize("decay", [0.8, 5.88, 40.0])
-def test_time_constants_survive_the_way_to_coefficients_and_back(decay):
+def test_time_constants_survive_the_conversion_to_coefficients_and_back(decay):
     assert ar_to_decay(decay_to_ar(decay))[0] == pytest.approx(decay)
     there = decay_to_ar(decay, 2, rise_frames=decay / 3)
     np.testing.assert_allclose(ar_to_decay(there), [decay, decay / 3])
@@ -31,14 +34,14 @@ def test_rows_of_coefficients_give_rows_of_time_constants():
     np.testing.assert_allclose(ar_to_decay(rows), [[4.0], [9.0]])
 
 
-def test_noise_of_white_noise_is_its_sd_and_slow_signals_do_not_count():
+def test_noise_is_the_sd_of_white_noise_without_slow_signals():
     rng = np.random.default_rng(0)
     white = rng.normal(0, 0.7, (20, 2000))
     slow = 50 * np.sin(np.arange(2000) / 60)
     np.testing.assert_allclose(estimate_noise(white + slow), 0.7, rtol=0.08)
 
 
-def test_a_strong_trace_tells_its_own_decay_and_a_weak_one_takes_the_known():
+def test_a_strong_trace_has_its_own_decay_and_a_weak_one_the_known_one():
     rng = np.random.default_rng(1)
     spikes = (rng.random((2, 20000)) < 0.02) * 1.0
     clean = calcium(decay_to_ar(8.0), spikes)

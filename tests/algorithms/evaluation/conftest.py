@@ -15,7 +15,7 @@ SHAPE, T = (40, 44), 500
 
 @dataclass
 class Scene:
-    """A movie (T, H, W) float32, what it is made of, and the frames at which each component's transients begin."""
+    """A movie (T, H, W) float32, its true components, and the first frames of each component's transients."""
 
     movie: np.ndarray
     components: Components
@@ -31,6 +31,7 @@ def blob(y: float, x: float) -> np.ndarray:
 
 
 def decays(onsets: np.ndarray, height: float) -> np.ndarray:
+    """Transients (T,) of a height that decay within 6 frames."""
     trace = np.zeros(T, np.float32)
     for onset in onsets:
         trace[onset:] += height * np.exp(-np.arange(T - onset) / 6)
@@ -44,7 +45,7 @@ def acquisition() -> Acquisition:
 
 @pytest.fixture(scope="session")
 def scene() -> Scene:
-    """Two overlapping cells that are active in turn and once together, a lone one, and one that is not there."""
+    """Two overlapping cells, active in turn and once together, an isolated one, and one that is never active."""
     rng = np.random.default_rng(3)
     onsets = [np.array([50, 250, 400]), np.array([120, 253, 330]), np.array([80, 200, 450]), np.array([], int)]
     A = np.stack([blob(20, 12), blob(20, 17), blob(12, 32), blob(30, 32)], axis=1)

@@ -1,4 +1,4 @@
-"""Columns of the table of components."""
+"""Columns of the component table."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,11 +20,11 @@ def test_areas_count_pixels_above_a_fifth_of_the_maximum() -> None:
     assert areas(sp.csc_array(footprints)).tolist() == [2, 2, 0]
 
 
-def test_events_are_stretches_of_likely_rises() -> None:
-    """One sure rise, one shared between two frames, a long one; and doubt, which is none."""
-    sure = np.array([0, 1.0, 0, 0, 0, 0, 0.3, 0.3, 0, 0, 0, 0.9, 0.8, 0.9, 0, 0])
-    doubt = np.full(16, 0.1)
-    assert event_rates(np.stack([sure, doubt]), 8.0).tolist() == [1.5, 0.0]
+def test_events_are_runs_of_frames_with_a_likely_event() -> None:
+    """A certain event, one shared between two frames, a long one; improbable ones do not count."""
+    certain = np.array([0, 1.0, 0, 0, 0, 0, 0.3, 0.3, 0, 0, 0, 0.9, 0.8, 0.9, 0, 0])
+    improbable = np.full(16, 0.1)
+    assert event_rates(np.stack([certain, improbable]), 8.0).tolist() == [1.5, 0.0]
 
 
 def test_decay_times_come_back_from_coefficients() -> None:

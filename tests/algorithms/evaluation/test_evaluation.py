@@ -4,7 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from rsc2p_kedro.algorithms.evaluation import decide, evaluate_components
+from rsc2p_kedro.algorithms.evaluation import accept_components, evaluate_components
 from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
@@ -31,10 +31,10 @@ def test_neither_threads_nor_blocks_change_a_bit(scene, acquisition: Acquisition
     np.testing.assert_array_equal(whole.r_value, parts.r_value)
 
 
-def test_components_do_not_depend_on_those_they_do_not_touch(scene, acquisition: Acquisition) -> None:
+def test_components_do_not_depend_on_distant_ones(scene, acquisition: Acquisition) -> None:
     whole = evaluate_components(scene.movie, scene.components, acquisition, DEFAULT, compute=COMPUTE)
-    alone = scene.components.select(np.array([2]))
-    part = evaluate_components(scene.movie, alone, acquisition, DEFAULT, compute=COMPUTE)
+    single = scene.components.select(np.array([2]))
+    part = evaluate_components(scene.movie, single, acquisition, DEFAULT, compute=COMPUTE)
     assert part.snr[0] == whole.snr[2]
     assert part.r_value[0] == pytest.approx(whole.r_value[2], abs=1e-6)
 
@@ -64,13 +64,13 @@ def test_components_of_another_movie_are_refused(scene, acquisition: Acquisition
 )
 def test_any_upper_threshold_is_enough_and_all_lower_ones_are_needed(snr: float, r_value: float, reason: str) -> None:
     parameters = EvaluationParameters(lowest_r_value=-0.2)
-    accepted, reasons = decide(np.array([snr]), np.array([r_value]), parameters)
+    accepted, reasons = accept_components(np.array([snr]), np.array([r_value]), parameters)
     assert reasons == (reason,)
     assert accepted[0] == reason.startswith("accepted")
 
 
-def test_a_score_of_shape_takes_part_where_there_is_one() -> None:
-    snr = r_value = np.array([0.6, 3.0, 0.6]) / np.array([1, 1, 1])
-    accepted, reasons = decide(snr, r_value / 4, DEFAULT, classifier_score=np.array([0.995, 0.05, 0.5]))
+def test_a_classifier_score_is_a_third_measure() -> None:
+    snr = np.array([0.6, 3.0, 0.6])
+    accepted, reasons = accept_components(snr, snr / 4, DEFAULT, classifier_score=np.array([0.995, 0.05, 0.5]))
     assert accepted.tolist() == [True, False, False]
     assert reasons[:2] == ("accepted: classifier_score", "rejected: classifier_score 0.05 < lowest 0.10")

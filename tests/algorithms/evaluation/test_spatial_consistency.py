@@ -1,4 +1,4 @@
-"""Agreement of footprints with the movie."""
+"""Correlation of footprints with the images of their transients."""
 
 from dataclasses import replace
 
@@ -7,31 +7,29 @@ import pytest
 import scipy.sparse as sp
 from tests.reference import evaluation as reference
 
-from rsc2p_kedro.algorithms.evaluation.description import radii
 from rsc2p_kedro.algorithms.evaluation.snr import find_transients
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
-    BLUR_RADII,
-    agreement,
     blur,
+    combine_on_region,
+    evaluation_regions,
     neighbours,
-    on_region,
     pearson,
-    portraits,
-    surroundings,
+    r_values,
+    spatial_snippets,
     transient_weights,
-    weighted_sums,
+    weighted_frame_sums,
 )
 from rsc2p_kedro.core.parameters import Acquisition, Compute
 
 COMPUTE = Compute(threads=2, show_progress=False)
 
 
-def r_values(movie, components, weights, *, compute: Compute) -> np.ndarray:
+def correlate(movie, components, weights) -> np.ndarray:
     """r_value (N,) of components, given the weights (N, T) of their transients."""
-    return agreement(portraits(movie, components, weights, compute=compute), components)
+    return r_values(spatial_snippets(movie, components, weights, compute=COMPUTE), components)
 
 
-def test_surroundings_are_as_wide_as_the_cell_and_end_at_the_edge(scene) -> None:
+def test_margins_are_as_wide_as_the_cell_and_end_at_the_edge(scene) -> None:
     """Discs of 13 px (radius 2.03 px) with a margin of 1.25 radii, in the middle and in a corner."""
     y, x = np.mgrid[:20, :24]
     places = [(10, 12), (0, 0)]
@@ -43,7 +41,7 @@ def test_surroundings_are_as_wide_as_the_cell_and_end_at_the_edge(scene) -> None
         shape=(20, 24), footprints=sp.csc_array(discs.astype(np.float32)), pixel_noise=noise,
         background_footprints=sp.csc_array((480, 1), dtype=np.float32),
     )  # fmt: skip
-    region = surroundings(components).toarray().astype(bool).reshape(20, 24, 2)
+    region = evaluation_regions(components).toarray().astype(bool).reshape(20, 24, 2)
     for i in range(len(places)):
         margin = 1.25 * np.sqrt(discs[:, i].sum() / np.pi)
         py, px = np.divmod(np.flatnonzero(discs[:, i]), 24)
@@ -51,7 +49,7 @@ def test_surroundings_are_as_wide_as_the_cell_and_end_at_the_edge(scene) -> None
         np.testing.assert_array_equal(region[..., i], (distance <= margin) & (noise > 0))
 
 
-def test_blur_keeps_what_is_even_and_does_not_see_beyond_its_pixels() -> None:
+def test_blur_keeps_a_constant_and_ignores_other_pixels() -> None:
     pixels = np.array([3, 4, 13, 14, 25])
     values = np.stack([np.full(5, 7.0), np.arange(5.0)])
     even, rising = blur(values, pixels, 10, 0.8)
@@ -69,13 +67,13 @@ def weights_of(components, acquisition: Acquisition) -> np.ndarray:
     return transient_weights(components.traces, frames, neighbours(components.footprints))
 
 
-def test_weights_see_the_own_transients_and_not_those_of_neighbours(scene, acquisition: Acquisition) -> None:
+def test_weights_select_a_components_transients_and_not_those_of_neighbours(scene, acquisition: Acquisition) -> None:
     c = scene.components
     weights = weights_of(c, acquisition)
-    seen = weights @ c.traces.T.astype(float)
-    np.testing.assert_allclose(np.diag(seen)[:3], 1, atol=0.01)
-    assert abs(seen[0, 1]) < 0.01
-    assert abs(seen[1, 0]) < 0.01
+    coefficients = weights @ c.traces.T.astype(float)
+    np.testing.assert_allclose(np.diag(coefficients)[:3], 1, atol=0.01)
+    assert abs(coefficients[0, 1]) < 0.01
+    assert abs(coefficients[1, 0]) < 0.01
     np.testing.assert_allclose(weights.sum(axis=1) * 90, 0, atol=0.05)
     assert not weights[3].any()
 
@@ -83,37 +81,38 @@ def test_weights_see_the_own_transients_and_not_those_of_neighbours(scene, acqui
 def test_sums_are_those_of_numpy_whatever_blocks_and_threads(scene) -> None:
     weights = np.random.default_rng(0).normal(size=(4, len(scene.movie)))
     weights[2] = 0
-    region = surroundings(scene.components)
-    sums = weighted_sums(scene.movie, weights, region, compute=COMPUTE)
+    region = evaluation_regions(scene.components)
+    sums = weighted_frame_sums(scene.movie, weights, region, compute=COMPUTE)
     for i in range(4):
         part = slice(region.indptr[i], region.indptr[i + 1])
         expected = weights[i] @ scene.movie.reshape(len(scene.movie), -1).astype(float)
         np.testing.assert_allclose(sums[part], expected[region.indices[part]], rtol=1e-6, atol=1e-6)
     other = Compute(threads=1, block_frames=7, show_progress=False)
-    np.testing.assert_array_equal(sums, weighted_sums(scene.movie, weights, region, compute=other))
+    np.testing.assert_array_equal(sums, weighted_frame_sums(scene.movie, weights, region, compute=other))
 
 
 def test_sums_on_a_region_are_those_of_the_whole_images(scene) -> None:
-    region = surroundings(scene.components)
+    region = evaluation_regions(scene.components)
     weights = np.random.default_rng(1).normal(size=(4, 4))
     whole = (scene.components.footprints @ weights).T
     expected = [whole[i][region.indices[slice(*region.indptr[i : i + 2])]] for i in range(4)]
-    np.testing.assert_allclose(on_region(scene.components.footprints, weights, region), np.concatenate(expected))
+    np.testing.assert_allclose(
+        combine_on_region(scene.components.footprints, weights, region), np.concatenate(expected)
+    )
 
 
-def test_r_values_agree_with_their_slow_twin(scene, acquisition: Acquisition) -> None:
+def test_r_values_agree_with_the_reference(scene, acquisition: Acquisition) -> None:
     c = scene.components
     frames = find_transients(c.traces + c.residual_traces, acquisition).frames
-    region, near = surroundings(c).toarray() > 0, neighbours(c.footprints)
+    region, near = evaluation_regions(c).toarray() > 0, neighbours(c.footprints)
     model = (c.footprints.toarray(), c.traces, c.background_footprints.toarray(), c.background_traces)
-    sigma = BLUR_RADII * radii(c.footprints)
-    slow = [reference.r_value(scene.movie, *model, i, frames[i], near[i], region[:, i], sigma[i]) for i in range(4)]
-    np.testing.assert_allclose(r_values(scene.movie, c, weights_of(c, acquisition), compute=COMPUTE), slow, atol=1e-5)
+    slow = [reference.r_value(scene.movie, *model, i, frames[i], near[i], region[:, i]) for i in range(4)]
+    np.testing.assert_allclose(correlate(scene.movie, c, weights_of(c, acquisition)), slow, atol=1e-5)
     assert min(slow[:3]) > 0.9
     assert slow[3] == 0
 
 
-def test_cells_that_are_always_active_beside_an_active_neighbour_agree(scene, acquisition: Acquisition) -> None:
+def test_a_cell_that_is_only_active_with_its_neighbour_has_a_high_r_value(scene, acquisition: Acquisition) -> None:
     """Two overlapping cells whose transients overlap each time, one 2 frames after the other, and unlike in height.
 
     The neighbour's footprint is wrong by a pixel: subtracting it does not take it out, its trace does.
@@ -127,24 +126,24 @@ def test_cells_that_are_always_active_beside_an_active_neighbour_agree(scene, ac
     A = scene.components.footprints[:, [0, 1]].toarray()
     movie = (C.T @ A.T).reshape(scene.movie.shape) + rng.normal(0, 3, scene.movie.shape)
     nothing = np.zeros((2, len(scene.movie)), np.float32)
-    found = replace(
+    components = replace(
         scene.components.select(np.array([0, 1])),
         traces=C, spikes=nothing, residual_traces=nothing + rng.normal(0, 3, nothing.shape).astype(np.float32),
         footprints=sp.csc_array(np.stack([A[:, 0], np.roll(A[:, 1], 1)], axis=1)),
         background_footprints=sp.csc_array((A.shape[0], 1), dtype=np.float32),
     )  # fmt: skip
-    assert (r_values(movie.astype(np.float32), found, weights_of(found, acquisition), compute=COMPUTE) > 0.9).all()
+    assert (correlate(movie.astype(np.float32), components, weights_of(components, acquisition)) > 0.9).all()
 
 
-def test_a_footprint_in_the_wrong_place_agrees_less(scene, acquisition: Acquisition) -> None:
+def test_a_displaced_footprint_has_a_low_r_value(scene, acquisition: Acquisition) -> None:
     c = scene.components
     wrong = replace(c, footprints=sp.csc_array(np.roll(c.footprints.toarray(), 3, axis=0)))
-    assert r_values(scene.movie, wrong, weights_of(c, acquisition), compute=COMPUTE)[2] < 0.6
+    assert correlate(scene.movie, wrong, weights_of(c, acquisition))[2] < 0.6
 
 
-def test_without_weights_there_is_no_agreement(scene) -> None:
+def test_without_weights_the_r_value_is_0(scene) -> None:
     none = np.zeros((4, len(scene.movie)))
-    assert not r_values(scene.movie, scene.components, none, compute=COMPUTE).any()
+    assert not correlate(scene.movie, scene.components, none).any()
 
 
 def test_pearson_of_a_constant_is_zero() -> None:

@@ -1,4 +1,4 @@
-"""Spikes and calcium from fluorescence traces."""
+"""Deconvolution of fluorescence traces and inference of spike rates."""
 
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay, decay_to_ar, estimate_ar, estimate_noise
 from rsc2p_kedro.algorithms.deconvolution.oasis import Deconvolution, deconvolve

@@ -1,33 +1,44 @@
-"""Calcium as an autoregressive process: from time constants to coefficients and back, and their estimates.
+"""Calcium as an autoregressive process: AR coefficients from time constants, back, and estimated from traces.
 
-Model of one trace (Friedrich, Zhou & Paninski 2017, doi 10.1371/journal.pcbi.1005423)::
+Model of one trace (Friedrich, Zhou & Paninski 2017, doi 10.1371/journal.pcbi.1005423, "Model for calcium
+dynamics")::
 
     y_t = b + c_t + e_t,    c_t = g_1 c_{t-1} + ... + g_p c_{t-p} + s_t,    s_t >= 0,    e_t ~ N(0, sigma^2)
 
-y trace, b baseline, c calcium, s spikes, g coefficients, p order, sigma noise. For p = 1, g_1 = exp(-1 / decay). For
-p = 2, the roots d > r of z^2 - g_1 z - g_2 are exp(-1 / decay) and exp(-1 / rise): g_1 = d + r, g_2 = -d r.
+y trace, b baseline, c calcium, s spikes, g AR coefficients, p order, sigma standard deviation of the noise. For p = 1,
+g_1 = exp(-1 / decay). For p = 2, the roots d > r of z^2 - g_1 z - g_2 are exp(-1 / decay) and exp(-1 / rise):
+g_1 = d + r, g_2 = -d r.
 """
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-LONGEST_DECAY = 2.0
-"""An estimated decay is held within this factor of the indicator's known one."""
-_LAGS = 5
-_RISE_OF_DECAY = 0.15
+# The values below have not been changed since they were written, nor been varied one by one.
+MAX_DECAY_RATIO = 2.0
+"""Largest ratio of an estimated decay to the known one of the indicator, either way."""
+_N_LAGS = 5
+"""Lags of the autocovariance, in frames beyond the order, that AR coefficients are fitted to."""
+_RISE_TO_DECAY = 0.15
+"""Rise time in decay times where none is given."""
+_MAX_RISE_ROOT = 0.98
+"""Upper bound of the root of the rise, as a fraction of that of the decay, so that the two stay distinct."""
 
 
 def decay_to_ar(decay_frames: float, order: int = 1, *, rise_frames: float | None = None) -> NDArray[np.float64]:
-    """Coefficients of calcium that decays (and rises) with the given time constants.
+    """AR coefficients of calcium that decays (and rises) with the given time constants.
 
     Args:
         decay_frames: time constant of the decay in frames, above 0.
-        order: 1 for an immediate rise, 2 for one that takes time.
-        rise_frames: time constant of the rise in frames, shorter than the decay; none: 0.15 of the decay. Order 2 only.
+        order: 1 for an immediate rise, 2 for a gradual one.
+        rise_frames: time constant of the rise in frames, shorter than the decay; None takes 0.15 of the decay. Order 2
+            only.
 
     Returns:
-        g (order,), the stable coefficients g_1 ... g_p.
+        g (order,), stable.
+
+    Raises:
+        ValueError: the order is neither 1 nor 2, or a time constant is out of range.
     """
     _check_order(order)
     if not decay_frames > 0:
@@ -35,7 +46,7 @@ def decay_to_ar(decay_frames: float, order: int = 1, *, rise_frames: float | Non
     decay = np.exp(-1 / decay_frames)
     if order == 1:
         return np.array([decay])
-    rise_frames = _RISE_OF_DECAY * decay_frames if rise_frames is None else rise_frames
+    rise_frames = _RISE_TO_DECAY * decay_frames if rise_frames is None else rise_frames
     if not 0 < rise_frames < decay_frames:
         raise ValueError(f"rise_frames should lie between 0 and decay_frames ({decay_frames}), is {rise_frames}.")
     rise = np.exp(-1 / rise_frames)
@@ -43,9 +54,14 @@ def decay_to_ar(decay_frames: float, order: int = 1, *, rise_frames: float | Non
 
 
 def ar_to_decay(g: NDArray) -> NDArray[np.float64]:
-    """Time constants in frames, longest first, of coefficients (p,) or (N, p).
+    """Time constants of AR coefficients.
 
-    A root that is no exponential decay (not real, or outside 0..1) gives NaN.
+    Args:
+        g: (p,) or (N, p).
+
+    Returns:
+        (p,) or (N, p), in frames, longest first. NaN for a root that is no exponential decay: not real, or outside
+        0..1.
     """
     rows = np.atleast_2d(np.asarray(g, np.float64))
     roots = np.array([np.roots([1.0, *-row]) if np.any(row) else np.zeros(len(row)) for row in rows], complex)
@@ -58,10 +74,20 @@ def ar_to_decay(g: NDArray) -> NDArray[np.float64]:
 
 
 def estimate_noise(traces: NDArray) -> NDArray[np.float64]:
-    """Standard deviation (N,) of the white noise of traces (N, T), from the upper half of their spectra.
+    """Standard deviation of the white noise of traces, from the upper half of their spectra.
 
-    The mean of the power between a quarter and half of the frame rate: calcium is slower, noise is not. A Hann window
-    keeps slow drift from leaking there.
+    The root of the mean power between a quarter and half of the frame rate (Pnevmatikakis et al. 2016,
+    doi 10.1016/j.neuron.2015.11.037): calcium is slower than that, noise is not. A Hann window keeps slow drift from
+    leaking into that range.
+
+    Args:
+        traces: (T,) or (N, T), 4 frames or more.
+
+    Returns:
+        (N,), in the units of the traces.
+
+    Raises:
+        ValueError: there are fewer than 4 frames.
     """
     traces = np.atleast_2d(traces)
     n_frames = traces.shape[1]
@@ -74,8 +100,53 @@ def estimate_noise(traces: NDArray) -> NDArray[np.float64]:
     return np.sqrt(power[:, (frequencies > 0.25) & (frequencies <= 0.5)].astype(np.float64).mean(axis=1))
 
 
+def estimate_ar(
+    traces: NDArray, noise: NDArray, decay_frames: float, order: int = 1, *, prior_weight: float = 100.0
+) -> NDArray[np.float64]:
+    """AR coefficients of each trace, from its autocovariance and the known decay of the indicator.
+
+    The autocovariance of calcium obeys the same recursion as calcium itself (Yule-Walker equations), once the noise is
+    subtracted at lag 0. The estimate is shrunk towards the coefficients of the known decay, the more so the weaker the
+    signal: the two are averaged with weights signal power and `prior_weight` x noise power. The decay is then kept
+    within a factor of :data:`MAX_DECAY_RATIO` of the known one, so that every root is stable.
+
+    Args:
+        traces: (T,) or (N, T).
+        noise: (N,), standard deviation of the noise, in the units of the traces.
+        decay_frames: known decay of the indicator in frames.
+        order: 1 or 2.
+        prior_weight: signal power, in units of the noise power, at which the trace and the known decay weigh the same.
+
+    Returns:
+        (N, order). The coefficients of the known decay where there are 5 frames or fewer beyond the order.
+
+    Raises:
+        ValueError: the order is neither 1 nor 2, or the decay is not above 0.
+    """
+    traces = np.atleast_2d(traces)
+    known = decay_to_ar(decay_frames, order)
+    if traces.shape[1] <= _N_LAGS + order:
+        return np.tile(known, (len(traces), 1))
+    covariance = autocovariance(traces, _N_LAGS + order)
+    noise_power = np.asarray(noise, np.float64) ** 2
+    covariance[:, 0] -= noise_power
+    estimates = np.array([_yule_walker(row, order, known) for row in covariance]).reshape(-1, order)
+    signal = np.maximum(covariance[:, 0], 0)
+    weight = (signal / np.maximum(signal + prior_weight * noise_power, np.finfo(float).tiny))[:, None]
+    blended = weight * estimates + (1 - weight) * known
+    return np.array([_stabilize(row, decay_frames) for row in blended]).reshape(-1, order)
+
+
 def autocovariance(traces: NDArray, n_lags: int) -> NDArray[np.float64]:
-    """Autocovariance (N, n_lags + 1) of traces (N, T) at lags 0 ... n_lags, summed over frames and divided by T."""
+    """Autocovariance of traces, summed over frames and divided by T.
+
+    Args:
+        traces: (T,) or (N, T).
+        n_lags: largest lag in frames.
+
+    Returns:
+        (N, n_lags + 1), at lags 0 ... n_lags, in squared units of the traces.
+    """
     centred = np.atleast_2d(traces).astype(np.float64)
     centred = centred - centred.mean(axis=1, keepdims=True)
     n_frames = centred.shape[1]
@@ -83,39 +154,8 @@ def autocovariance(traces: NDArray, n_lags: int) -> NDArray[np.float64]:
     return np.stack(lagged, axis=1) / n_frames
 
 
-def estimate_ar(
-    traces: NDArray, noise: NDArray, decay_frames: float, order: int = 1, *, trust: float = 100.0
-) -> NDArray[np.float64]:
-    """Coefficients (N, order) of each trace, from its autocovariance where that says enough, else from the known decay.
-
-    The autocovariance of the calcium obeys the same recursion as the calcium itself (Yule-Walker), once the noise is
-    taken from lag 0. Its estimate is drawn to the coefficients of the known decay, the more so the weaker the signal:
-    the two are averaged with weights signal power and `trust` x noise power. The decay is then held within a factor of
-    :data:`LONGEST_DECAY` of the known one, so that every root is stable.
-
-    Args:
-        traces: (N, T).
-        noise: (N,) standard deviation of the noise.
-        decay_frames: known decay of the indicator in frames.
-        order: 1 or 2.
-        trust: signal power, in units of the noise power, at which data and known decay count alike.
-    """
-    _check_order(order)
-    traces = np.atleast_2d(traces)
-    known = decay_to_ar(decay_frames, order)
-    if traces.shape[1] <= _LAGS + order:
-        return np.tile(known, (len(traces), 1))
-    covariance = autocovariance(traces, _LAGS + order)
-    covariance[:, 0] -= np.asarray(noise, np.float64) ** 2
-    estimates = np.array([_yule_walker(row, order, known) for row in covariance]).reshape(-1, order)
-    signal = np.maximum(covariance[:, 0], 0)
-    weight = signal / np.maximum(signal + trust * np.asarray(noise, np.float64) ** 2, np.finfo(float).tiny)
-    blended = weight[:, None] * estimates + (1 - weight[:, None]) * known
-    return np.array([_stabilize(row, decay_frames) for row in blended]).reshape(-1, order)
-
-
 def _yule_walker(covariance: NDArray, order: int, known: NDArray) -> NDArray:
-    """Least-squares coefficients of the recursion of an autocovariance (lags,); the known ones if it is degenerate."""
+    """Least-squares AR coefficients of an autocovariance (n_lags + 1,); the known ones where it is degenerate."""
     lags = np.arange(1, len(covariance))
     design = covariance[np.abs(lags[:, None] - np.arange(1, order + 1))]
     if covariance[0] <= 0 or np.linalg.matrix_rank(design) < order:
@@ -124,13 +164,13 @@ def _yule_walker(covariance: NDArray, order: int, known: NDArray) -> NDArray:
 
 
 def _stabilize(g: NDArray, decay_frames: float) -> NDArray:
-    """The nearest coefficients whose decay is near the known one and whose roots are real and in 0..1."""
-    low, high = np.exp(-LONGEST_DECAY / decay_frames), np.exp(-1 / (LONGEST_DECAY * decay_frames))
+    """The coefficients with the decay clipped to its range about the known one, and real roots in 0..1."""
+    low, high = np.exp(-MAX_DECAY_RATIO / decay_frames), np.exp(-1 / (MAX_DECAY_RATIO * decay_frames))
     if len(g) == 1:
         return np.clip(g, low, high)
     roots = np.sort(np.roots([1.0, -g[0], -g[1]]).real)
     decay = np.clip(roots[1], low, high)
-    rise = np.clip(roots[0], 0.0, 0.98 * decay)
+    rise = np.clip(roots[0], 0.0, _MAX_RISE_ROOT * decay)
     return np.array([decay + rise, -decay * rise])
 
 

@@ -5,16 +5,18 @@ Friedrich, Zhou & Paninski 2017, doi 10.1371/journal.pcbi.1005423. For a trace y
 
     minimize over c and b    1/2 |y - b - c|^2 + lam sum(s)    with s = G c >= 0
 
-- Order 1: OASIS, pools of frames that decay together, merged whenever the later one starts lower than the earlier
-  decays to.
-- Order 2: the same convex problem, solved exactly. Its dual variables m >= 0 (one for each frame without a spike)
-  obey a linear system whose matrix G G^T has two bands beside the diagonal; frames change sides by block principal
-  pivoting (Kim & Park 2011, doi 10.1137/110821172), each step of which costs O(T).
-- The penalty lam is the one at which the residual has the power of the noise, |y - b - c|^2 = sigma^2 T, and b the best
-  baseline for it. Between two changes of the set of spikes c is linear in (b, lam), so both follow from one quadratic.
+- Order 1: OASIS ("Fast online deconvolution algorithm" there). Pools of frames that decay together are merged whenever
+  the later one starts below what the earlier one has decayed to.
+- Order 2: the same convex problem, solved exactly (OASIS is approximate for p > 1). Its dual variables m >= 0 (one for
+  each frame without a spike) obey a linear system whose matrix G G^T has two bands beside the diagonal. Frames move
+  between the sets with and without a spike by block principal pivoting (Kim & Park 2011, doi 10.1137/110821172); each
+  step costs O(T).
+- The penalty lam is the one at which the residual has the power of the noise, |y - b - c|^2 = sigma^2 T (the hard noise
+  constraint of that paper), and b the best baseline for it. Between two changes of the set of spikes c is linear in (b,
+  lam), so both follow from one quadratic equation.
 
-Spikes are in the units of the trace: one of size s makes the calcium jump by s. s_0 = c_0: what came before the first
-frame.
+The spikes are in the units of the trace: one of size s raises calcium by s. s_0 = c_0 stands for all calcium before the
+first frame.
 """
 
 from dataclasses import dataclass
@@ -26,20 +28,26 @@ from numpy.typing import ArrayLike, NDArray
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import estimate_ar, estimate_noise
 
 _MAX_ROUNDS = 60
+"""Updates of baseline and penalty at most."""
 _TOLERANCE = 1e-8
+"""Change of baseline and penalty, in units of the noise, at which they have converged."""
+_PIVOT_TOLERANCE = 1e-12
+"""Violation of a sign, in units of the largest value of the trace, that counts as rounding error."""
+_BLOCK_EXCHANGES = 3
+"""Block exchanges without progress before single ones (alpha of Kim & Park, who use 3 as well)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Deconvolution:
-    """Result of :func:`deconvolve`; N is absent from every shape where a single trace was given.
+    """Result of :func:`deconvolve`. A single trace gives the same without the axis N.
 
     Attributes:
-        calcium: c, (N, T) float64, >= 0.
-        spikes: s, (N, T) float64, >= 0.
-        baseline: b, (N,) float64.
-        noise: sigma, (N,) float64.
-        g: coefficients, (N, p) float64.
-        lam: penalty, (N,) float64, >= 0.
+        calcium: c, (N, T) float64, >= 0, in the units of the trace.
+        spikes: s, (N, T) float64, >= 0, in the units of the trace.
+        baseline: b, (N,) float64, in the units of the trace.
+        noise: sigma, (N,) float64, standard deviation in the units of the trace.
+        g: AR coefficients, (N, p) float64.
+        lam: penalty, (N,) float64, >= 0, in the units of the trace.
     """
 
     calcium: NDArray
@@ -51,8 +59,11 @@ class Deconvolution:
 
 
 @njit(nogil=True, cache=True)
-def _ar1(x, g, c, rests):
-    """OASIS of x - the trace less baseline and penalty - into calcium c; rests marks frames without a spike."""
+def _ar1(x, g, c, silent):
+    """OASIS of order 1 on x, the trace less baseline and penalty: fills calcium c and the mask `silent`, no spike.
+
+    v, w and start are the value, weight and first frame of each pool.
+    """
     T = x.size
     v, w, start = np.empty(T), np.empty(T), np.empty(T + 1, np.int64)
     powers = np.empty(T)
@@ -72,22 +83,23 @@ def _ar1(x, g, c, rests):
     start[i + 1] = T
     for k in range(i + 1):
         value = max(v[k], 0.0)
-        rests[start[k]] = value <= 0.0
+        silent[start[k]] = value <= 0.0
         c[start[k]] = value
         for t in range(start[k] + 1, start[k + 1]):
             value *= g
             c[t] = value
-            rests[t] = True
+            silent[t] = True
 
 
 @njit(nogil=True, cache=True)
-def _project(x, g1, g2, rests, c, m):
-    """Projects x on the traces without a spike where `rests` is true; c gets it, m the multipliers (0 elsewhere).
+def _project(x, g1, g2, silent, c, m):
+    """Projects x on the traces without spikes in the frames Z, `silent`: fills c, and the multipliers m (0 elsewhere).
 
-    c = x + G_Z^T m with G_Z c = 0, Z the resting frames: a banded LDL^T of G_Z G_Z^T (bandwidth 2, also for a subset).
+    c = x + G_Z^T m with G_Z c = 0, by a banded LDL^T of G_Z G_Z^T (bandwidth 2, also for a subset of frames).
+    (scipy.linalg.solveh_banded alone takes 4.8 times as long at 1500 frames.)
     """
     T = x.size
-    z = np.flatnonzero(rests)
+    z = np.flatnonzero(silent)
     n = z.size
     d, l1, l2, u = np.empty(n), np.zeros(n), np.zeros(n), np.empty(n)
     for i in range(n):
@@ -137,53 +149,44 @@ def _spike(c, g1, g2, t):
 
 
 @njit(nogil=True, cache=True)
-def _pivot(x, g1, g2, c, rests):
-    """Exact solution for any order up to 2, from the set of resting frames that `rests` holds on entry."""
+def _pivot(x, g1, g2, c, silent):
+    """Exact solution of order 1 or 2 by block principal pivoting: fills c, and `silent` from its initial set."""
     T = x.size
     m = np.empty(T)
-    scale = 1e-12 * (1.0 + np.abs(x).max())
-    fewest, chances = T + 1, 3
+    tolerance = _PIVOT_TOLERANCE * (1.0 + np.abs(x).max())
+    fewest, exchanges = T + 1, _BLOCK_EXCHANGES
     for _ in range(20 * T):
-        _project(x, g1, g2, rests, c, m)
-        wrong, last = 0, -1
+        _project(x, g1, g2, silent, c, m)
+        violations, last = 0, -1
         for t in range(T):
-            if (m[t] if rests[t] else _spike(c, g1, g2, t)) < -scale:
-                wrong += 1
+            if (m[t] if silent[t] else _spike(c, g1, g2, t)) < -tolerance:
+                violations += 1
                 last = t
-        if wrong == 0:
+        if violations == 0:
             return
-        if wrong < fewest:
-            fewest, chances = wrong, 3
-        elif chances > 0:
-            chances -= 1
+        if violations < fewest:
+            fewest, exchanges = violations, _BLOCK_EXCHANGES
+        elif exchanges > 0:
+            exchanges -= 1
         else:
-            rests[last] = not rests[last]
+            silent[last] = not silent[last]
             continue
         for t in range(T):
-            if (m[t] if rests[t] else _spike(c, g1, g2, t)) < -scale:
-                rests[t] = not rests[t]
-
-
-@njit(nogil=True, cache=True)
-def _solve(x, g1, g2, c, rests):
-    """Calcium of the trace less baseline and penalty, by the method of its order (g2 = 0: order 1)."""
-    if g2 == 0.0:
-        _ar1(x, g1, c, rests)
-    else:
-        _pivot(x, g1, g2, c, rests)
+            if (m[t] if silent[t] else _spike(c, g1, g2, t)) < -tolerance:
+                silent[t] = not silent[t]
 
 
 @njit(nogil=True, cache=True)
 def _residual_step(r, p, q, power, free, b, lowest):
-    """Steps (of b, of lam) that bring the residual r to the wanted power, were the set of spikes to stay.
+    """Steps (of b, of lam) that bring the residual r to a power, as long as the set of spikes stays the same.
 
-    r changes by p a unit of lam and by -(1 - q) a unit of b.
+    r changes by p per unit of lam and by -(1 - q) per unit of b; b changes only if `free`, and not below `lowest`.
     """
     T = r.size
-    give = T - q.sum()
+    freedom = T - q.sum()
     db, slope = 0.0, 0.0
-    if free and give > 1e-9 * T:
-        db, slope = r.sum() / give, p.sum() / give
+    if free and freedom > 1e-9 * T:
+        db, slope = r.sum() / freedom, p.sum() / freedom
         if b + db < lowest:
             db, slope = lowest - b, 0.0
     r0 = r - db * (1.0 - q)
@@ -198,21 +201,25 @@ def _residual_step(r, p, q, power, free, b, lowest):
 
 @njit(nogil=True, cache=True)
 def _fit(y, g1, g2, noise, lam, b, free_lam, free_b, lowest, c, s):
-    """One trace: c and s are filled; returns (baseline, penalty). Held values stay as given."""
+    """Deconvolves one trace: fills c and s, returns (baseline, penalty). Both stay as given unless they are free."""
     T = y.size
     h = np.empty(T)
     for t in range(T):
         h[t] = 1.0 - (g1 if t + 1 < T else 0.0) - (g2 if t + 2 < T else 0.0)
-    rests = np.ones(T, np.bool_)
+    silent = np.ones(T, np.bool_)
     m, p, q = np.empty(T), np.empty(T), np.empty(T)
     ones = np.ones(T)
-    scale = _TOLERANCE * (noise + 1e-30)
+    tolerance = _TOLERANCE * (noise + 1e-30)
     for _ in range(_MAX_ROUNDS):
-        _solve(y - b - lam * h, g1, g2, c, rests)
+        x = y - b - lam * h
+        if g2 == 0.0:
+            _ar1(x, g1, c, silent)
+        else:
+            _pivot(x, g1, g2, c, silent)
         if not (free_lam or free_b):
             break
-        _project(h, g1, g2, rests, p, m)
-        _project(ones, g1, g2, rests, q, m)
+        _project(h, g1, g2, silent, p, m)
+        _project(ones, g1, g2, silent, q, m)
         r = y - b - c
         if free_lam:
             db, dl = _residual_step(r, p, q, noise * noise * T, free_b, b, lowest)
@@ -222,7 +229,7 @@ def _fit(y, g1, g2, noise, lam, b, free_lam, free_b, lowest, c, s):
         else:
             dl = 0.0
             db, _ = _residual_step(r, p * 0.0, q, 0.0, free_b, b, lowest)
-        if abs(db) <= scale and abs(dl) <= scale:
+        if abs(db) <= tolerance and abs(dl) <= tolerance:
             break
         b += db
         lam += dl
@@ -233,7 +240,7 @@ def _fit(y, g1, g2, noise, lam, b, free_lam, free_b, lowest, c, s):
 
 @njit(nogil=True, cache=True)
 def _fit_all(traces, g, noise, lam, baseline, free_lam, free_b, lowest, calcium, spikes):
-    """:func:`_fit` for every row; lam and baseline are overwritten."""
+    """:func:`_fit` of every row; overwrites lam and baseline."""
     for n in range(len(traces)):
         g2 = g[n, 1] if g.shape[1] == 2 else 0.0
         baseline[n], lam[n] = _fit(
@@ -252,21 +259,21 @@ def deconvolve(
     baseline: ArrayLike | None = None,
     lowest_baseline: float = -np.inf,
 ) -> Deconvolution:
-    """Calcium, spikes and baseline of traces.
+    """Calcium, spikes and baseline of traces, by the minimization of this module.
 
     Args:
-        traces: (T,) or (N, T), any unit; finite.
+        traces: (T,) or (N, T), any unit; finite, 4 frames or more.
         order: 1 decays, 2 rises and decays. Ignored where `g` is given.
         decay_frames: known decay of the indicator in frames; needed where `g` is not given.
-        g: coefficients (p,) for all traces or (N, p), p 1 or 2; none: estimated (:func:`estimate_ar`).
-        noise: standard deviation, scalar or (N,); none: from the spectrum. Used only to find `lam` and `g`.
-        lam: penalty, scalar or (N,); none: the one at which the residual has the power of the noise, 0 where no
-            penalty is small enough for that.
-        baseline: scalar or (N,); none: the best one that is not below `lowest_baseline`.
-        lowest_baseline: 0 keeps the baseline from falling below 0.
+        g: AR coefficients, (p,) for all traces or (N, p), p 1 or 2; None estimates them (:func:`estimate_ar`).
+        noise: standard deviation, scalar or (N,); None estimates it from the spectrum. Used only for `lam` and `g`.
+        lam: penalty, scalar or (N,); None takes the one at which the residual has the power of the noise, or 0 where
+            even that leaves a larger residual.
+        baseline: scalar or (N,); None takes the best one that is not below `lowest_baseline`.
+        lowest_baseline: lower bound of the baseline; 0 keeps it non-negative.
 
     Returns:
-        :class:`Deconvolution`; a trace without a transient above its noise has no spikes.
+        Calcium, spikes and the parameters used. A trace without a transient above its noise has no spikes.
 
     Raises:
         ValueError: a trace is not finite or too short, or neither `g` nor `decay_frames` is given.
@@ -280,20 +287,20 @@ def deconvolve(
     else:
         coefficients = np.ascontiguousarray(np.broadcast_to(np.asarray(g, np.float64), (N, np.shape(g)[-1])))
     penalties = np.zeros(N) if lam is None else _per_trace(lam, N)
-    start = np.median(y, axis=1) if baseline is None else _per_trace(baseline, N)
-    if baseline is None:
-        start = np.maximum(start, lowest_baseline)
+    b = np.maximum(np.median(y, axis=1), lowest_baseline) if baseline is None else _per_trace(baseline, N)
     calcium, spikes = np.empty_like(y), np.empty_like(y)
-    _fit_all(y, coefficients, sigma, penalties, start, lam is None, baseline is None, lowest_baseline, calcium, spikes)
-    result = (np.maximum(calcium, 0), spikes, start, sigma, coefficients, penalties)
+    _fit_all(y, coefficients, sigma, penalties, b, lam is None, baseline is None, lowest_baseline, calcium, spikes)
+    result = (np.maximum(calcium, 0), spikes, b, sigma, coefficients, penalties)
     return Deconvolution(*(result if np.ndim(traces) == 2 else tuple(value[0] for value in result)))
 
 
 def _per_trace(value: ArrayLike, n: int) -> NDArray:
+    """A scalar or (n,) as a new array (n,)."""
     return np.array(np.broadcast_to(np.asarray(value, np.float64), (n,)))
 
 
 def _check(y: NDArray, g: ArrayLike | None, decay_frames: float | None) -> None:
+    """Raises ValueError with all problems of the arguments of :func:`deconvolve`."""
     problems = []
     if y.ndim != 2 or y.shape[1] < 4:
         problems.append(f"traces should be (T,) or (N, T) with 4 frames or more, have shape {y.shape}")

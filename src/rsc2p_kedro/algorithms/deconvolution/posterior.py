@@ -1,33 +1,36 @@
-"""Spike inference: how many spikes fell into each frame, as the mean of what a trace leaves possible.
+"""Spike inference: the expected number of spikes in each frame, the posterior mean given the whole trace.
 
-:mod:`.oasis` gives the one most probable set of spikes, which is what denoised calcium needs. The correlation with
-true spike rates asks for another answer, the posterior mean, which does not decide where the data do not. With the
-trace y of a component less its slow baseline, at frame t::
+:mod:`.oasis` gives the single most probable set of spikes, which denoises calcium. The correlation with true spike
+rates is highest for another estimate, the posterior mean, which spreads spikes over frames where the data leave their
+times open.
+With the trace y of a component less its slow baseline, at frame t::
 
     y_t = b + c_t + e_t,    e_t ~ N(0, sigma^2)
     c_t = g c_{t-1} + j_t,    g = exp(-1 / tau)
-    j_t = 0 with probability 1 - p, else of an exponential distribution of mean mu
+    j_t = 0 with probability 1 - p, else exponentially distributed with mean mu
 
-c calcium, j jumps, tau decay in frames. c lives on levels of d = sigma / 2; those further than 5 sigma from y_t are
-left out, so that the forward-backward recursion (Rabiner 1989, doi 10.1109/5.18626) costs some 20 levels a frame. A
-value between two levels is shared by them in proportion. Exponential jumps cost one running sum over levels, not a
-matrix. A tiny probability :data:`RESTART` lets calcium be anywhere, so that an artefact stays where it is.
+b constant baseline, c calcium, j the rise of calcium by the transients that start in a frame ("jump"), tau decay in
+frames. c is discretized in levels of d = sigma / 2. Levels further than 5 sigma from y_t are left out, so that the
+forward-backward recursion (Rabiner 1989, doi 10.1109/5.18626, eqs. 18-25) visits 21 levels a frame. A value between two
+levels is shared between them by linear interpolation. Exponential jumps cost one running sum over levels instead of a
+matrix product. With a small probability :data:`RESTART` calcium takes any value, so that an artefact does not affect
+the frames after it.
 
-From the recursion come the probability q_t of a jump and its mean size given all of the trace, and from these, by
-expectation-maximization, p, mu, b and sigma (at most the noise in the upper half of the spectrum, at least half of
-it: at low frame rates transients reach there). Of the decays :data:`DECAY_FACTORS` x the indicator's known one, that
-under which the trace is most probable is taken. None is shorter than the known decay: too long a decay misses little,
-too short a one takes the tail of a transient for spikes.
+The recursion gives the probability q_t of a jump and its mean size given the whole trace. From these,
+expectation-maximization (ibid., section III.C) estimates p, mu, b and sigma. Sigma stays between half and all of the
+noise in the upper half of the spectrum, to which transients leak at low frame rates. Of the decays
+:data:`DECAY_FACTORS` x the indicator's known one, the one under which the trace is most probable is taken. None is
+shorter than the known decay: a decay that is too long misses little, one that is too short takes the tails of
+transients for spikes.
 
-What comes out, a frame::
+The result, for each frame::
 
-    rate_t = q_t (m_t / mu)^(1 / k),    m_t the mean size of the jump if there was one
+    rate_t = q_t (m_t / mu)^(1 / k),    m_t mean size of the jump, given that there was one
 
 in units of the cell's typical transient amplitude. k > 1 where fluorescence grows faster than the number of spikes, as
-the cooperative binding of calcium to GCaMP makes it (Greenberg et al. 2018, doi 10.1101/479055). Fluorescence rises some time after the
-spike, later in the cells and with the indicators in which it also falls slowly; and a frame shows the mean of its
-exposure. Half a frame and a share of the trace's decay time are taken off the times, with linear interpolation between
-frames.
+with the cooperative binding of calcium to GCaMP (Greenberg et al. 2018, doi 10.1101/479055). Fluorescence rises some
+time after the spike, later where it also decays slowly, and a frame shows the mean over its exposure: rates are
+advanced by half a frame and a fraction of the trace's decay time, by linear interpolation between frames.
 """
 
 from dataclasses import fields
@@ -43,41 +46,59 @@ from rsc2p_kedro.core.parameters import Acquisition, Compute
 from rsc2p_kedro.core.results import SpikeInference
 
 DECAY_FACTORS = tuple(2 ** (i / 3) for i in range(7))
-"""Decays that a trace may choose from, in units of the indicator's known one."""
+"""Candidate decays of a trace, in units of the indicator's known one: 1 to 4. The range was chosen on 24 data sets with
+known spikes (commit 16f217a; docs/methods_evaluation.md, "Spikes")."""
+# Evidence for the values below: the median correlation with true spikes over 177 traces of the two data sets of
+# benchmarks/spike_inference.py (0.754, 0.815, 0.869 and 0.889 at 25, 50, 100 and 200 ms), with one value changed.
 RESTART = 1e-8
-"""Probability, a frame, that calcium is anywhere."""
+"""Probability per frame that calcium takes any value. With 1e-6 the correlation changes by up to 0.004."""
 _BASELINE_S = 45.0
+"""Window of the slow baseline in s. Chosen on the same 24 data sets."""
 _LEVELS_PER_NOISE, _REACH = 2.0, 5.0
+"""Levels of calcium per sigma, and distance from the trace in sigma up to which they are kept. Probabilities agree with
+those of the full recursion on 160 levels within 0.002 (tests/algorithms/deconvolution/test_posterior.py). With 4 levels
+per sigma the correlation falls by up to 0.007."""
 _LEVELS = int(2 * _REACH * _LEVELS_PER_NOISE) + 1
-_LEAST_NOISE = 0.5
-_LEAST_RISE, _LEAST_RATE_HZ, _MOST_RISES = 2.0, 0.005, 0.5
-_FIRST_RATE_HZ = 0.5
+_MIN_NOISE_FRACTION = 0.5
+"""Lower bound of sigma, in units of the noise in the upper half of the spectrum. 0.25 and 0.75: up to 0.002."""
+_MIN_AMPLITUDE_SD = 2.0
+"""Lower bound, and initial value, of the mean transient amplitude mu, in sigma. 1 and 4: up to 0.001."""
+_MIN_EVENT_RATE_HZ, _MAX_EVENT_PROBABILITY = 0.005, 0.5
+"""Bounds of the probability p of a jump: a rate in Hz, and a probability per frame. 0.0005 and 0.9: no change."""
+_INITIAL_EVENT_RATE_HZ = 0.5
+"""Initial rate of jumps in Hz. 0.1 and 2: up to 0.002."""
+_INITIAL_BASELINE_SD = 0.5
+"""Initial constant baseline in sigma: how far the slow baseline, a 20th percentile, lies below the mean of noise (0.84
+without transients, which changes the correlation by up to 0.002)."""
+_EM_ROUNDS = 2
+"""Rounds of expectation-maximization, before and after the decay is selected. 1: falls by up to 0.003; 4: rises by up
+to 0.005."""
 _TRACES_AT_ONCE = 16
-_PERCENTILE_BELOW_MEAN = 0.5
-_ROUNDS = 2
+"""Traces in one task of a thread; does not change the result."""
 
 
 @njit(nogil=True, cache=True)
 def _emissions(value, sigma, d, likelihood):
-    """Likelihood of a value at the levels around it, its largest scaled to 1; returns (lowest level, log of scale).
+    """Fills the likelihood of a value at the levels around it, scaled to a maximum of 1.
 
-    From one level to the next the likelihood changes by a factor that itself changes by a constant one.
+    Returns (lowest level, log of the scale). The ratio of the likelihoods of neighbouring levels itself changes by a
+    constant factor from level to level, which saves an exponential a level.
     """
     n = likelihood.size
     lowest = max(0, int(np.floor((value - 0.5 * (n - 1) * d) / d)))
     h, z = d / sigma, (value - lowest * d) / sigma
     nearest = z - h * min(max(np.rint(z / h), 0.0), n - 1.0)
     likelihood[0] = np.exp(0.5 * (nearest * nearest - z * z))
-    factor, slower = np.exp(h * z - 0.5 * h * h), np.exp(-h * h)
+    factor, change = np.exp(h * z - 0.5 * h * h), np.exp(-h * h)
     for i in range(1, n):
         likelihood[i] = likelihood[i - 1] * factor
-        factor *= slower
+        factor *= change
     return lowest, -0.5 * nearest * nearest
 
 
 @njit(nogil=True, cache=True)
 def _decay(before, lowest, g, after):
-    """Probabilities (n,) of levels from `lowest` on, one frame later: (n + 1,) from the returned level on."""
+    """Propagates probabilities of levels, from `lowest` on, by a frame of decay: (n + 1,), from the returned level."""
     after[:] = 0.0
     start = int(g * lowest)
     for i in range(before.size):
@@ -91,7 +112,7 @@ def _decay(before, lowest, g, after):
 
 @njit(nogil=True, cache=True)
 def _jump(decayed, start, p, rho, lowest, after):
-    """Probabilities (n,) of levels from `lowest` on, after a jump or none, of decayed ones from `start` on."""
+    """Propagates probabilities of decayed levels, from `start` on, by a jump or none: (n,) from level `lowest` on."""
     n, m = after.size, decayed.size
     after[:] = 0.0
     carried = 0.0
@@ -111,13 +132,14 @@ def _jump(decayed, start, p, rho, lowest, after):
 
 @njit(nogil=True, cache=True)
 def _jump_back(ahead, lowest, p, rho, restart, decayed, start, before):
-    """What lies `ahead` (n,) of levels from `lowest` on, as seen (before) by the decayed levels from `start` on.
+    """Propagates the backward probabilities `ahead` (n,) over a jump or none, to the decayed levels: fills `before`.
 
-    Returns, weighted by the probabilities of the decayed levels and up to the same factor: all ways, those with a jump,
-    and those with a jump times its height in levels.
+    `ahead` starts at level `lowest`, `before` at level `start`. Returns three sums over the decayed levels, weighted by
+    their probabilities and with a common factor: of all paths, of those with a jump, and of the latter times the size
+    of the jump in levels.
     """
     n, m = ahead.size, decayed.size
-    ways, jumps, heights = 0.0, 0.0, 0.0
+    paths, jumps, sizes = 0.0, 0.0, 0.0
     one, far = 0.0, 0.0
     for i in range(n - 1, max(start + m - lowest, 0) - 1, -1):
         one = ahead[i] + rho * one
@@ -130,17 +152,17 @@ def _jump_back(ahead, lowest, p, rho, restart, decayed, start, before):
         i = start + k - lowest
         here = ahead[i] if 0 <= i < n else 0.0
         before[k] = (1.0 - p) * here + p * (1.0 - rho) * one + restart
-        ways += decayed[k] * before[k]
+        paths += decayed[k] * before[k]
         jumps += decayed[k] * p * (1.0 - rho) * one
-        heights += decayed[k] * p * (1.0 - rho) * far
+        sizes += decayed[k] * p * (1.0 - rho) * far
         one = here + rho * one
         far = one + rho * far
-    return ways, jumps, heights
+    return paths, jumps, sizes
 
 
 @njit(nogil=True, cache=True)
 def _forward(y, g, sigma, p, mu, d, lowest, starts, likelihoods, decayed, forward):
-    """Fills the probabilities of levels given the trace so far; returns the log-likelihood of the trace."""
+    """Forward recursion: fills the probabilities of levels given the trace so far; returns the log-likelihood."""
     T, n = likelihoods.shape
     rho, log_likelihood = np.exp(-d / mu), 0.0
     for t in range(T):
@@ -163,7 +185,7 @@ def _forward(y, g, sigma, p, mu, d, lowest, starts, likelihoods, decayed, forwar
 
 @njit(nogil=True, cache=True)
 def _backward(g, p, mu, d, lowest, starts, likelihoods, decayed, forward, jumps, sizes, calcium):
-    """Fills, for each frame, the probability of a jump, its mean size (0 if there was none) and the mean calcium."""
+    """Backward recursion: fills the probability of a jump, its mean size (0 if none) and the mean calcium, a frame."""
     T, n = likelihoods.shape
     rho = np.exp(-d / mu)
     later, ahead, before = np.ones(n), np.empty(n), np.empty(n + 1)
@@ -175,10 +197,10 @@ def _backward(g, p, mu, d, lowest, starts, likelihoods, decayed, forward, jumps,
             total += forward[t, i] * later[i]
             level += forward[t, i] * later[i] * (lowest[t] + i)
         calcium[t] = level / total * d
-        ways, jumped, height = _jump_back(
+        paths, jumped, height = _jump_back(
             ahead, lowest[t], p if t > 0 else 0.0, rho, RESTART * mean, decayed[t], starts[t], before
         )
-        jumps[t], sizes[t] = jumped / ways, height / ways * d
+        jumps[t], sizes[t] = jumped / paths, height / paths * d
         if t == 0:
             return
         largest = 0.0
@@ -193,72 +215,81 @@ def _backward(g, p, mu, d, lowest, starts, likelihoods, decayed, forward, jumps,
 
 
 @njit(nogil=True, cache=True)
-def _learn(y, decay, model, least_noise, rate_hz, work, jumps, sizes, calcium):
-    """One round: jumps, sizes and calcium of a trace are filled, given the model (baseline, sigma, p, mu).
+def _em_round(y, decay, model, min_noise, rate_hz, work, jumps, sizes, calcium):
+    """One round of expectation-maximization under the model (baseline, sigma, p, mu).
 
-    Returns the model that suits them better.
+    Fills jumps, sizes and calcium of a trace, and returns the updated model.
     """
     baseline, sigma, p, mu = model
     lowest, starts, likelihoods, decayed, forward = work
     d, g = sigma / _LEVELS_PER_NOISE, np.exp(-1.0 / decay)
     _forward(y - baseline, g, sigma, p, mu, d, lowest, starts, likelihoods, decayed, forward)
     _backward(g, p, mu, d, lowest, starts, likelihoods, decayed, forward, jumps, sizes, calcium)
-    p = min(max(jumps.mean(), _LEAST_RATE_HZ / rate_hz), _MOST_RISES)
-    mu = max(sizes.sum() / max(jumps.sum(), 1e-9), _LEAST_RISE * sigma)
+    p = min(max(jumps.mean(), _MIN_EVENT_RATE_HZ / rate_hz), _MAX_EVENT_PROBABILITY)
+    mu = max(sizes.sum() / max(jumps.sum(), 1e-9), _MIN_AMPLITUDE_SD * sigma)
     baseline += (y - baseline - calcium).mean()
     residual = np.sqrt(((y - baseline - calcium) ** 2).mean())
-    return baseline, min(max(residual, least_noise), least_noise / _LEAST_NOISE), p, mu
+    return baseline, min(max(residual, min_noise), min_noise / _MIN_NOISE_FRACTION), p, mu
 
 
 @njit(nogil=True, cache=True)
-def _choose(y, decays, model, work):
-    """The decay under which a trace is most probable, found from the middle one by going up while that is better."""
+def _select_decay(y, decays, model, work):
+    """The decay under which a trace is most probable, by ascent from the middle candidate."""
     baseline, sigma, p, mu = model
     lowest, starts, likelihoods, decayed, forward = work
     d, flat = sigma / _LEVELS_PER_NOISE, y - baseline
     middle = len(decays) // 2
-    best, chosen = -np.inf, middle
+    best, selected = -np.inf, middle
     for step in (1, -1):
         i = middle if step == 1 else middle - 1
         while 0 <= i < len(decays):
             g = np.exp(-1.0 / decays[i])
-            found = _forward(flat, g, sigma, p, mu, d, lowest, starts, likelihoods, decayed, forward)
-            if found <= best:
+            log_likelihood = _forward(flat, g, sigma, p, mu, d, lowest, starts, likelihoods, decayed, forward)
+            if log_likelihood <= best:
                 break
-            best, chosen = found, i
+            best, selected = log_likelihood, i
             i += step
-        if chosen > middle:
+        if selected > middle:
             break
-    return decays[chosen]
+    return decays[selected]
 
 
 @njit(nogil=True, cache=True)
-def _infer(y, decays, noise, rate_hz, jumps, sizes):
-    """One trace: jumps and sizes are filled; returns (decay in frames, noise, mean jump)."""
+def _infer_trace(y, decays, noise, rate_hz, jumps, sizes):
+    """Infers the spikes of one trace: fills jumps and sizes, returns (decay in frames, noise, mean jump)."""
     T, n = y.size, _LEVELS
     work = (np.empty(T, np.int64), np.empty(T, np.int64), np.empty((T, n)), np.empty((T, n + 1)), np.empty((T, n)))
-    calcium, least_noise = np.empty(T), _LEAST_NOISE * noise
-    model = (_PERCENTILE_BELOW_MEAN * noise, noise, min(_FIRST_RATE_HZ / rate_hz, _MOST_RISES), _LEAST_RISE * noise)
+    calcium, min_noise = np.empty(T), _MIN_NOISE_FRACTION * noise
+    p = min(_INITIAL_EVENT_RATE_HZ / rate_hz, _MAX_EVENT_PROBABILITY)
+    model = (_INITIAL_BASELINE_SD * noise, noise, p, _MIN_AMPLITUDE_SD * noise)
     decay = np.sqrt(decays[0] * decays[-1])
-    for _ in range(_ROUNDS):
-        model = _learn(y, decay, model, least_noise, rate_hz, work, jumps, sizes, calcium)
-    decay = _choose(y, decays, model, work)
-    for _ in range(_ROUNDS):
+    for _ in range(_EM_ROUNDS):
+        model = _em_round(y, decay, model, min_noise, rate_hz, work, jumps, sizes, calcium)
+    decay = _select_decay(y, decays, model, work)
+    for _ in range(_EM_ROUNDS):
         used = model
-        model = _learn(y, decay, model, least_noise, rate_hz, work, jumps, sizes, calcium)
+        model = _em_round(y, decay, model, min_noise, rate_hz, work, jumps, sizes, calcium)
     return decay, used[1], used[3]
 
 
 @njit(nogil=True, cache=True)
 def _infer_all(traces, decays, noise, rate_hz, jumps, sizes, decay, mean_jump):
-    """:func:`_infer` for every row; noise is overwritten. Rows without noise stay as they are."""
+    """:func:`_infer_trace` of every row; overwrites noise. Rows without noise stay as they are."""
     for i in range(len(traces)):
         if noise[i] > 0.0:
-            decay[i], noise[i], mean_jump[i] = _infer(traces[i], decays, noise[i], rate_hz, jumps[i], sizes[i])
+            decay[i], noise[i], mean_jump[i] = _infer_trace(traces[i], decays, noise[i], rate_hz, jumps[i], sizes[i])
 
 
 def advance(rates: NDArray, frames: NDArray) -> NDArray:
-    """Traces (N, T) that come `frames` (N,) >= 0 earlier, linear between frames, 0 where there is nothing later."""
+    """Rates moved to earlier frames, by linear interpolation between frames.
+
+    Args:
+        rates: (N, T).
+        frames: (N,), frames >= 0 that each row is advanced by; not necessarily whole.
+
+    Returns:
+        (N, T), in the units of the rates; 0 for the last `frames` of each row.
+    """
     whole = frames.astype(np.int64)
     share = (frames - whole)[:, None]
     padded = np.pad(rates, ((0, 0), (0, int(whole.max(initial=0)) + 1)))
@@ -269,16 +300,17 @@ def advance(rates: NDArray, frames: NDArray) -> NDArray:
 def infer_spikes(
     traces: NDArray, acquisition: Acquisition, *, delay: float = 0.045, supralinearity: float = 4 / 3
 ) -> SpikeInference:
-    """Spike rates of traces; see the text of the module.
+    """Spike rates of traces, by the model of this module.
 
     Args:
         traces: (N, T), noisy, in any unit (dF/F, or a component's trace and residual); finite, 4 frames or more.
         acquisition: frame rate, and the known decay of the indicator.
         delay: from a spike to the middle of the rise of fluorescence, in decay times of the trace.
-        supralinearity: k, 1 where twice the spikes give twice the fluorescence. Larger: large rises count for less.
+        supralinearity: k, 1 where twice the spikes give twice the fluorescence. Raising it lowers the rates of
+            transients above the mean amplitude.
 
     Returns:
-        :class:`~rsc2p_kedro.core.results.SpikeInference`. A trace without noise has no spikes.
+        Rates and probabilities (N, T), decay, transient amplitude and noise (N,). A trace without noise has no spikes.
 
     Raises:
         ValueError: traces are not (N, T), too short, or not finite.
@@ -296,10 +328,10 @@ def infer_spikes(
     _infer_all(flat, decays, noise, rate, jumps, sizes, decay, mean_jump)
     unit = np.maximum(jumps * mean_jump[:, None], np.finfo(float).tiny)
     rates = jumps * (sizes / unit) ** (1 / supralinearity)
-    earlier = 0.5 + delay * decay
+    lead = 0.5 + delay * decay
     return SpikeInference(
-        rates=np.maximum(advance(rates, earlier), 0).astype(np.float32),
-        event_probability=np.clip(advance(jumps, earlier), 0, 1).astype(np.float32),
+        rates=np.maximum(advance(rates, lead), 0).astype(np.float32),
+        event_probability=np.clip(advance(jumps, lead), 0, 1).astype(np.float32),
         decay_time_s=(decay / rate).astype(np.float32),
         transient_amplitude=mean_jump.astype(np.float32),
         noise=noise.astype(np.float32),
@@ -309,7 +341,21 @@ def infer_spikes(
 def infer_spikes_of_all(
     traces: NDArray, acquisition: Acquisition, *, delay: float, supralinearity: float, compute: Compute
 ) -> SpikeInference:
-    """:func:`infer_spikes` of traces (N, T), some at a time; `compute` does not change the result by a bit."""
+    """:func:`infer_spikes` in parallel.
+
+    Args:
+        traces: (N, T), as there.
+        acquisition: as there.
+        delay: as there, in decay times of the trace.
+        supralinearity: as there.
+        compute: resources of the machine; does not change the result by a bit.
+
+    Returns:
+        What :func:`infer_spikes` returns.
+
+    Raises:
+        ValueError: traces are too short, or not finite.
+    """
     groups = blocks.frame_blocks(len(traces), _TRACES_AT_ONCE)
     parts = blocks.run(
         lambda s: infer_spikes(traces[s], acquisition, delay=delay, supralinearity=supralinearity),

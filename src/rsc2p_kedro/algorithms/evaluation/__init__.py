@@ -1,5 +1,4 @@
-"""Which components are cells: how exceptional their transients are, how well the movie fits their footprints, and - if
-asked - how likely shape and trace are a neuron's."""
+"""Evaluation of components: SNR of the transients, spatial consistency, and optionally a classifier score."""
 
 from dataclasses import dataclass
 
@@ -7,37 +6,113 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
-from rsc2p_kedro.algorithms.evaluation.acceptance import decide
-from rsc2p_kedro.algorithms.evaluation.classifier import half_width_of, load_classifier
-from rsc2p_kedro.algorithms.evaluation.features import describe
+from rsc2p_kedro.algorithms.evaluation.acceptance import accept_components
+from rsc2p_kedro.algorithms.evaluation.classifier import load_classifier, neuron_half_width
+from rsc2p_kedro.algorithms.evaluation.features import compute_features
 from rsc2p_kedro.algorithms.evaluation.snr import Transients, count_runs, find_transients
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
-    Portraits,
-    agreement,
+    SpatialSnippets,
     neighbours,
-    portraits,
+    r_values,
+    spatial_snippets,
     transient_weights,
 )
 from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters
 from rsc2p_kedro.core.results import ComponentQuality, Components
 
-__all__ = ["decide", "describe_components", "evaluate_components"]
+__all__ = ["accept_components", "component_features", "evaluate_components"]
 
-_GROUP = 32
-
-
-def _check(movie: blocks.Movie, components: Components) -> None:
-    expected = (components.n_frames, *components.shape)
-    if movie.shape != expected:
-        raise ValueError(
-            f"Components cannot be evaluated: they are those of a movie (T, H, W) of {expected}, this one is "
-            f"{movie.shape}. Evaluate them on the movie they were found in."
-        )
+_COMPONENTS_AT_ONCE = 32
+"""Components in one task of a thread; does not change the result."""
 
 
-def _transients(components: Components, acquisition: Acquisition, compute: Compute) -> Transients:
-    """Transients of all components, some components at a time."""
-    groups = blocks.frame_blocks(components.n_components, _GROUP)
+def evaluate_components(
+    movie: blocks.Movie,
+    components: Components,
+    acquisition: Acquisition,
+    parameters: EvaluationParameters,
+    *,
+    compute: Compute,
+) -> ComponentQuality:
+    """Quality and acceptance of components in the movie they were extracted from.
+
+    Args:
+        movie: (T, H, W), lazy or not.
+        components: extracted from that movie.
+        acquisition: frame rate and decay time, which set the length of a transient.
+        parameters: thresholds, and whether to use the classifier.
+        compute: resources of the machine; does not change the result by a bit.
+
+    Returns:
+        SNR, r_value, acceptance with its reason, number of transients and, if asked for, classifier score of each
+        component.
+
+    Raises:
+        ValueError: the components are not of this movie, or the classifier is used and they do not record the
+            half-width of a neuron.
+    """
+    _check(movie, components)
+    if not components.n_components:
+        nothing = np.zeros(0, np.float32)
+        no_score = nothing if parameters.use_classifier else None
+        return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64), no_score)
+    measures = _measure(movie, components, acquisition, compute=compute)
+    score = None
+    if parameters.use_classifier:
+        score = load_classifier().score(_features(components, measures, acquisition))
+    snr, r_value = measures.transients.snr.astype(np.float32), measures.r_value.astype(np.float32)
+    accepted, reasons = accept_components(snr, r_value, parameters, classifier_score=score)
+    return ComponentQuality(
+        snr=snr,
+        r_value=r_value,
+        accepted=accepted,
+        reasons=reasons,
+        n_transients=count_runs(measures.transients.frames),
+        classifier_score=score,
+    )
+
+
+def component_features(
+    movie: blocks.Movie, components: Components, acquisition: Acquisition, *, compute: Compute
+) -> dict[str, NDArray[np.float64]]:
+    """Features that the classifier uses, see :mod:`.features`.
+
+    Args:
+        movie: (T, H, W), lazy or not.
+        components: extracted from that movie.
+        acquisition: frame rate and decay time.
+        compute: resources of the machine; does not change the result by a bit.
+
+    Returns:
+        (N,) by name.
+
+    Raises:
+        ValueError: the components are not of this movie, or do not record the half-width of a neuron.
+    """
+    _check(movie, components)
+    return _features(components, _measure(movie, components, acquisition, compute=compute), acquisition)
+
+
+@dataclass(frozen=True, eq=False)
+class _Measures:
+    """Measures of components, from which features and acceptance follow."""
+
+    transients: Transients
+    snippets: SpatialSnippets
+    r_value: NDArray[np.float64]
+
+
+def _measure(movie: blocks.Movie, components: Components, acquisition: Acquisition, *, compute: Compute) -> _Measures:
+    """Transients, spatial snippets and r_value of components in their movie."""
+    transients = _find_transients(components, acquisition, compute)
+    weights = transient_weights(components.traces, transients.frames, neighbours(components.footprints))
+    snippets = spatial_snippets(movie, components, weights, compute=compute)
+    return _Measures(transients, snippets, r_values(snippets, components))
+
+
+def _find_transients(components: Components, acquisition: Acquisition, compute: Compute) -> Transients:
+    """Transients of all components, some components a task."""
+    groups = blocks.frame_blocks(components.n_components, _COMPONENTS_AT_ONCE)
     parts = blocks.run(
         lambda s: find_transients(components.traces[s] + components.residual_traces[s], acquisition),
         groups,
@@ -50,78 +125,22 @@ def _transients(components: Components, acquisition: Acquisition, compute: Compu
     return Transients(*map(np.concatenate, columns))
 
 
-@dataclass(frozen=True, eq=False)
-class _Measures:
-    """What components are judged by."""
-
-    transients: Transients
-    images: Portraits
-    r_value: NDArray[np.float64]
-
-
-def _measure(movie: blocks.Movie, components: Components, acquisition: Acquisition, *, compute: Compute) -> _Measures:
-    """Transients, portraits and r_value of components in their movie."""
-    transients = _transients(components, acquisition, compute)
-    weights = transient_weights(components.traces, transients.frames, neighbours(components.footprints))
-    images = portraits(movie, components, weights, compute=compute)
-    return _Measures(transients, images, agreement(images, components))
-
-
-def _describe(components: Components, measures: _Measures, acquisition: Acquisition) -> dict[str, NDArray[np.float64]]:
-    return describe(
+def _features(components: Components, measures: _Measures, acquisition: Acquisition) -> dict[str, NDArray[np.float64]]:
+    return compute_features(
         components,
-        measures.images,
+        measures.snippets,
         measures.transients,
         measures.r_value,
         acquisition=acquisition,
-        half_width_px=half_width_of(components),
+        half_width_px=neuron_half_width(components),
     )
 
 
-def describe_components(
-    movie: blocks.Movie, components: Components, acquisition: Acquisition, *, compute: Compute
-) -> dict[str, NDArray[np.float64]]:
-    """Features (N,) by name that the classifier sees of components in the movie (T, H, W) they were found in."""
-    _check(movie, components)
-    return _describe(components, _measure(movie, components, acquisition, compute=compute), acquisition)
-
-
-def evaluate_components(
-    movie: blocks.Movie,
-    components: Components,
-    acquisition: Acquisition,
-    parameters: EvaluationParameters,
-    *,
-    compute: Compute,
-) -> ComponentQuality:
-    """Quality and acceptance of components on the movie they were found in.
-
-    Args:
-        movie: (T, H, W), lazy or not.
-        components: found in that movie.
-        acquisition: frame rate and decay time, which set how long a transient is.
-        parameters: thresholds, and whether the classifier takes part.
-        compute: what the machine may use; it does not change the result by a bit.
-
-    Raises:
-        ValueError: the components are not of this movie, or the classifier is asked for and they do not say how large
-            neurons are.
-    """
-    _check(movie, components)
-    asked = parameters.use_classifier
-    if not components.n_components:
-        nothing = np.zeros(0, np.float32)
-        no_score = nothing if asked else None
-        return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64), no_score)
-    measures = _measure(movie, components, acquisition, compute=compute)
-    snr, r_value = measures.transients.snr.astype(np.float32), measures.r_value.astype(np.float32)
-    classifier_score = load_classifier().score(_describe(components, measures, acquisition)) if asked else None
-    accepted, reasons = decide(snr, r_value, parameters, classifier_score=classifier_score)
-    return ComponentQuality(
-        snr=snr,
-        r_value=r_value,
-        accepted=accepted,
-        reasons=reasons,
-        n_transients=count_runs(measures.transients.frames),
-        classifier_score=classifier_score,
-    )
+def _check(movie: blocks.Movie, components: Components) -> None:
+    """Raises ValueError where a movie does not have the shape of that of the components."""
+    expected = (components.n_frames, *components.shape)
+    if movie.shape != expected:
+        raise ValueError(
+            f"Components cannot be evaluated: they are of a movie (T, H, W) of {expected}, this one is {movie.shape}. "
+            "Evaluate them on the movie they were extracted from."
+        )

@@ -1,14 +1,14 @@
-"""A learned classifier of shape and trace: how likely a component is to be a neuron.
+"""Classifier of footprint and trace: how likely a component is a neuron.
 
-K small networks, each of one hidden layer, look at the features x of a component (:mod:`.features`) and vote:
+K small neural networks of one hidden layer each classify the features x of a component (:mod:`.features`)::
 
     z = clip((x - mean) / scale, -3, 3)
     score = mean over k of 1 / (1 + exp(-(tanh(z V_k + c_k) . w_k + d_k)))
 
-Each was trained on simulated movies alone, on another draw of them, so that they disagree, and the score stays away
-from 0 and 1, where a component is unlike all they have seen; the clip keeps any one feature from deciding alone. The
-script is `benchmarks/train_classifier.py`; what it made is `classifier.json` beside this module: numbers, names, and
-where they come from. Sums are taken in a fixed order: a score is the same, bit for bit, whoever else is scored.
+Averaging networks trained on bootstrap samples is bagging (Breiman 1996, doi 10.1007/BF00058655): their disagreement
+keeps the score away from 0 and 1 for components unlike those in the training data, and the clip keeps a single feature
+from deciding. The networks were trained on simulated movies only, by `benchmarks/train_classifier.py`, which wrote
+`classifier.json` beside this module: weights, feature names and provenance.
 """
 
 import json
@@ -24,24 +24,24 @@ from scipy.special import expit
 from rsc2p_kedro.core.results import Components
 
 Array = NDArray[np.float64]
-CLIP = 3.0
-"""Standard deviations beyond which a feature counts as no further away."""
+MAX_ABS_Z = 3.0
+"""Clip of a standardized feature in standard deviations of the training data; part of the trained model."""
 _ARRAYS = ("mean", "scale", "hidden_weights", "hidden_bias", "output_weights", "output_bias")
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """K networks of M hidden units on F features.
+    """K networks of M hidden units on F features, consistent by construction.
 
     Attributes:
         features: names of the features, in order.
-        mean: (F,), of each feature in training.
-        scale: (F,), standard deviation of each feature in training.
+        mean: (F,), of each feature in the training data.
+        scale: (F,), standard deviation of each feature in the training data.
         hidden_weights: V, (K, F, M).
         hidden_bias: c, (K, M).
         output_weights: w, (K, M).
         output_bias: d, (K,).
-        provenance: how it was trained, on what, and how well it did on movies it had not seen.
+        provenance: training data, settings, and accuracy on movies that were not used in training.
     """
 
     features: tuple[str, ...]
@@ -66,36 +66,71 @@ class Classifier:
             f"{name} holds NaN or infinite values" for name in _ARRAYS if not np.isfinite(getattr(self, name)).all()
         ]
         if problems:
-            raise ValueError("Classifier is inconsistent: " + "; ".join(problems) + ". Train it anew.")
+            raise ValueError("Classifier is inconsistent: " + "; ".join(problems) + ". Train it again.")
 
     def standardize(self, features: Mapping[str, NDArray]) -> Array:
-        """z (N, F) of features (N,) by name."""
+        """Standardized and clipped features.
+
+        Args:
+            features: (N,) by name; others than those of the classifier are ignored.
+
+        Returns:
+            z, (N, F), in standard deviations of the training data.
+
+        Raises:
+            ValueError: features are missing.
+        """
         if missing := [name for name in self.features if name not in features]:
-            raise ValueError(f"The classifier looks at features that are not there: {', '.join(missing)}.")
+            raise ValueError(f"Features of the classifier are missing: {', '.join(missing)}.")
         x = np.stack([features[name] for name in self.features], axis=1)
-        return np.clip((x - self.mean) / self.scale, -CLIP, CLIP)
+        return np.clip((x - self.mean) / self.scale, -MAX_ABS_Z, MAX_ABS_Z)
 
     def score(self, features: Mapping[str, NDArray]) -> NDArray[np.float32]:
-        """Scores (N,) in 0..1 of features (N,) by name."""
+        """Scores of components.
+
+        Products are summed in a fixed order, so that a score is the same, bit for bit, whichever components are scored
+        with it; a matrix product may sum in another order for another number of rows.
+
+        Args:
+            features: (N,) by name.
+
+        Returns:
+            (N,), in 0..1: 1 for a neuron.
+
+        Raises:
+            ValueError: features are missing.
+        """
         z = self.standardize(features)
-        votes = np.zeros(len(z))
-        for V, c, w, d in zip(
-            self.hidden_weights, self.hidden_bias, self.output_weights, self.output_bias, strict=True
-        ):
-            # One product after the other: a matrix product may add in another order for another number of rows.
+        scores = np.zeros(len(z))
+        layers = (self.hidden_weights, self.hidden_bias, self.output_weights, self.output_bias)
+        for V, c, w, d in zip(*layers, strict=True):
             hidden = np.tanh(c + sum(z[:, [f]] * V[f] for f in range(len(V))))
-            votes += expit(d + sum(hidden[:, m] * w[m] for m in range(len(w))))
-        return (votes / len(self.output_bias)).astype(np.float32)
+            scores += expit(d + sum(hidden[:, m] * w[m] for m in range(len(w))))
+        return (scores / len(self.output_bias)).astype(np.float32)
 
     def to_json(self) -> str:
-        """All of it as JSON, one array a line."""
+        """The classifier as JSON.
+
+        Returns:
+            An object with one array a line.
+        """
         values = {"provenance": self.provenance, "features": self.features}
         values |= {name: getattr(self, name).tolist() for name in _ARRAYS}
         return "{\n" + ",\n".join(f'"{name}": {json.dumps(value)}' for name, value in values.items()) + "\n}\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Classifier":
-        """The classifier that :meth:`to_json` wrote."""
+        """The classifier written by :meth:`to_json`.
+
+        Args:
+            text: JSON.
+
+        Returns:
+            The classifier.
+
+        Raises:
+            ValueError: shapes do not fit together, or values are not finite.
+        """
         values = json.loads(text)
         arrays = {name: np.array(values[name], np.float64) for name in _ARRAYS}
         return cls(features=tuple(values["features"]), provenance=values["provenance"], **arrays)
@@ -103,20 +138,29 @@ class Classifier:
 
 @cache
 def load_classifier() -> Classifier:
-    """The classifier that comes with the project."""
+    """The classifier that is part of the project.
+
+    Returns:
+        The classifier of `classifier.json`, read once per process.
+    """
     return Classifier.from_json(resources.files(__package__).joinpath("classifier.json").read_text(encoding="utf-8"))
 
 
-def half_width_of(components: Components) -> int:
-    """Half-width in px of a neuron that components were sought with.
+def neuron_half_width(components: Components) -> int:
+    """Half-width of a neuron that was used to extract components.
+
+    Args:
+        components: of a source extraction.
+
+    Returns:
+        Half-width in px.
 
     Raises:
-        ValueError: the components do not say.
+        ValueError: it is not known.
     """
     if components.neuron_half_width_px is None:
         raise ValueError(
-            "use_classifier: the classifier judges shapes by `neuron_half_width_px` of source extraction, and these "
-            "components do not say which half-width they were searched with. Run source extraction again, or set "
-            "use_classifier to false."
+            "use_classifier: the classifier scales shapes by `neuron_half_width_px` of source extraction, which these "
+            "components do not record. Run source extraction again, or set use_classifier to false."
         )
     return components.neuron_half_width_px

@@ -1,4 +1,4 @@
-"""Columns of the table of components: where they are, how large, how active."""
+"""Columns of the component table: position, area, event rate and decay time of each component."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -8,12 +8,22 @@ from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay
 from rsc2p_kedro.algorithms.evaluation.snr import count_runs
 
 MASK_LEVEL = 0.2
-"""Share of a footprint's maximum above which a pixel counts as part of the cell."""
-_LIKELY = 0.5
+"""Pixels of a footprint above this fraction of its maximum belong to the cell, as in the scores against the truth
+(simulation/truth.py). Not tuned."""
+_MIN_EVENT_PROBABILITY = 0.5
+"""Probability of an event, summed over three frames, from which it counts: more likely than not."""
 
 
 def centres(footprints: sp.csc_array, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Centres of mass (N, 2) as (y, x) in px of footprints (H*W, N); those of an empty footprint are 0."""
+    """Centres of mass of footprints.
+
+    Args:
+        footprints: A, CSC (H*W, N).
+        shape: (H, W).
+
+    Returns:
+        (N, 2), (y, x) in px; (0, 0) for an empty footprint.
+    """
     A = sp.csc_array(footprints, dtype=np.float64)
     y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
     mass = np.asarray(A.sum(axis=0)).ravel()
@@ -21,35 +31,60 @@ def centres(footprints: sp.csc_array, shape: tuple[int, int]) -> NDArray[np.floa
 
 
 def areas(footprints: sp.csc_array) -> NDArray[np.int64]:
-    """Pixels (N,) above a fifth of each footprint's maximum."""
+    """Areas of footprints: pixels above a fifth of the maximum.
+
+    Args:
+        footprints: A, CSC (H*W, N).
+
+    Returns:
+        (N,), in px.
+    """
     A = sp.csc_array(footprints)
     column = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr))
-    largest = np.zeros(A.shape[1], A.dtype)
-    np.maximum.at(largest, column, A.data)
-    return np.bincount(column[A.data > MASK_LEVEL * largest[column]], minlength=A.shape[1]).astype(np.int64)
+    maximum = np.zeros(A.shape[1], A.dtype)
+    np.maximum.at(maximum, column, A.data)
+    return np.bincount(column[A.data > MASK_LEVEL * maximum[column]], minlength=A.shape[1]).astype(np.int64)
 
 
 def radii(footprints: sp.csc_array) -> NDArray[np.float64]:
-    """Radii (N,) in px of discs of the same area."""
+    """Radii of discs of the same areas as footprints.
+
+    Args:
+        footprints: A, CSC (H*W, N).
+
+    Returns:
+        (N,), in px.
+    """
     return np.sqrt(areas(footprints) / np.pi)
 
 
 def event_rates(event_probability: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
-    """Events per second (N,): stretches of frames in each of which, with its two neighbours, a rise was likely.
+    """Rates of events: runs of frames in which an event is likely, the two neighbouring frames included.
 
     Args:
-        event_probability: (N, T), that calcium rose in a frame; where it is not sure in which of two frames it did,
-            the probability is shared between them.
+        event_probability: (N, T), probability that the component fired in a frame. It is shared between neighbouring
+            frames where the data do not decide between them, hence the sum over three.
         frame_rate_hz: frames per second.
+
+    Returns:
+        (N,), in Hz.
     """
     T = event_probability.shape[1]
     padded = np.pad(event_probability, ((0, 0), (1, 1)))
-    likely = padded[:, :T] + padded[:, 1 : T + 1] + padded[:, 2:] > _LIKELY
+    likely = padded[:, :T] + padded[:, 1 : T + 1] + padded[:, 2:] > _MIN_EVENT_PROBABILITY
     return count_runs(likely) / (T / frame_rate_hz)
 
 
 def decay_times(ar_coefficients: NDArray, frame_rate_hz: float) -> NDArray[np.float64]:
-    """Decay time constants (N,) in s of AR coefficients (N, p); NaN where they do not decay."""
+    """Decay times of AR coefficients.
+
+    Args:
+        ar_coefficients: g, (N, p).
+        frame_rate_hz: frames per second.
+
+    Returns:
+        (N,), in s; NaN where the coefficients do not describe a decay.
+    """
     if not len(ar_coefficients):
         return np.zeros(0)
     return ar_to_decay(ar_coefficients)[:, 0] / frame_rate_hz

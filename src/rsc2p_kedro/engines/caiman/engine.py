@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import frame_blocks, read
 from rsc2p_kedro.algorithms.dff import estimate_dark_level
-from rsc2p_kedro.algorithms.evaluation import decide
+from rsc2p_kedro.algorithms.evaluation import accept_components
 from rsc2p_kedro.core.parameters import (
     Acquisition,
     CaimanSettings,
@@ -296,7 +296,7 @@ def _quality(answer: Answer, parameters: EvaluationParameters) -> ComponentQuali
     found = answer.arrays
     snr, r_value = (np.nan_to_num(found[name], posinf=1e3, neginf=0) for name in ("snr", "r_value"))
     cnn = found["cnn"].astype(np.float32) if parameters.use_classifier else None
-    decided, said = decide(snr, r_value, parameters, classifier_score=cnn)
+    decided, said = accept_components(snr, r_value, parameters, classifier_score=cnn)
     return ComponentQuality(
         snr=snr.astype(np.float32),
         r_value=r_value.astype(np.float32),
