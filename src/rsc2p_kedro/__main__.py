@@ -9,7 +9,15 @@ from kedro.framework.project import configure_project
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
-    """Runs pipelines of the installed project; arguments are those of ``kedro run``."""
+    """Runs pipelines of the installed project.
+
+    Args:
+        *args: arguments of ``kedro run``.
+        **kwargs: options of the click command.
+
+    Returns:
+        What the run returns, where it is called from an interactive session.
+    """
     package_name = Path(__file__).parent.name
     configure_project(package_name)
     kwargs["standalone_mode"] = not hasattr(sys, "ps1")

@@ -43,6 +43,9 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     Returns:
         Each stage under its name, all stages as `__default__`, and `engine_comparison`, which is not part of it.
+
+    Raises:
+        ManifestError: the manifest, or the name of a group of parameters, is wrong.
     """
     loader = _config_loader()
     parameters = loader["parameters"]

@@ -582,11 +582,16 @@ def collect_index_entry(
         The entry.
     """
     return IndexEntry(
-        summary=summary_table.to_dict("records")[0],
-        assessments=assessment_table.to_dict("list"),
-        components=component_table.to_dict("list"),
+        summary={name: values[0] for name, values in _columns(summary_table).items()},
+        assessments=_columns(assessment_table),
+        components=_columns(component_table),
         thumbnail=base64.b64encode(thumbnail).decode("ascii"),
     )
+
+
+def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Columns of a table as plain values."""
+    return {str(name): table[name].tolist() for name in table.columns}
 
 
 def tabulate_recordings(*entries: IndexEntry) -> pd.DataFrame:

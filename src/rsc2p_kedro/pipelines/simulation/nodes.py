@@ -1,4 +1,4 @@
-"""Makes recordings up, with a truth to compare results with."""
+"""Simulates recordings, with a known truth to compare results with."""
 
 import dask.array as da
 
@@ -8,12 +8,18 @@ from rsc2p_kedro.simulation.movie import simulate
 
 
 def simulate_recording(recording: Recording) -> tuple[da.Array, SimulatedTruth]:
-    """The frames of a made-up recording, made as they are written, and what is true of them.
+    """Simulates a recording.
+
+    Args:
+        recording: the recording, with its `simulation`.
+
+    Returns:
+        Its frames (T, H, W), lazy: they are simulated as they are written; and the truth about them.
 
     Raises:
         ValueError: the recording has no `simulation` in the manifest.
     """
     if recording.simulation is None:
-        raise ValueError(f"{recording.name} has no `simulation:` in the manifest, so nothing can be made up.")
+        raise ValueError(f"{recording.name} has no `simulation:` in the manifest, so it cannot be simulated.")
     simulated = simulate(recording.simulation, recording.acquisition)
     return simulated.movie, simulated.truth
