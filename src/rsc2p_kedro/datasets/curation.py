@@ -32,7 +32,7 @@ class CurationDataset(ReadOnlyDataset[pd.DataFrame]):
     file and is then empty.
     """
 
-    WHY_READ_ONLY = "decisions are the user's. Export them from the interactive view, or edit the table."
+    WHY_READ_ONLY = "decisions are the user's. Save them from the curation page, or edit the table."
 
     def _read(self) -> pd.DataFrame:
         return read_curation(self._filepath)

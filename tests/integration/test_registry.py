@@ -1,0 +1,149 @@
+"""Pipelines of many recordings: what they hold, how they are selected, and what a wrong name is answered with."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from tests.integration.conftest import Project, simulated
+
+from rsc2p_kedro.cli import cli
+from rsc2p_kedro.pipeline_registry import register_pipelines
+
+NAMES = ["a.1", "a.2", "b.1"]
+
+
+@pytest.fixture(scope="module")
+def project(make_project) -> Project:
+    """Three simulated recordings that are never run, and another environment with one."""
+    project = make_project({"a": {"1": simulated("f/1"), "2": simulated("f/2")}, "b": {"1": simulated("f/3")}})
+    (project.path / "conf" / "other").mkdir()
+    other = yaml.safe_dump({"recordings": {"c": {"9": simulated("f/9")}}})
+    (project.path / "conf" / "other" / "parameters.yml").write_text(other)
+    return project
+
+
+def recordings_of(name: str) -> set[str]:
+    """Recordings that a registered pipeline has nodes of."""
+    return {".".join(node.namespace.split(".")[:2]) for node in pipelines[name].nodes if node.namespace}
+
+
+def test_every_dataset_of_every_pipeline_is_in_the_catalog(project):
+    with project.session() as session:
+        catalog = session.load_context().catalog
+        in_memory = {"run", *(f"{kind}_cost" for kind in ("motion", "fit_components", "components", "dff"))}
+        in_memory |= {"corrected_movie_cost", "component_quality_cost"}
+        names = {name for pipeline in pipelines.values() for name in pipeline.datasets()}
+        unknown = {name for name in names if name not in catalog and name.rpartition(".")[2] not in in_memory}
+        assert unknown == set()
+
+
+def test_the_whole_is_the_sum_of_the_stages_and_not_the_comparison_of_engines(project):
+    with project.session() as session:
+        session.load_context()
+        stages = set(pipelines) - {"__default__", "engine_comparison"}
+        assert {node.name for name in stages for node in pipelines[name].nodes} == {
+            node.name for node in pipelines["__default__"].nodes
+        }
+        assert not {node.name for node in pipelines["engine_comparison"].nodes} & {
+            node.name for node in pipelines["__default__"].nodes
+        }
+        counts = {name: sum(n.namespace is not None for n in pipelines[name].nodes) for name in stages}
+        assert all(count % len(NAMES) == 0 for count in counts.values())
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"), [(None, NAMES), ("a", ["a.1", "a.2"]), ("a.2 b", ["a.2", "b.1"]), (["b.1"], ["b.1"])]
+)
+def test_only_some_recordings(project, only, expected):
+    with project.session(runtime_params={"only_recordings": only}) as session:
+        session.load_context()
+        assert recordings_of("__default__") == set(expected)
+        assert recordings_of("engine_comparison") == set(expected)
+
+
+def test_each_session_has_the_recordings_of_its_own_environment(project):
+    """Two sessions in one process, as in a notebook: pipelines are those of the session that runs."""
+    for env, expected in (("other", {"c.9"}), ("local", set(NAMES)), ("other", {"c.9"})):
+        with project.session(env=env) as session:
+            session.load_context()
+            assert recordings_of("motion_correction") == expected
+            assert set(register_pipelines()) == set(pipelines)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kedro_viz") is None, reason="kedro-viz is not installed")
+def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
+    from kedro_viz.data_access.repositories.modular_pipelines import ModularPipelinesRepository
+    from kedro_viz.utils import _hash_input_output
+
+    with project.session() as session:
+        session.load_context()
+        whole = pipelines["__default__"]
+    repository = ModularPipelinesRepository()
+    repository.populate_tree(whole)
+    names = {_hash_input_output(name): name for name in whole.datasets()}
+    outside = {names[child.id] for child in repository.tree["__root__"].children if child.id in names}
+    assert {name for name in outside if "." in name} == {f"{name}.index_entry" for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--namespaces=a.3"], "There is no a.3. Did you mean a."),
+        (["--namespaces=a.1.exprt"], "Did you mean a.1.export"),
+        (["--params=evaluation.min_snrr=3"], "evaluation.min_snrr: there is no such parameter. Did you mean min_snr"),
+        (["--params=evaluaton.min_snr=3"], "evaluaton: there is no such group of parameters. Did you mean evaluation?"),
+        (
+            ["--params=evaluation.min_snr=-1"],
+            "evaluation.min_snr: Input should be greater than or equal to 0, given -1",
+        ),
+        (["--params=only_recordings=z"], "There is no z"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest_right_ones_and_no_traceback(
+    project, monkeypatch, arguments, expected
+):
+    monkeypatch.chdir(project.path)
+    metadata = bootstrap_project(project.path)
+    outcome = CliRunner().invoke(cli, ["run", *arguments], obj=metadata)
+    assert outcome.exit_code == 1
+    assert expected in outcome.output
+    message = outcome.output[outcome.output.index("Error: ") :]
+    assert len(message.splitlines()) <= 4
+    assert "Traceback" not in outcome.output
+    assert not list((project.path / "data").rglob("*.npz"))
+
+
+def test_commands_that_are_advised_carry_the_environment(project, monkeypatch):
+    monkeypatch.chdir(project.path)
+    metadata = bootstrap_project(project.path)
+    (project.path / "conf" / "empty").mkdir(exist_ok=True)
+    for arguments, expected in (
+        (["run", "--env", "empty"], "kedro recordings check --env empty and\n    kedro run --env empty"),
+        (["recordings", "list", "--env", "empty"], "kedro recordings scan DIR --env empty"),
+        (["recordings", "results", "--env", "other"], "nothing yet: kedro run --env other"),
+    ):
+        output = CliRunner().invoke(cli, arguments, obj=metadata).output
+        assert " ".join(expected.split()) in " ".join(output.split()), output
+
+
+def test_run_has_the_options_of_kedros_own_command():
+    from kedro.framework.cli.project import run as kedro_run
+
+    assert [option.opts for option in cli.commands["run"].params] == [option.opts for option in kedro_run.params]
+
+
+def test_the_project_runs_as_a_package(project, monkeypatch):
+    """As `python -m rsc2p_kedro` does where a wheel is installed: the present folder holds the configuration."""
+    from rsc2p_kedro.__main__ import main
+
+    monkeypatch.chdir(project.path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--pipelines", "simulation", "--namespaces", "a.1"])
+    assert stopped.value.code in (None, 0)
+    assert (project.path / "f" / "1").is_dir()
+    KedroSession.create(project_path=Path(project.path)).close()
