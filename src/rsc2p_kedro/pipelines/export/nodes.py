@@ -155,8 +155,9 @@ def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: R
     Returns:
         The files, and where the frames that were used begin in them.
     """
-    folder = (recording.path if recording.path.is_dir() else recording.path.parent).resolve()
     used = frame_table["file"].unique()
+    one_file = used.tolist() == [recording.path.name]  # then `path` names that file, and no folder
+    folder = recording.path.parent if one_file else recording.path
     counts = file_table.set_index("file").loc[used, "n_frames"].to_numpy()
     starts = np.cumsum(counts) - counts
     paths = tuple(folder / str(name) for name in used)
