@@ -177,68 +177,72 @@ def compare_runs(first: EngineRun, second: EngineRun) -> Agreement:
     )
 
 
-Row = tuple[str, str, float, float, float, str]
+Row = tuple[str, str, list[float], str]
+"""Name of a measure, unit, its values (of the first engine, of the second, of both together), and description."""
 
 
 def _component_rows(first: EngineRun, second: EngineRun, agreement: Agreement) -> list[Row]:
-    """Rows on the numbers of components."""
-    n_matched, accepted = len(agreement.matched), [int(run.quality.accepted.sum()) for run in (first, second)]
+    """Measures of the numbers of components."""
+    n_matched, accepted = float(len(agreement.matched)), [float(run.quality.accepted.sum()) for run in (first, second)]
     by_other = [n_matched / n if n else np.nan for n in accepted]
     extracted = [m / n if n else np.nan for m, n in zip(agreement.n_extracted_by_other, accepted, strict=True)]
     numbers = [float(run.components.n_components) for run in (first, second)]
     return [
-        ("components", "", *numbers, np.nan, "Number of components after the refit."),
-        ("accepted", "", *map(float, accepted), float(n_matched), "Accepted components; both: that match, IoU >= 0.5."),
-        ("accepted_by_other", "", *by_other, np.nan, "Fraction of accepted components that the other engine accepts."),
+        ("components", "", [*numbers, np.nan], "Number of components after the refit."),
+        ("accepted", "", [*accepted, n_matched], "Accepted components; both: accepted components that match."),
+        (
+            "accepted_by_other",
+            "",
+            [*by_other, np.nan],
+            "Fraction of the accepted components that match an accepted component of the other engine.",
+        ),
         (
             "extracted_by_other",
             "",
-            *extracted,
-            np.nan,
-            "Fraction of accepted components that the other engine extracted, accepted or not.",
+            [*extracted, np.nan],
+            "Fraction of the accepted components that match any component of the other engine.",
         ),
     ]
 
 
 def _difference_rows(agreement: Agreement) -> list[Row]:
-    """Rows on matched components and on motion, whose value belongs to both engines."""
+    """Measures of matched components and of motion, which belong to both engines together."""
 
     def median(values: NDArray) -> float:
         return float(np.median(values)) if len(values) else np.nan
 
-    offset = [float(shift) for shift in agreement.offset_px]
-    between = [
+    rigid, local = agreement.rigid_shift_difference_px, agreement.local_shift_difference_px
+    offset_y, offset_x = map(float, agreement.offset_px)
+    rows = [
         ("matched_iou", "", median(agreement.iou), "Median IoU of matched components."),
         ("trace_correlation", "", median(agreement.trace_correlation), "Median over matches, denoised traces."),
         ("spike_correlation", "", median(agreement.spike_correlation), "Median over matches, smoothed over 2 frames."),
         ("dff_correlation", "", median(agreement.dff_correlation), "Median over matches, dF/F."),
-        ("rigid_shift_difference", "px", agreement.rigid_shift_difference_px, "RMS difference per axis, rigid shifts."),
-        (
-            "local_shift_difference",
-            "px",
-            agreement.local_shift_difference_px,
-            "RMS difference per axis, rigid and local shifts at 4 x 4 points of the frame.",
-        ),
-        ("template_offset_y", "px", offset[0], "Position of the first template less the second; removed above."),
-        ("template_offset_x", "px", offset[1], "Position of the first template less the second; removed above."),
+        ("rigid_shift_difference", "px", rigid, "RMS difference per axis, rigid shifts."),
+        ("local_shift_difference", "px", local, "RMS difference per axis, whole shifts at 4 x 4 points of the frame."),
+        ("template_offset_y", "px", offset_y, "Position of the first template less the second; removed above."),
+        ("template_offset_x", "px", offset_x, "Position of the first template less the second; removed above."),
     ]
-    return [(name, unit, np.nan, np.nan, value, text) for name, unit, value, text in between]
+    return [(name, unit, [np.nan, np.nan, value], description) for name, unit, value, description in rows]
 
 
 def _cost_rows(first: EngineRun, second: EngineRun) -> list[Row]:
-    """Rows on time and memory."""
-    rows: list[tuple[str, str, list[float], str]] = [
-        (f"{step}_time", "s", [run.seconds[step] for run in (first, second)], "Wall time of the step.")
-        for step in first.seconds
+    """Measures of time and memory."""
+    runs = (first, second)
+    times = [(f"{step}_time", [run.seconds[step] for run in runs]) for step in first.seconds]
+    total = [sum(run.seconds.values()) for run in runs]
+    cpu, memory = [run.cpu_seconds for run in runs], [run.peak_memory_gb for run in runs]
+    return [
+        *((name, "s", [*values, np.nan], "Wall time of the step.") for name, values in times),
+        ("total_time", "s", [*total, np.nan], "Wall time of all steps."),
+        ("cpu_time", "s", [*cpu, np.nan], "CPU time of all processes, including their start."),
+        (
+            "peak_memory",
+            "GB",
+            [*memory, np.nan],
+            "Highest peak of all steps, above the memory in use before the step.",
+        ),
     ]
-    total = [sum(run.seconds.values()) for run in (first, second)]
-    cpu, memory = ([getattr(run, name) for run in (first, second)] for name in ("cpu_seconds", "peak_memory_gb"))
-    rows += [
-        ("total_time", "s", total, "Wall time of all steps."),
-        ("cpu_time", "s", cpu, "CPU time of all processes, including their start."),
-        ("peak_memory", "GB", memory, "Highest peak of all steps, above the memory in use before the step."),
-    ]
-    return [(name, unit, *values, np.nan, text) for name, unit, values, text in rows]  # type: ignore[misc]
 
 
 def agreement_table(first: EngineRun, second: EngineRun, agreement: Agreement) -> pd.DataFrame:
@@ -259,4 +263,5 @@ def agreement_table(first: EngineRun, second: EngineRun, agreement: Agreement) -
         *_difference_rows(agreement),
         *_cost_rows(first, second),
     ]
-    return pd.DataFrame(rows, columns=["measure", "unit", first.engine, second.engine, "both", "description"])
+    columns = ["measure", "unit", first.engine, second.engine, "both", "description"]
+    return pd.DataFrame([(name, unit, *values, text) for name, unit, values, text in rows], columns=columns)

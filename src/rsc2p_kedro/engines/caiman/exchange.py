@@ -292,7 +292,8 @@ def _read_response(folder: Path, settings: CaimanSettings) -> Response:
     """
     response = json.loads((folder / "response.json").read_text(encoding="utf-8"))
     if response["problem"] is not None:
-        raise CaimanError(_problem_message(*response["problem"], settings))
+        kind, details = response["problem"]
+        raise CaimanError(_problem_message(kind, details, settings))
     with np.load(folder / "outputs.npz", allow_pickle=False) as arrays:
         return Response(dict(arrays), response["version"])
 
