@@ -39,10 +39,14 @@ def estimates(*, baseline: float = 2.0) -> dict[str, np.ndarray]:
     }
 
 
+def footprints(arrays: dict[str, np.ndarray]) -> sp.csc_matrix:
+    """Footprints A (H*W, 2) of estimates, pixels in F order."""
+    return sp.csc_matrix((arrays["A.data"], arrays["A.indices"], arrays["A.indptr"]), shape=(H * W, 2))
+
+
 def movie_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Movie (T, H, W) described by estimates: A C + b f, and the offset that was subtracted for CaImAn."""
-    A = sp.csc_matrix((arrays["A.data"], arrays["A.indices"], arrays["A.indptr"]), shape=(H * W, 2)).toarray()
-    pixels = A @ arrays["C"] + arrays["b"] @ arrays["f"] + OFFSET
+    pixels = footprints(arrays) @ arrays["C"] + arrays["b"] @ arrays["f"] + OFFSET
     return pixels.T.reshape(T, W, H).transpose(0, 2, 1)
 
 
