@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def get_engine(name: "EngineName", caiman: "CaimanSettings") -> "Engine":
     """Selects an engine by its name.
 
-    Only that engine is imported: the kernels of the embedded engine take seconds to load.
+    The engine is imported when it is selected, so that importing this package loads no kernels.
 
     Args:
         name: `embedded` or `caiman`.

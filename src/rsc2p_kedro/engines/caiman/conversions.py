@@ -23,10 +23,7 @@ from rsc2p_kedro.core.results import Components, LineageEntry, MotionCorrection
 Arrays = Mapping[str, NDArray]
 
 MIN_FOOTPRINT_SIMILARITY = 0.3
-"""Cosine of two footprints (0..1) above which a component of the refit is taken for one of the first fit.
-
-Set low, because a refit changes footprints but seldom moves them; chosen by hand, not tuned.
-"""
+"""Cosine of two footprints (0..1) above which they can belong to the same component; chosen by hand, not tuned."""
 MIN_TRACE_CORRELATION = 0.5
 """Correlation of two traces above which a lost component counts as merged, not removed; chosen by hand, not tuned."""
 

@@ -31,11 +31,11 @@ from rsc2p_kedro.engines.caiman.conversions import c_to_f_order
 _LOG_LINES = 15  # last lines of the worker's log that an error message shows
 # Environment variables that apply to this interpreter only, and not to that of CaImAn's environment.
 _INTERPRETER_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONWARNINGS")
-_in_process = threading.Lock()  # CaImAn in this process uses global state: one request at a time
+_in_process = threading.Lock()  # CaImAn changes global state of a process, so it runs one request at a time
 log = logging.getLogger(__name__)
 
-INSTALLATION_HELP = """CaImAn is on conda-forge; `caiman` on PyPI is an unrelated tool for MicroPython. Install it by
-  conda env create --file environment-caiman.yml     (mamba and micromamba take the same)
+INSTALLATION_HELP = """CaImAn is on conda-forge; `caiman` on PyPI is another tool, for MicroPython. Install it with one of
+  conda env create --file environment-caiman.yml     (or mamba, micromamba)
   pixi init --import environment-caiman.yml caiman_env && pixi install --manifest-path caiman_env
 and set the interpreter of that environment in conf/local/parameters_caiman.yml:
   caiman: {python: /path/to/environment/bin/python}
