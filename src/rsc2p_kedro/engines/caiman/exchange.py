@@ -34,7 +34,7 @@ _INTERPRETER_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTAR
 _in_process = threading.Lock()  # CaImAn changes global state of a process, so it runs one request at a time
 log = logging.getLogger(__name__)
 
-INSTALLATION_HELP = """CaImAn is on conda-forge; `caiman` on PyPI is another tool, for MicroPython. Install it with one of
+INSTALLATION_HELP = """CaImAn is on conda-forge (`caiman` on PyPI is a tool for MicroPython). Install it with one of
   conda env create --file environment-caiman.yml     (or mamba, micromamba)
   pixi init --import environment-caiman.yml caiman_env && pixi install --manifest-path caiman_env
 and set the interpreter of that environment in conf/local/parameters_caiman.yml:
