@@ -96,7 +96,7 @@ def test_scan_says_what_is_wrong(project, raw):
     (raw / "Animal_1" / "frame_7.tif").unlink()
     assert "gaps, 7 missing" in run(project, "scan", str(raw), "--dry-run")
     assert "No TIFF" in run(project, "scan", str(project.project_path))
-    assert "There is nothing at" in run(project, "scan", str(raw / "nowhere"), code=1)
+    assert "There is no file or folder" in run(project, "scan", str(raw / "nowhere"), code=1)
 
 
 def test_check_passes_a_sound_recording(project, raw):

@@ -1,14 +1,14 @@
-"""What is taken is measured: time, work and memory."""
+"""Measured cost of a step: time, CPU time and memory."""
 
 import time
 
 import numpy as np
 import pytest
 
-from rsc2p_kedro.engines.cost import measure, tree_memory
+from rsc2p_kedro.engines.cost import measure, process_tree_memory
 
 
-def test_memory_that_is_taken_is_measured_and_memory_from_before_is_not():
+def test_peak_memory_counts_new_memory_only():
     before = np.ones(10_000_000)
 
     def work() -> float:
@@ -20,10 +20,10 @@ def test_memory_that_is_taken_is_measured_and_memory_from_before_is_not():
     assert (result, cost.step) == (2.0, "work")
     assert 0.9 * 0.24 < cost.peak_memory_gb < 0.24 + 0.05
     assert 0.5 < cost.seconds < 10
-    assert tree_memory() > before.nbytes
+    assert process_tree_memory() > before.nbytes
 
 
-def test_waiting_is_no_work():
+def test_waiting_takes_no_cpu_time():
     _, cost = measure("sleep", lambda: time.sleep(0.4))
     assert cost.cpu_seconds < cost.seconds
 

@@ -31,10 +31,10 @@ def stack(path: Path) -> Path:
 
 
 def names(root: Path, **options) -> dict[str, str]:
-    return {found.name: found.path.relative_to(root).as_posix() for found in find_recordings(root, **options)}
+    return {item.name: item.path.relative_to(root).as_posix() for item in find_recordings(root, **options)}
 
 
-# -- finding -----------------------------------------------------------------------------------------------
+# -- search -------------------------------------------------------------------------------------------------
 
 
 def test_animals_sessions_and_stacks(tmp_path):
@@ -57,10 +57,10 @@ def test_animals_sessions_and_stacks(tmp_path):
 def test_folder_that_is_itself_a_recording(tmp_path):
     assert names(singles(tmp_path / "Animal_1")) == {"animal_1.session_1": "."}
     path = stack(tmp_path / "Mouse.2.tif")
-    assert [found.name for found in find_recordings(path)] == ["mouse_2.session_1"]
+    assert [recording.name for recording in find_recordings(path)] == ["mouse_2.session_1"]
 
 
-def test_stacks_with_one_numbering_are_parts_unless_told(tmp_path):
+def test_numbered_stacks_are_parts_of_one_recording_unless_each_file(tmp_path):
     for number in (1, 2):
         stack(tmp_path / "Animal_1" / f"part_{number}.tif")
     assert names(tmp_path) == {"animal_1.session_1": "Animal_1"}
@@ -70,17 +70,17 @@ def test_stacks_with_one_numbering_are_parts_unless_told(tmp_path):
     }
 
 
-def test_stacks_with_unlike_names_are_recordings_of_their_own(tmp_path):
+def test_stacks_with_different_names_are_recordings(tmp_path):
     stack(tmp_path / "Animal_1" / "baseline.tif")
     stack(tmp_path / "Animal_1" / "after.tif")
     assert set(names(tmp_path)) == {"animal_1.baseline", "animal_1.after"}
 
 
-def test_stray_file_among_frames_is_reported(tmp_path):
+def test_other_image_among_frames_is_reported(tmp_path):
     singles(tmp_path / "Animal_1")
     tifffile.imwrite(tmp_path / "Animal_1" / "average.tif", FRAMES[0])
-    (found,) = find_recordings(tmp_path)
-    assert "average.tif" in found.files.problems[0]
+    (recording,) = find_recordings(tmp_path)
+    assert "average.tif" in recording.files.problems[0]
 
 
 def test_pattern_and_animal(tmp_path):
@@ -90,13 +90,13 @@ def test_pattern_and_animal(tmp_path):
     assert set(names(tmp_path / "2p", animal="M 5")) == {"m_5.day_7_animal_1_frames"}
     with pytest.raises(ScanError, match="neither"):
         find_recordings(tmp_path, pattern="day_7")
-    with pytest.raises(ScanError, match="There is nothing"):
+    with pytest.raises(ScanError, match="There is no file or folder"):
         find_recordings(tmp_path / "nowhere")
 
 
-def test_facts(tmp_path):
-    (found,) = find_recordings(singles(tmp_path / "Animal_1"))
-    assert found.facts == "3 frames of 16 x 16 px, uint16, in 3 files"
+def test_summary(tmp_path):
+    (recording,) = find_recordings(singles(tmp_path / "Animal_1"))
+    assert recording.summary == "3 frames of 16 x 16 px, uint16, in 3 files"
 
 
 @pytest.mark.parametrize(("name", "key"), [("Animal_1", "animal_1"), ("M.5 (left)", "m_5_left"), ("Ñ", "recording")])
@@ -104,7 +104,7 @@ def test_manifest_key(name, key):
     assert manifest_key(name) == key
 
 
-# -- writing -----------------------------------------------------------------------------------------------
+# -- manifest -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def extend(path: Path, raw: Path) -> dict:
     return yaml.safe_load(path.read_text())["recordings"]
 
 
-def test_new_manifest_says_what_to_fill_in(tmp_path, raw):
+def test_new_manifest_has_empty_fields_for_the_user(tmp_path, raw):
     path = tmp_path / "conf" / "local" / "parameters_recordings.yml"
     manifest = extend(path, raw)
     assert set(manifest) == {"animal_1", "007", "on"}
@@ -134,7 +134,7 @@ def test_new_manifest_says_what_to_fill_in(tmp_path, raw):
 
 
 WRITTEN = [
-    # as the scan itself writes it, filled in
+    # as written by a scan, with fields filled in
     """\
 # mine
 recordings:
@@ -174,7 +174,7 @@ recordings:
 
 
 @pytest.mark.parametrize("text", WRITTEN)
-def test_what_the_user_wrote_stays_to_the_byte(tmp_path, raw, text):
+def test_existing_lines_are_kept_to_the_byte(tmp_path, raw, text):
     path = tmp_path / "parameters_recordings.yml"
     path.write_bytes(text.encode())
     old = yaml.safe_load(text)["recordings"]
@@ -218,11 +218,11 @@ def test_same_key_for_another_folder_gets_a_number(tmp_path, raw):
     [
         ("recordings: {animal_1: {day_7: {path: x}}}\n", "indented blocks"),
         ("recordings:\n  animal_1: {day_3: {path: x}}\n", "indented blocks"),
-        ("recordings: [a, b]\n", "two levels|should map"),
-        ("recordings:\n  a: 1\n   b: 2\n", "no valid YAML"),
+        ("recordings: [a, b]\n", "should map"),
+        ("recordings:\n  a: 1\n   b: 2\n", "not valid YAML"),
     ],
 )
-def test_manifest_that_cannot_be_extended_is_left_alone(tmp_path, raw, text, message):
+def test_manifest_that_cannot_be_extended_is_not_changed(tmp_path, raw, text, message):
     path = tmp_path / "parameters_recordings.yml"
     path.write_text(text)
     with pytest.raises(ScanError, match=message):

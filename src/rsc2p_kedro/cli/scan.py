@@ -47,13 +47,13 @@ def scan(
         click.echo(f"Complete the empty fields there, then run: {command('recordings check', environment(env))}")
 
 
-def _show(found: list[manifest_scan.FoundRecording], new: list[manifest_scan.FoundRecording], folder: Path) -> None:
+def _show(found: list[manifest_scan.RecordingOnDisk], new: list[manifest_scan.RecordingOnDisk], folder: Path) -> None:
     if not found:
         click.echo(f"No TIFF (.tif, .tiff) at or below {folder}.")
     names = {recording.path: recording for recording in new}
     for recording in found:
         known = recording.path not in names
         shown = names.get(recording.path, recording)
-        click.echo(f"{'known' if known else shown.name:<32} {shown.facts}  {shown.path}")
+        click.echo(f"{'known' if known else shown.name:<32} {shown.summary}  {shown.path}")
         for problem in recording.files.problems:
             click.secho(f"    {problem}", fg="yellow")

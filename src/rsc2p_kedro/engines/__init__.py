@@ -1,4 +1,4 @@
-"""What can do the numerical work, picked by name in the parameters of a stage."""
+"""Engines that do the numerical work, selected by name in the parameters of a stage."""
 
 from typing import TYPE_CHECKING
 
@@ -8,13 +8,16 @@ if TYPE_CHECKING:
 
 
 def get_engine(name: "EngineName", caiman: "CaimanSettings") -> "Engine":
-    """The engine of that name.
+    """Selects an engine by its name.
 
-    Engines are imported here and not above: their algorithms import :mod:`.results` from this package.
+    The engine is imported when it is selected, so that importing this package loads no kernels.
 
     Args:
         name: `embedded` or `caiman`.
-        caiman: where the user's CaImAn is, if that is the engine.
+        caiman: where CaImAn is installed; used by `caiman` only.
+
+    Returns:
+        The engine. CaImAn itself is not searched for before it is needed.
     """
     if name == "caiman":
         from rsc2p_kedro.engines.caiman import CaimanEngine

@@ -1,4 +1,4 @@
-"""What a step of the work costs: wall time, CPU time and memory of this process and of those it starts."""
+"""Cost of a processing step: wall time, CPU time and memory of this process and of its child processes."""
 
 import threading
 import time
@@ -10,6 +10,7 @@ import psutil
 
 Result = TypeVar("Result")
 SAMPLE_INTERVAL_S = 0.2
+"""Time between two samples of memory in s; short compared with most steps of a run. Not tuned."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,15 @@ class StepCost:
     peak_memory_gb: float
 
 
-def tree_memory(pid: int | None = None) -> int:
-    """Memory of a process and of all its children.
+def process_tree_memory(pid: int | None = None) -> int:
+    """Measures the memory of a process and of all its child processes.
 
     Args:
-        pid: process id; None: this process.
+        pid: process id. None measures this process.
 
     Returns:
-        Sum of the unique set sizes in bytes: memory that would be free if these processes ended. Pages of files that
-        the system merely caches do not count. Processes that end meanwhile count 0.
+        Sum of the unique set sizes in bytes: the memory that would be freed if these processes ended. File pages that
+        the system merely caches do not count; a process that ends during the call counts 0.
     """
     root = psutil.Process(pid)
     total = 0
@@ -61,43 +62,44 @@ class MemoryMonitor(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._stopped = threading.Event()
-        self.peak = tree_memory()
+        self.peak = process_tree_memory()
         self.start()
 
     def run(self) -> None:
-        """Takes a sample five times a second."""
+        """Takes a sample every `SAMPLE_INTERVAL_S` until :meth:`stop` is called."""
         while not self._stopped.wait(SAMPLE_INTERVAL_S):
-            self.peak = max(self.peak, tree_memory())
+            self.peak = max(self.peak, process_tree_memory())
 
     def stop(self) -> int:
-        """Ends sampling.
+        """Stops sampling.
 
         Returns:
-            The peak in bytes.
+            The highest sample in bytes.
         """
         self._stopped.set()
         self.join()
-        self.peak = max(self.peak, tree_memory())
+        self.peak = max(self.peak, process_tree_memory())
         return self.peak
 
 
 def _cpu_seconds() -> float:
+    """CPU time in s of this process and of its ended child processes (which Windows does not report)."""
     times = psutil.Process().cpu_times()
     children = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
     return float(times.user + times.system + children)
 
 
 def measure(step: str, work: Callable[[], Result]) -> tuple[Result, StepCost]:
-    """Does some work and measures what it costs.
+    """Runs a step and measures its cost.
 
     Args:
         step: name of the step.
-        work: called once, without arguments.
+        work: the step, called once without arguments.
 
     Returns:
-        What `work` returned, and its cost.
+        The value returned by `work`, and the cost of the call.
     """
-    memory_before, cpu_before = tree_memory(), _cpu_seconds()
+    memory_before, cpu_before = process_tree_memory(), _cpu_seconds()
     monitor, start = MemoryMonitor(), time.perf_counter()
     try:
         result = work()

@@ -21,12 +21,15 @@ from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, 
 
 
 def _provenance(parameters: FrozenModel) -> dict[str, str]:
-    """What made a result: a later run may have other parameters, and the result stays what it is."""
+    """Engine, version and parameters that made a result."""
     return {"engine": "embedded", "version": __version__, "parameters": parameters.model_dump_json()}
 
 
 class EmbeddedEngine:
-    """See :class:`rsc2p_kedro.engines.protocol.Engine`."""
+    """The algorithms of this project behind the interface :class:`rsc2p_kedro.engines.protocol.Engine`.
+
+    Its results are the same, bit for bit, for any number of threads.
+    """
 
     def correct_motion(
         self,
@@ -36,7 +39,7 @@ class EmbeddedEngine:
         compute: Compute,
         neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
-        """Estimates the motion of a movie.
+        """Estimates the motion of a movie with :func:`rsc2p_kedro.algorithms.registration.estimate_motion`.
 
         Args:
             movie: (T, H, W), integers or floats.
@@ -45,7 +48,8 @@ class EmbeddedEngine:
             neuron_half_width_px: half-width of a neuron in px; the length of spatial smoothing scales with it.
 
         Returns:
-            Template, shifts to apply in px, and the quality of each frame's registration.
+            Template (H, W), rigid and patch shifts to apply in px, and the quality of each frame's registration. Frames
+            that could not be registered are flagged, their shifts interpolated over time.
         """
         motion = registration.estimate_motion(
             movie, parameters, compute=compute, neuron_half_width_px=neuron_half_width_px
@@ -56,6 +60,16 @@ class EmbeddedEngine:
     def apply_motion(
         self, movie: da.Array, motion: MotionCorrection, parameters: MotionCorrectionParameters
     ) -> da.Array:
+        """Corrects the motion of a movie lazily: each frame is interpolated once.
+
+        Args:
+            movie: (T, H, W), the movie that the motion was estimated from.
+            motion: motion of that movie, estimated by any engine.
+            parameters: of motion correction; `corrected_dtype` sets the dtype of the result.
+
+        Returns:
+            Corrected movie (T, H, W), lazy, in chunks of 64 whole frames.
+        """
         return registration.apply_motion(movie, motion, parameters)
 
     def extract_sources(
@@ -69,11 +83,33 @@ class EmbeddedEngine:
         seeds: NDArray | None = None,
         earlier: Components | None = None,
     ) -> Components:
+        """Fits or refits components with :mod:`rsc2p_kedro.algorithms.extraction`.
+
+        Args:
+            movie: (T, H, W), motion-corrected, finite inside `valid_mask`.
+            acquisition: frame rate in Hz and decay time of the indicator in s.
+            parameters: of source extraction.
+            compute: resources of the machine.
+            valid_mask: (H, W), pixels to use. None uses all pixels.
+            seeds: centres (n, 2) as (y, x) in px, or masks (n, H, W); not used by a refit.
+            earlier: components to refit, from any engine. None fits the movie from the start.
+
+        Returns:
+            The components. All of their background was fitted: `n_fitted_background` is its full number.
+        """
         if earlier is None:
-            found = extraction.fit(movie, acquisition, parameters, compute=compute, valid_mask=valid_mask, seeds=seeds)
+            components = extraction.fit(
+                movie, acquisition, parameters, compute=compute, valid_mask=valid_mask, seeds=seeds
+            )
         else:
-            found = extraction.refit(movie, earlier, acquisition, parameters, compute=compute, valid_mask=valid_mask)
-        return replace(found, provenance=_provenance(parameters))
+            components = extraction.refit(
+                movie, earlier, acquisition, parameters, compute=compute, valid_mask=valid_mask
+            )
+        return replace(
+            components,
+            n_fitted_background=len(components.background_traces),
+            provenance=_provenance(parameters),
+        )
 
     def evaluate(
         self,
@@ -84,10 +120,32 @@ class EmbeddedEngine:
         *,
         compute: Compute,
     ) -> ComponentQuality:
+        """Measures and accepts components with :func:`rsc2p_kedro.algorithms.evaluation.evaluate_components`.
+
+        Args:
+            movie: (T, H, W), motion-corrected.
+            components: N components extracted from that movie, by any engine.
+            acquisition: frame rate in Hz and decay time of the indicator in s.
+            parameters: thresholds of acceptance, and whether this project's classifier is used.
+            compute: resources of the machine.
+
+        Returns:
+            SNR, `r_value`, acceptance and its reason, (N,) each; the score of the classifier if it is used.
+        """
         quality = evaluation.evaluate_components(movie, components, acquisition, parameters, compute=compute)
         return replace(quality, provenance=_provenance(parameters))
 
     def compute_dff(
         self, components: Components, acquisition: Acquisition, parameters: EvaluationParameters
     ) -> DeltaFOverF:
+        """Computes dF/F with :func:`rsc2p_kedro.algorithms.dff.component_dff`.
+
+        Args:
+            components: N components with T frames.
+            acquisition: frame rate in Hz.
+            parameters: percentile, window in s and dark level in counts.
+
+        Returns:
+            dF/F and F0, (N, T) each. Where F0 is too low it is raised to its guard, and the component is flagged.
+        """
         return component_dff(components, acquisition, parameters)

@@ -1,7 +1,7 @@
-"""Compiles the kernels of the embedded engine into their cache, on a movie of a second's work.
+"""Compiles the kernels of the embedded engine into numba's cache by running every step on a small movie.
 
-``python -m rsc2p_kedro.engines.warm_up`` does it at any time; `make demo` does it beside the first stages, which leave
-a core idle.
+Run ``python -m rsc2p_kedro.engines.warm_up`` at any time. `make demo` runs it in parallel with the first stages, which
+leave a core idle.
 """
 
 import warnings
@@ -25,7 +25,11 @@ from rsc2p_kedro.simulation.settings import SimulationSettings
 
 
 def warm_up() -> int:
-    """Runs every step of the engine once on a small simulated movie; how many components it found is returned."""
+    """Runs every step of the embedded engine once on a small simulated movie, so that all its kernels are compiled.
+
+    Returns:
+        Number of components extracted from the movie. It is above 0, so evaluation and dF/F were compiled as well.
+    """
     acquisition = Acquisition.model_validate({"frame_rate_hz": 14.7})
     compute = Compute.model_validate({"threads": 1, "show_progress": False})
     settings = SimulationSettings.model_validate(
@@ -33,20 +37,20 @@ def warm_up() -> int:
     )
     movie = da.from_array(simulate(settings, acquisition).movie.compute(scheduler="synchronous"), chunks=(64, 96, 96))
     engine, evaluation = EmbeddedEngine(), EvaluationParameters.model_validate({})
-    # The kernels that take longest to compile come first: they are wanted last, and by then they are there.
+    # Extraction comes first: its kernels take longest to compile, and a pipeline that starts now needs them last.
     extraction = ExtractionParameters.model_validate({})
     fit = engine.extract_sources(movie, acquisition, extraction, compute=compute)
-    found = engine.extract_sources(movie, acquisition, extraction, compute=compute, earlier=fit)
-    engine.evaluate(movie, found, acquisition, evaluation, compute=compute)
-    component_dff(found, acquisition, evaluation)
-    infer_spikes(found.traces + found.residual_traces, acquisition)
+    refit = engine.extract_sources(movie, acquisition, extraction, compute=compute, earlier=fit)
+    engine.evaluate(movie, refit, acquisition, evaluation, compute=compute)
+    component_dff(refit, acquisition, evaluation)
+    infer_spikes(refit.traces + refit.residual_traces, acquisition)
     motion_parameters = MotionCorrectionParameters.model_validate({})
     motion = engine.correct_motion(movie, motion_parameters, compute=compute)
     corrected = engine.apply_motion(movie, motion, motion_parameters).persist(scheduler="synchronous")
     motion_quality(movie, corrected, motion, compute=compute)
     frame_statistics(movie, compute=compute)
     summarize(corrected, compute=compute, valid_mask=motion.valid_mask)
-    return found.n_components
+    return refit.n_components
 
 
 if __name__ == "__main__":

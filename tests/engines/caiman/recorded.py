@@ -1,4 +1,4 @@
-"""What CaImAn 1.12.1 gives, in its shapes and orders, made up: values from a model whose movie is known."""
+"""Outputs of CaImAn 1.12.1 in its shapes and orders, with simulated values: the movie that they describe is known."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -7,17 +7,17 @@ H, W, T = 6, 9, 40
 OFFSET = 30.0
 
 
-def f_number(y: int, x: int) -> int:
-    """Number of a pixel in F order."""
+def f_index(y: int, x: int) -> int:
+    """Index of a pixel in F order."""
     return y + H * x
 
 
 def estimates(*, baseline: float = 2.0) -> dict[str, np.ndarray]:
-    """Two components (at (1, 2) and (1, 3), and at (4, 7)), two background components, as arrays by CaImAn's names."""
+    """Estimates of two components (one at (1, 2) and (1, 3), one at (4, 7)) and two background components."""
     rng = np.random.default_rng(0)
     A = np.zeros((H * W, 2))
-    A[[f_number(1, 2), f_number(1, 3)], 0] = 0.6, 0.8
-    A[f_number(4, 7), 1] = 1.0
+    A[[f_index(1, 2), f_index(1, 3)], 0] = 0.6, 0.8
+    A[f_index(4, 7), 1] = 1.0
     clean = rng.random((2, T)) * 5
     bl = np.array([baseline, 0.5])
     A = sp.csc_matrix(A)
@@ -39,23 +39,27 @@ def estimates(*, baseline: float = 2.0) -> dict[str, np.ndarray]:
     }
 
 
-def movie_of(found: dict[str, np.ndarray]) -> np.ndarray:
-    """The movie (T, H, W) that these estimates stand for: A C + b f, and the offset CaImAn never saw."""
-    A = sp.csc_matrix((found["A.data"], found["A.indices"], found["A.indptr"]), shape=(H * W, 2)).toarray()
-    pixels = A @ found["C"] + found["b"] @ found["f"] + OFFSET
+def footprints(arrays: dict[str, np.ndarray]) -> sp.csc_matrix:
+    """Footprints A (H*W, 2) of estimates, pixels in F order."""
+    return sp.csc_matrix((arrays["A.data"], arrays["A.indices"], arrays["A.indptr"]), shape=(H * W, 2))
+
+
+def movie_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Movie (T, H, W) described by estimates: A C + b f, and the offset that was subtracted for CaImAn."""
+    pixels = footprints(arrays) @ arrays["C"] + arrays["b"] @ arrays["f"] + OFFSET
     return pixels.T.reshape(T, W, H).transpose(0, 2, 1)
 
 
 def shifts(*, piecewise: bool = True) -> dict[str, np.ndarray]:
-    """Of 3 rows and 2 columns of patches: rows move by 0.1, 0.2, 0.3 px along y, columns by -0.01, -0.02 along x."""
+    """Shifts of 3 x 2 patches: 0.1, 0.2 and 0.3 px along y by row, -0.01 and -0.02 px along x by column."""
     t = np.arange(T)[:, None]
-    found = {
+    arrays = {
         "template": np.arange(H * W, dtype=float).reshape(H, W),
         "shifts_rig": np.column_stack([0.5 * np.ones(T), -0.25 * np.ones(T)]),
         "peak_quality": np.full(T, 9.0),
     }
     if piecewise:
-        found["x_shifts_els"] = 0.01 * np.array([10, 10, 20, 20, 30, 30]) + 0 * t
-        found["y_shifts_els"] = -0.01 * np.array([1, 2, 1, 2, 1, 2]) + 0 * t
-        found["centre_rows"], found["centre_columns"] = np.array([1.0, 2.5, 4.0]), np.array([2.0, 6.0])
-    return found
+        arrays["x_shifts_els"] = 0.01 * np.array([10, 10, 20, 20, 30, 30]) + 0 * t
+        arrays["y_shifts_els"] = -0.01 * np.array([1, 2, 1, 2, 1, 2]) + 0 * t
+        arrays["centre_rows"], arrays["centre_columns"] = np.array([1.0, 2.5, 4.0]), np.array([2.0, 6.0])
+    return arrays

@@ -1,4 +1,4 @@
-"""The way to CaImAn and back: files in its format, errors that say what to do, nothing left behind."""
+"""Requests to CaImAn: files in its format, error messages with a solution, and removal of all files."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ def movie() -> da.Array:
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Installs a package named `caiman` for the time of a test: files by their paths within it."""
+    """Installs a package named `caiman` during a test, from files by their paths."""
 
     def install(files: dict[str, str], *, version: str = "1.12.1", summary: str = "Calcium imaging") -> None:
         site = tmp_path / "site"
@@ -51,162 +51,162 @@ def scratch(tmp_path) -> Path:
     return folder
 
 
-def real(version: str = "1.12.1", body: str = "") -> dict[str, str]:
+def caiman_files(version: str = "1.12.1", body: str = "") -> dict[str, str]:
     return {"caiman/__init__.py": f"__version__ = {version!r}\n{body}", "caiman/source_extraction/__init__.py": ""}
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_movie_is_written_as_caiman_reads_it(tmp_path, movie, order):
-    path = exchange.write_map(tmp_path, movie, COMPUTE, order=order)
+def test_a_movie_is_written_in_caimans_format(tmp_path, movie, order):
+    path = exchange.write_memory_map(tmp_path, movie, COMPUTE, order=order)
     assert Path(path).name == f"movie_d1_4_d2_6_d3_1_order_{order}_frames_10.mmap"
     pixels = np.memmap(path, mode="r", dtype=np.float32, shape=(24, 10), order=order)
-    read_back = np.reshape(pixels.T, [10, 4, 6], order="F")  # as CaImAn does
+    read_back = np.reshape(pixels.T, [10, 4, 6], order="F")  # as in CaImAn's load_images
     np.testing.assert_array_equal(read_back, movie.compute())
 
 
 def test_offset_and_mask_of_a_written_movie(tmp_path, movie):
     mask = np.ones((4, 6), bool)
     mask[0] = False
-    path = exchange.write_map(tmp_path, movie, COMPUTE, order="C", offset=5, valid_mask=mask)
+    path = exchange.write_memory_map(tmp_path, movie, COMPUTE, order="C", offset=5, valid_mask=mask)
     pixels = np.memmap(path, mode="r", dtype=np.float32, shape=(24, 10), order="C")
     written = np.reshape(pixels.T, [10, 4, 6], order="F")
     np.testing.assert_array_equal(written[:, 1:], movie.compute()[:, 1:] - 5)
     assert not written[:, 0].any()
-    assert exchange.lowest_value(movie, COMPUTE) == movie.compute().min()
+    assert exchange.movie_minimum(movie, COMPUTE) == movie.compute().min()
 
 
-def test_a_movie_with_missing_values_is_refused(tmp_path):
+def test_a_movie_with_nan_is_an_error(tmp_path):
     movie = np.ones((5, 3, 3), np.float32)
     movie[4, 1, 1] = np.nan
     with pytest.raises(CaimanError, match=r"Frames 3 to 4 .* NaN"):
-        exchange.write_map(tmp_path, movie, COMPUTE, order="C")
+        exchange.write_memory_map(tmp_path, movie, COMPUTE, order="C")
 
 
-def test_a_place_without_room_is_named_before_anything_is_written(tmp_path, movie, monkeypatch):
+def test_too_little_disk_space_is_an_error_before_anything_is_written(tmp_path, movie, monkeypatch):
     monkeypatch.setattr(exchange.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(CaimanError, match=r"No space left.*scratch_folder"):
-        exchange.write_map(tmp_path, movie, COMPUTE, order="C")
+        exchange.write_memory_map(tmp_path, movie, COMPUTE, order="C")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room in a file")
-def test_a_place_that_fills_up_is_an_error_and_not_the_end_of_the_process(tmp_path, movie, monkeypatch):
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot allocate disk space")
+def test_a_disk_that_fills_up_is_an_error_and_does_not_kill_the_process(tmp_path, movie, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(exchange.os, "posix_fallocate", full)
     with pytest.raises(CaimanError, match=r"No space left.*scratch_folder"):
-        exchange.write_map(tmp_path, movie, COMPUTE, order="C")
+        exchange.write_memory_map(tmp_path, movie, COMPUTE, order="C")
 
 
-def test_an_answer_for_which_there_is_no_room_leaves_room_for_the_reason(installed, scratch, monkeypatch):
+def test_a_full_disk_is_reported_after_partial_outputs_are_removed(installed, scratch, monkeypatch):
     def full(path, **_):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    installed(real())
+    installed(caiman_files())
     (scratch / "request.json").write_text('{"task": "check", "processes": 1, "params": {}}')
     np.savez(scratch / "inputs.npz")
     monkeypatch.setattr(worker.np, "savez", full)
-    worker.perform(scratch, "spawn")
+    worker.process_request(scratch, "spawn")
     assert not (scratch / "outputs.npz").exists()
-    assert "No space left" in (scratch / "answer.json").read_text()
+    assert "No space left" in (scratch / "response.json").read_text()
 
 
-def test_without_caiman_the_error_says_how_to_get_it():
+def test_without_caiman_the_error_says_how_to_install_it():
     with pytest.raises(CaimanError) as raised:
-        exchange.ask(worker.check, CaimanSettings(python=sys.executable))
-    told = str(raised.value)
+        exchange.run_task(worker.check, CaimanSettings(python=sys.executable))
+    message = str(raised.value)
     for word in (sys.executable, "conda-forge", "environment-caiman.yml", "pixi", "PyPI", "MicroPython", "embedded"):
-        assert word in told
+        assert word in message
 
 
-def test_the_unrelated_tool_of_that_name_is_recognised_and_named(installed):
+def test_the_unrelated_package_of_that_name_is_reported(installed):
     installed({"caiman/tool.py": ""}, version="0.6.0", summary="Tools for MicroPython")
-    told = caiman_problem(CaimanSettings())
-    assert told is not None
-    assert "another tool of that name: caiman 0.6.0 (Tools for MicroPython)" in told
-    assert "pip uninstall caiman" in told
+    message = caiman_problem(CaimanSettings())
+    assert message is not None
+    assert "another package of that name: caiman 0.6.0 (Tools for MicroPython)" in message
+    assert "pip uninstall caiman" in message
 
 
-def test_an_old_caiman_is_refused(installed):
-    installed(real("1.9.12"))
+def test_an_outdated_caiman_is_reported(installed):
+    installed(caiman_files("1.9.12"))
     assert "1.9.12" in (caiman_problem(CaimanSettings()) or "")
 
 
-def test_a_caiman_that_cannot_be_imported_says_why(installed):
-    installed(real(body="import tensorflow_that_is_not_there"))
-    assert "No module named 'tensorflow_that_is_not_there'" in (caiman_problem(CaimanSettings()) or "")
+def test_an_import_error_of_caiman_is_reported(installed):
+    installed(caiman_files(body="import missing_tensorflow"))
+    assert "No module named 'missing_tensorflow'" in (caiman_problem(CaimanSettings()) or "")
 
 
-def test_the_weights_of_caimans_classifier_are_looked_for_where_they_are_needed(installed, tmp_path):
+def test_missing_weights_of_caimans_classifier_are_reported_if_it_is_used(installed, tmp_path):
     paths = {"caiman/paths.py": f"def caiman_datadir():\n    return {str(tmp_path)!r}\n"}
-    installed(real() | paths)
+    installed(caiman_files() | paths)
     model = tmp_path / "model"
     model.mkdir()
     (model / "cnn_model.json").write_text("{}")
-    told = caiman_problem(CaimanSettings(), use_cnn=True) or ""
-    for word in ("use_cnn", str(model), "caimanmanager install", "CAIMAN_DATA"):
-        assert word in told
+    message = caiman_problem(CaimanSettings(), use_cnn=True) or ""
+    for word in ("use_classifier", str(model), "caimanmanager install", "CAIMAN_DATA"):
+        assert word in message
     assert caiman_problem(CaimanSettings()) is None
     (model / "cnn_model.h5").write_bytes(b"weights")
     assert caiman_problem(CaimanSettings(), use_cnn=True) is None
 
 
-def test_a_caiman_in_this_environment_is_used_in_this_process(installed, scratch):
-    installed(real())
-    assert exchange.ask(worker.check, CaimanSettings(scratch_folder=str(scratch))).version == "1.12.1"
+def test_caiman_in_this_environment_runs_in_this_process(installed, scratch):
+    installed(caiman_files())
+    assert exchange.run_task(worker.check, CaimanSettings(scratch_folder=str(scratch))).version == "1.12.1"
 
 
-def test_nothing_is_left_of_a_failure(installed, scratch, movie):
-    installed(real(body="import numpy; numpy.random.seed(1); numpy.random.rand()"))
-    state, surroundings, temporary = np.random.get_state(), dict(os.environ), tempfile.gettempdir()  # noqa: NPY002
+def test_a_failure_leaves_no_files_and_no_changed_state(installed, scratch, movie):
+    installed(caiman_files(body="import numpy; numpy.random.seed(1); numpy.random.rand()"))
+    state, environment, temporary = np.random.get_state(), dict(os.environ), tempfile.gettempdir()  # noqa: NPY002
     with pytest.raises(CaimanError, match=r"CaImAn failed[\s\S]*caiman.motion_correction"):
-        exchange.ask(
+        exchange.run_task(
             worker.estimate_motion,
             CaimanSettings(scratch_folder=str(scratch)),
-            write_movie=lambda folder: exchange.write_map(folder, movie, COMPUTE, order="F"),
+            write_movie=lambda folder: exchange.write_memory_map(folder, movie, COMPUTE, order="F"),
             compute=COMPUTE,
         )
     assert list(scratch.iterdir()) == []
     for before, after in zip(state, np.random.get_state(), strict=True):  # noqa: NPY002
         np.testing.assert_array_equal(before, after)
-    assert (dict(os.environ), tempfile.gettempdir()) == (surroundings, temporary)
+    assert (dict(os.environ), tempfile.gettempdir()) == (environment, temporary)
 
 
 @pytest.mark.parametrize("python", ["/nowhere/bin/python", str(Path(__file__).parent)])
-def test_an_interpreter_that_is_none_is_named(python):
+def test_a_path_that_is_no_interpreter_is_reported(python):
     with pytest.raises(CaimanError, match=r"caiman.python should be the interpreter"):
-        exchange.ask(worker.check, CaimanSettings(python=python))
+        exchange.run_task(worker.check, CaimanSettings(python=python))
 
 
-def test_a_scratch_folder_that_is_not_there_is_named(installed):
-    installed(real())
+def test_a_missing_scratch_folder_is_reported(installed):
+    installed(caiman_files())
     with pytest.raises(CaimanError, match=r"scratch_folder .* /nowhere"):
-        exchange.ask(worker.check, CaimanSettings(scratch_folder="/nowhere"))
+        exchange.run_task(worker.check, CaimanSettings(scratch_folder="/nowhere"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the interpreter of this test is a shell script")
-def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path, scratch):
+def test_the_end_of_the_log_of_a_worker_that_dies_is_reported(tmp_path, scratch):
     python = tmp_path / "python"
-    python.write_text('#!/bin/sh\nif [ "$2" = --locate ]; then echo null; else echo last words; exit 3; fi\n')
+    python.write_text('#!/bin/sh\nif [ "$2" = --locate ]; then echo null; else echo last line; exit 3; fi\n')
     python.chmod(0o755)
-    with pytest.raises(CaimanError, match=r"code 3[\s\S]*last words"):
-        exchange.ask(worker.check, CaimanSettings(python=str(python), scratch_folder=str(scratch)))
+    with pytest.raises(CaimanError, match=r"code 3[\s\S]*last line"):
+        exchange.run_task(worker.check, CaimanSettings(python=str(python), scratch_folder=str(scratch)))
     assert list(scratch.iterdir()) == []
 
 
-def test_a_process_of_caiman_that_dies_is_an_error_and_no_endless_wait():
-    view = worker.View(1, "spawn")
+def test_a_process_of_caiman_that_dies_is_an_error():
+    pool = worker.ProcessPool(1, "spawn")
     try:
-        assert "multiprocessing" in str(type(view))  # how CaImAn knows what to call
-        assert view.map_async(abs, [-1, 2]).get(4294967) == [1, 2]
+        assert "multiprocessing" in str(type(pool))  # how CaImAn recognises a pool
+        assert pool.map_async(abs, [-1, 2]).get(4294967) == [1, 2]
         with pytest.raises(BrokenProcessPool):
-            view.map(os._exit, [1])
+            pool.map(os._exit, [1])
     finally:
-        view.terminate()
+        pool.terminate()
 
 
-def test_one_process_needs_no_view():
-    with worker.processes_of(1, "spawn") as view:
-        assert view is None
+def test_one_process_needs_no_pool():
+    with worker.process_pool(1, "spawn") as pool:
+        assert pool is None

@@ -1,15 +1,22 @@
-"""Every parameter of ours has one place in CaImAn, one on this side of it, or a reason for having none."""
+"""Every parameter has a target in CaImAn, is applied outside CaImAn, or cannot be honoured for a given reason."""
 
 import pytest
 
 from rsc2p_kedro.core import parameters as p
-from rsc2p_kedro.engines.caiman.mapping import ELSEWHERE, FIXED, TARGETS, UNHEARD, caiman_groups, not_honoured
+from rsc2p_kedro.engines.caiman.mapping import (
+    APPLIED_OUTSIDE,
+    FIXED,
+    NOT_HONOURED,
+    TARGETS,
+    caiman_groups,
+    not_honoured,
+)
 
 MODELS = (
     p.Acquisition, p.Compute, p.MotionCorrectionParameters, p.ExtractionParameters, p.EvaluationParameters
 )  # fmt: skip
 
-# Keys of CaImAn 1.12.1's parameter groups, as CNMFParams lists them (those in which ours end up).
+# Keys of CaImAn 1.12.1's parameter groups, as CNMFParams lists them (only groups that this project sets).
 CAIMANS_KEYS = {
     "data": {"fnames", "dims", "fr", "decay_time", "dxy"},
     "motion": {
@@ -24,8 +31,8 @@ CAIMANS_KEYS = {
     "quality": {"SNR_lowest", "cnn_lowest", "min_SNR", "min_cnn_thr", "rval_lowest", "rval_thr", "use_cnn"},
 }  # fmt: skip
 
-# model, field, a value that is not the default, and what CaImAn must be told then
-TOLD = [
+# model, a field with a value that is not its default, and CaImAn's parameters for it
+EXPECTED_TARGETS = [
     (p.Acquisition, {"frame_rate_hz": 14.7}, {"data.fr": 14.7}),
     (p.Acquisition, {"decay_time_s": 1.1}, {"data.decay_time": 1.1}),
     (p.Acquisition, {"pixel_size_um": (1.2, 1.1)}, {"data.dxy": [1.2, 1.1]}),
@@ -66,43 +73,45 @@ def make(model, **values):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_parameter_has_its_place(model):
-    honoured = set(TARGETS.get(model, {})) | set(ELSEWHERE.get(model, {}))
-    never = {name for name, one in UNHEARD.get(model, {}).items() if one.values is None}
+def test_every_parameter_is_in_exactly_one_table(model):
+    honoured = set(TARGETS.get(model, {})) | set(APPLIED_OUTSIDE.get(model, {}))
+    never = {name for name, entry in NOT_HONOURED.get(model, {}).items() if entry.values is None}
     assert honoured | never == set(model.model_fields)
     assert not honoured & never
-    assert not set(TARGETS.get(model, {})) & set(ELSEWHERE.get(model, {}))
+    assert not set(TARGETS.get(model, {})) & set(APPLIED_OUTSIDE.get(model, {}))
 
 
-@pytest.mark.parametrize(("model", "values", "expected"), TOLD)
-def test_a_parameter_reaches_caiman_under_its_name_there(model, values, expected):
-    told, default = (flat(caiman_groups(make(model, **one), processes=3)) for one in (values, {}))
-    assert {key: told[key] for key in expected} == expected
-    changed = {key for key in told if told[key] != default[key]}
+@pytest.mark.parametrize(("model", "values", "expected"), EXPECTED_TARGETS)
+def test_a_parameter_sets_its_targets_only(model, values, expected):
+    groups, default = (flat(caiman_groups(make(model, **fields), processes=3)) for fields in (values, {}))
+    assert {key: groups[key] for key in expected} == expected
+    changed = {key for key in groups if groups[key] != default[key]}
     assert changed == set(expected)
 
 
 def test_every_target_is_tested():
-    tested = {(model, name) for model, values, _ in TOLD for name in values}
+    tested = {(model, name) for model, values, _ in EXPECTED_TARGETS for name in values}
     assert {(model, name) for model, fields in TARGETS.items() for name in fields} <= tested
 
 
-def test_caiman_knows_every_name():
+def test_caiman_has_every_key():
     groups = caiman_groups(*(make(model) for model in MODELS), processes=2)
     for group, values in groups.items():
         assert set(values) <= CAIMANS_KEYS[group], group
     assert groups["patch"]["n_processes"] == 2
 
 
-def test_seeds_take_the_place_of_patches():
+def test_seeded_initialization_uses_no_patches():
     groups = caiman_groups(p.ExtractionParameters(initialization="seeded"), processes=1)
     assert (groups["patch"]["rf"], groups["patch"]["only_init"]) == (None, False)
-    assert FIXED["patch"]["only_init"] is True  # the table itself is as it was
+    assert FIXED["patch"]["only_init"] is True  # the table itself has not changed
 
 
-def test_what_caiman_cannot_honour_is_named_with_its_value_and_a_reason():
-    told = not_honoured(p.MotionCorrectionParameters(high_pass_sigma_px=3.0, smoothing="none"))
-    assert set(told) == {"template_frames (200)", "high_pass_sigma_px (3.0)", "min_peak_quality (5.0)"}
-    assert all(told.values())
+def test_parameters_that_are_not_honoured_have_their_value_and_a_reason():
+    ignored = not_honoured(p.MotionCorrectionParameters(high_pass_sigma_px=3.0, smoothing="none"))
+    assert set(ignored) == {"template_frames (200)", "high_pass_sigma_px (3.0)", "min_peak_quality (5.0)"}
+    assert all(ignored.values())
     assert "initialization (adaptive)" in not_honoured(p.ExtractionParameters())
-    assert not any("initialization" in one for one in not_honoured(p.ExtractionParameters(initialization="greedy_roi")))
+    assert not any(
+        "initialization" in name for name in not_honoured(p.ExtractionParameters(initialization="greedy_roi"))
+    )

@@ -1,7 +1,7 @@
-"""CaImAn as an engine: the user's own, in this process or in an environment of its own.
+"""CaImAn as an engine, in this process or in an environment of its own.
 
-`engine.py` is the engine; `mapping.py` knows CaImAn's parameters, `conversions.py` its conventions, `exchange.py` the
-way to it and back, and `worker.py` is what runs there.
+:mod:`.engine` implements the engine, :mod:`.mapping` converts parameters, :mod:`.conversions` converts arrays,
+:mod:`.exchange` sends requests to CaImAn, and :mod:`.worker` processes them in CaImAn's environment.
 """
 
 from rsc2p_kedro.engines.caiman.engine import CaimanEngine

@@ -1,7 +1,7 @@
-"""CaImAn behind the engine protocol.
+"""CaImAn behind the interface of an engine.
 
-CaImAn (Giovannucci et al. 2019, doi 10.7554/eLife.38173) is the user's own, from conda-forge. Nothing of it is part of
-this project.
+CaImAn (Giovannucci et al. 2019, doi 10.7554/eLife.38173) is installed by the user, from conda-forge. None of its code
+is part of this project.
 """
 
 import json
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms.blocks import frame_blocks, read
 from rsc2p_kedro.algorithms.dff import estimate_dark_level
 from rsc2p_kedro.algorithms.evaluation import accept_components
+from rsc2p_kedro.algorithms.registration.motion import CORRECTED_CHUNK_FRAMES
+from rsc2p_kedro.algorithms.registration.warp import round_to
 from rsc2p_kedro.core.parameters import (
     Acquisition,
     CaimanSettings,
@@ -31,33 +33,43 @@ from rsc2p_kedro.core.parameters import (
 )
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection
 from rsc2p_kedro.engines.caiman import conversions, worker
-from rsc2p_kedro.engines.caiman.exchange import Answer, CaimanError, ask, lowest_value, processes_of, write_map
+from rsc2p_kedro.engines.caiman.exchange import (
+    CaimanError,
+    Response,
+    movie_minimum,
+    n_processes,
+    run_task,
+    write_memory_map,
+)
 from rsc2p_kedro.engines.caiman.mapping import caiman_groups, not_honoured
 
-_SLAB_BYTES = 5e8
-_CHUNK_FRAMES = 64
+_SEGMENT_BYTES = 5e8
+"""Size of the corrected frames (float32, in bytes) that one start of CaImAn computes.
+
+Large, because each start takes some seconds; not larger, because two such segments are kept in memory. Chosen by hand,
+not tuned; it does not change the result.
+"""
 log = logging.getLogger(__name__)
 
 
-def _provenance(answer: Answer, parameters: FrozenModel, *, told: bool = True) -> dict[str, str]:
-    """What made a result, and which parameters had no part in it; these are said in the log as well, if `told`."""
-    unheard = not_honoured(parameters)
-    if unheard and told:
-        lines = "".join(f"\n  {name}: {reason}" for name, reason in unheard.items())
-        log.warning("CaImAn has no part for these parameters of %s:%s", type(parameters).__name__, lines)
+def _provenance(response: Response, parameters: FrozenModel, *, warn: bool = True) -> dict[str, str]:
+    """Engine, version and parameters of a result, and the parameters that CaImAn cannot honour; logs these as well."""
+    ignored = not_honoured(parameters)
+    if ignored and warn:
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in ignored.items())
+        log.warning("CaImAn cannot honour these parameters of %s:%s", type(parameters).__name__, lines)
     return {
         "engine": "caiman",
-        "version": answer.version,
+        "version": response.version,
         "parameters": parameters.model_dump_json(),
-        "not_honoured": json.dumps(dict(unheard)),
+        "not_honoured": json.dumps(dict(ignored)),
     }
 
 
-class _CorrectedSlabs:
-    """A corrected movie, of which CaImAn makes a slab of many frames whenever a frame of it is asked for.
+class _CorrectedMovie:
+    """Frames of the corrected movie, which CaImAn computes in segments when one of their frames is read.
 
-    Starting CaImAn takes seconds, so that the slabs are large, and the last two are kept: blocks are asked for in
-    order, by several threads.
+    The last two segments are kept, as several threads read neighbouring blocks, in order.
     """
 
     def __init__(
@@ -70,39 +82,54 @@ class _CorrectedSlabs:
     ) -> None:
         self._settings, self._movie, self._motion = settings, movie, motion
         self._parameters, self._dtype = parameters, dtype
-        frame_bytes = 4 * math.prod(movie.shape[1:])
-        self._frames = _CHUNK_FRAMES * max(1, int(_SLAB_BYTES / frame_bytes / _CHUNK_FRAMES))
-        self._kept: dict[int, NDArray] = {}
+        chunk_bytes = 4 * math.prod(movie.shape[1:]) * CORRECTED_CHUNK_FRAMES
+        self._frames = CORRECTED_CHUNK_FRAMES * max(1, int(_SEGMENT_BYTES / chunk_bytes))
+        self._segments: dict[int, NDArray] = {}
         self._lock = SerializableLock()
 
     def block(self, block_info: dict) -> NDArray:
-        """The frames of one block of the lazy movie."""
+        """Frames of one block of the lazy movie, for `dask.array.map_blocks`.
+
+        Args:
+            block_info: position of the block, from dask.
+
+        Returns:
+            (t, H, W).
+        """
         start, stop = block_info[None]["array-location"][0]
         first = start // self._frames * self._frames
-        return self._slab(first)[start - first : stop - first]
-
-    def _slab(self, first: int) -> NDArray:
         with self._lock:
-            if first not in self._kept:
-                self._kept = dict([*self._kept.items()][-1:])
-                self._kept[first] = self._correct(slice(first, min(first + self._frames, len(self._movie))))
-            return self._kept[first]
+            if first not in self._segments:
+                self._segments = dict([*self._segments.items()][-1:])
+                self._segments[first] = self._correct(slice(first, min(first + self._frames, len(self._movie))))
+            return self._segments[first][start - first : stop - first]
 
     def _correct(self, frames: slice) -> NDArray:
-        answer = ask(
+        """One segment, by CaImAn."""
+        movie = read(self._movie, frames)
+        response = run_task(
             worker.apply_motion,
             self._settings,
             groups=caiman_groups(self._parameters, processes=1),
             arrays=conversions.motion_to_caiman(self._motion, frames),
-            write_movie=partial(write_map, movie=read(self._movie, frames), compute=Compute(), order="F"),  # type: ignore[call-arg]
+            write_movie=lambda folder: write_memory_map(folder, movie, Compute(), order="F"),  # type: ignore[call-arg]
         )
-        return _round_to(answer.arrays["corrected"], self._dtype)
+        return round_to(response.arrays["corrected"], self._dtype)
 
 
 class CaimanEngine:
-    """See :class:`rsc2p_kedro.engines.protocol.Engine`."""
+    """CaImAn behind the interface :class:`rsc2p_kedro.engines.protocol.Engine`.
+
+    Parameters that CaImAn cannot honour are logged and named in the provenance of the result (`not_honoured`). Every
+    method raises :class:`.CaimanError` if CaImAn is missing or has failed. CaImAn always starts from random seed 0.
+    """
 
     def __init__(self, settings: CaimanSettings) -> None:
+        """Stores where CaImAn is installed; it is not started before a method needs it.
+
+        Args:
+            settings: interpreter of CaImAn's environment, and folder for its files.
+        """
         self._settings = settings
 
     def correct_motion(
@@ -113,39 +140,54 @@ class CaimanEngine:
         compute: Compute,
         neuron_half_width_px: int = 4,
     ) -> MotionCorrection:
-        """Estimates the motion of a movie by CaImAn's NoRMCorre.
+        """Estimates the motion of a movie with NoRMCorre, rigid or piecewise.
 
         Args:
             movie: (T, H, W), integers or floats.
             parameters: of motion correction.
-            compute: resources of the machine.
+            compute: resources of the machine; CaImAn uses as many processes as threads are allowed.
             neuron_half_width_px: not used; NoRMCorre has no length that depends on the size of neurons.
 
         Returns:
-            Template, shifts to apply in px, and the quality of each frame's registration.
+            Template (H, W), rigid and patch shifts to apply in px, and `peak_quality` (T,), which this project computes
+            as CaImAn does not. All frames count as registered.
         """
-        groups = caiman_groups(parameters, processes=processes_of(compute))
-        groups["motion"]["min_mov"] = lowest_value(movie, compute)
-        answer = ask(
+        groups = caiman_groups(parameters, processes=n_processes(compute))
+        groups["motion"]["min_mov"] = movie_minimum(movie, compute)
+        response = run_task(
             worker.estimate_motion,
             self._settings,
             groups=groups,
-            write_movie=partial(write_map, movie=movie, compute=compute, order="F"),
+            write_movie=lambda folder: write_memory_map(folder, movie, compute, order="F"),
             compute=compute,
         )
-        motion = conversions.motion_from_caiman(answer.arrays, _provenance(answer, parameters))
+        motion = conversions.motion_from_caiman(response.arrays, _provenance(response, parameters))
         grid = (parameters.patch_stride_px, parameters.patch_overlap_px) if motion.piecewise else (None, None)
         return replace(motion, patch_stride_px=grid[0], patch_overlap_px=grid[1])
 
     def apply_motion(
         self, movie: da.Array, motion: MotionCorrection, parameters: MotionCorrectionParameters
     ) -> da.Array:
+        """Corrects the motion of a movie lazily, in segments of up to 0.5 GB per start of CaImAn.
+
+        Args:
+            movie: (T, H, W), the movie that the motion was estimated from.
+            motion: motion of that movie, estimated by CaImAn; its patches are used, whatever the parameters say.
+            parameters: of motion correction; `corrected_dtype` sets the dtype of the result.
+
+        Returns:
+            Corrected movie (T, H, W), lazy, in chunks of 64 whole frames.
+
+        Raises:
+            CaimanError: another engine estimated the motion.
+        """
         if motion.provenance.get("engine") != "caiman":
             raise CaimanError(
-                f"CaImAn applies its own shifts; these are by engine {motion.provenance.get('engine', 'unknown')}. Run "
-                "estimate_motion with `engine: caiman` first, or apply them with the engine that made them."
+                "CaImAn can only apply shifts that it has estimated; these were estimated by engine "
+                f"{motion.provenance.get('engine', 'unknown')}. Run estimate_motion with `engine: caiman` first, or "
+                "apply them with the engine that estimated them."
             )
-        made_with = parameters.model_copy(
+        estimated_with = parameters.model_copy(
             update={
                 "piecewise": motion.piecewise,
                 "patch_stride_px": motion.patch_stride_px or parameters.patch_stride_px,
@@ -153,10 +195,10 @@ class CaimanEngine:
             }
         )
         dtype = movie.dtype if parameters.corrected_dtype == "raw" else np.dtype(np.float32)
-        slabs = _CorrectedSlabs(self._settings, movie, motion, made_with, dtype)
+        corrected = _CorrectedMovie(self._settings, movie, motion, estimated_with, dtype)
         T, H, W = movie.shape
-        sizes = tuple(part.stop - part.start for part in frame_blocks(T, _CHUNK_FRAMES))
-        return da.map_blocks(slabs.block, chunks=(sizes, (H,), (W,)), dtype=dtype, meta=np.empty((0, 0, 0), dtype))
+        sizes = tuple(block.stop - block.start for block in frame_blocks(T, CORRECTED_CHUNK_FRAMES))
+        return da.map_blocks(corrected.block, chunks=(sizes, (H,), (W,)), dtype=dtype, meta=np.empty((0, 0, 0), dtype))
 
     def extract_sources(
         self,
@@ -169,34 +211,52 @@ class CaimanEngine:
         seeds: NDArray | None = None,
         earlier: Components | None = None,
     ) -> Components:
+        """Fits or refits components with CaImAn's CNMF.
+
+        Args:
+            movie: (T, H, W), motion-corrected, finite.
+            acquisition: frame rate in Hz and decay time of the indicator in s.
+            parameters: of source extraction.
+            compute: resources of the machine; CaImAn uses as many processes as threads are allowed.
+            valid_mask: (H, W); pixels outside are set to 0 for CaImAn. None keeps all pixels.
+            seeds: centres (n, 2) as (y, x) in px, or masks (n, H, W), for `initialization: seeded`.
+            earlier: components of a first fit by CaImAn to refit. None fits the movie from the start.
+
+        Returns:
+            The components. Constants that CaImAn does not fit (the minimum of the movie, and baselines) are the last
+            background components, beyond `n_fitted_background`. The lineage of a refit is derived from the similarity
+            of footprints and traces.
+
+        Raises:
+            CaimanError: another engine made the earlier components, or seeds are missing.
+        """
         if earlier is not None and earlier.provenance.get("engine") != "caiman":
             raise CaimanError(
-                f"CaImAn refits its own first fit; this one is by {earlier.provenance.get('engine', 'unknown')}. Run "
-                "fit_components with `engine: caiman` first."
+                "CaImAn can only refit components that it has fitted; these were fitted by engine "
+                f"{earlier.provenance.get('engine', 'unknown')}. Run fit_components with `engine: caiman` first."
             )
         if earlier is not None and earlier.n_components == 0:
             return earlier
-        shape, offset = (int(movie.shape[1]), int(movie.shape[2])), lowest_value(movie, compute)
-        answer = ask(
+        shape, offset = (int(movie.shape[1]), int(movie.shape[2])), movie_minimum(movie, compute)
+        response = run_task(
             worker.fit if earlier is None else worker.refit,
             self._settings,
-            groups=caiman_groups(acquisition, parameters, processes=processes_of(compute)),
+            groups=caiman_groups(acquisition, parameters, processes=n_processes(compute)),
             arrays=_extraction_inputs(parameters, shape, seeds, earlier),
-            write_movie=_cnmf_map(movie, compute, offset, valid_mask),
+            write_movie=_cnmf_movie(movie, compute, offset, valid_mask),
             compute=compute,
         )
-        provenance = _provenance(answer, parameters, told=earlier is None)
-        found = conversions.components_from_caiman(
-            answer.arrays,
+        components = conversions.components_from_caiman(
+            response.arrays,
             shape,
             offset=offset,
             neuron_half_width_px=parameters.neuron_half_width_px,
-            provenance=provenance,
+            provenance=_provenance(response, parameters, warn=earlier is None),
         )
         if earlier is None:
-            return found
-        ids, lineage = conversions.trace_lineage(earlier, found)
-        return replace(found, ids=ids, lineage=lineage)
+            return components
+        ids, lineage = conversions.lineage_by_similarity(earlier, components)
+        return replace(components, ids=ids, lineage=lineage)
 
     def evaluate(
         self,
@@ -207,48 +267,65 @@ class CaimanEngine:
         *,
         compute: Compute,
     ) -> ComponentQuality:
+        """Evaluates components with CaImAn's `evaluate_components`, and its CNN classifier if it is used.
+
+        Args:
+            movie: (T, H, W), motion-corrected.
+            components: N components extracted from that movie, by any engine.
+            acquisition: frame rate in Hz and decay time of the indicator in s.
+            parameters: thresholds of acceptance, and whether CaImAn's classifier is used.
+            compute: resources of the machine; CaImAn uses as many processes as threads are allowed.
+
+        Returns:
+            SNR, `r_value`, acceptance by CaImAn, and its reason, (N,) each; the classifier's score if it is used.
+        """
         if components.n_components == 0:
-            nothing = np.zeros(0, np.float32)
-            return ComponentQuality(
-                nothing,
-                nothing,
-                np.zeros(0, bool),
-                (),
-                np.zeros(0, np.int64),
-                nothing if parameters.use_classifier else None,
-            )
-        half_width = components.neuron_half_width_px
+            empty = np.zeros(0, np.float32)
+            score = empty if parameters.use_classifier else None
+            return ComponentQuality(empty, empty, np.zeros(0, bool), (), np.zeros(0, np.int64), score)
         models: list[FrozenModel] = [acquisition, parameters]
-        if half_width is not None:
-            models.append(ExtractionParameters.model_validate({"neuron_half_width_px": half_width}))
-        answer = ask(
+        if components.neuron_half_width_px is not None:  # CaImAn's classifier scales its images by gSig
+            scale = {"neuron_half_width_px": components.neuron_half_width_px}
+            models.append(ExtractionParameters.model_validate(scale))
+        response = run_task(
             worker.evaluate,
             self._settings,
-            groups=caiman_groups(*models, processes=processes_of(compute)),
+            groups=caiman_groups(*models, processes=n_processes(compute)),
             arrays=conversions.components_to_caiman(components),
-            write_movie=_cnmf_map(movie, compute, lowest_value(movie, compute), None),
+            write_movie=_cnmf_movie(movie, compute, movie_minimum(movie, compute), None),
             compute=compute,
         )
-        return _quality(answer, parameters)
+        return _component_quality(response, parameters)
 
     def compute_dff(
         self, components: Components, acquisition: Acquisition, parameters: EvaluationParameters
     ) -> DeltaFOverF:
+        """Computes dF/F with CaImAn's `detrend_df_f`.
+
+        The dark level is passed to CaImAn as one more background component, of one negative value per pixel.
+
+        Args:
+            components: N components with T frames, of any engine.
+            acquisition: frame rate in Hz.
+            parameters: percentile, window in s and dark level in counts.
+
+        Returns:
+            dF/F and F0, (N, T) each. Where CaImAn's F0 is not above 0, dF/F is 0 and the component is flagged.
+        """
         shape, T = components.shape, components.n_frames
         if components.n_components == 0:
-            nothing = np.zeros((0, T), np.float32)
-            return DeltaFOverF(nothing, nothing, np.zeros(0, bool))
+            empty = np.zeros((0, T), np.float32)
+            return DeltaFOverF(empty, empty, np.zeros(0, bool))
         given = parameters.dff_dark_level
-        dark = estimate_dark_level(components) if given is None else given
-        own = conversions.to_f_order(components.background_footprints.toarray(), shape)
-        background = np.hstack([own, np.ones((len(own), 1))])
+        dark_level = estimate_dark_level(components) if given is None else given
+        background = conversions.c_to_f_order(components.background_footprints.toarray(), shape)
         arrays = conversions.components_to_caiman(components)
         arrays |= {
             "C": components.traces,
-            "b": background,
-            "f": np.vstack([components.background_traces, np.full((1, T), -dark)]),
+            "b": np.hstack([background, np.ones((len(background), 1))]),
+            "f": np.vstack([components.background_traces, np.full((1, T), -dark_level)]),
         }
-        answer = ask(
+        response = run_task(
             worker.delta_f_over_f,
             self._settings,
             arrays=arrays,
@@ -256,65 +333,59 @@ class CaimanEngine:
             percentile=parameters.dff_percentile,
             window_frames=max(3, round(parameters.dff_window_s * acquisition.frame_rate_hz)),
         )
-        return _dff(answer, dark)
+        dff, f0 = response.arrays["dff"], response.arrays["trace_percentile"] + response.arrays["background_percentile"]
+        undefined = ~(np.isfinite(dff) & (f0 > 0))
+        return DeltaFOverF(
+            dff=np.where(undefined, 0, dff).astype(np.float32),
+            f0=np.where(f0 > 0, f0, np.finfo(np.float32).tiny).astype(np.float32),
+            guarded=undefined.any(axis=1),
+            dark_level=dark_level,
+        )
 
 
-def _cnmf_map(
+def _cnmf_movie(
     movie: da.Array, compute: Compute, offset: float, valid_mask: NDArray[np.bool_] | None
 ) -> Callable[[Path], str]:
-    return partial(write_map, movie=movie, compute=compute, order="C", offset=offset, valid_mask=valid_mask)
+    """Function that writes the movie for CNMF: pixel by pixel, less the offset."""
+    return partial(write_memory_map, movie=movie, compute=compute, order="C", offset=offset, valid_mask=valid_mask)
 
 
 def _extraction_inputs(
     parameters: ExtractionParameters, shape: tuple[int, int], seeds: NDArray | None, earlier: Components | None
 ) -> dict[str, NDArray]:
+    """Arrays that a fit or a refit starts from.
+
+    Raises:
+        CaimanError: seeds are needed and missing.
+    """
     if earlier is not None:
         return conversions.components_to_caiman(earlier)
     if parameters.initialization != "seeded":
         return {}
     if seeds is None or len(seeds) == 0:
-        raise CaimanError("`initialization: seeded` needs seeds: centres (n, 2) or masks (n, H, W); none came.")
+        raise CaimanError("`initialization: seeded` needs seeds: centres (n, 2) or masks (n, H, W); there are none.")
     return {"seeds": conversions.seed_masks(seeds, shape, parameters.neuron_half_width_px)}
 
 
-def _round_to(frames: NDArray, dtype: np.dtype) -> NDArray:
-    """Frames in the numbers of the raw movie: rounded, and within its range, if these are integers."""
-    if dtype.kind not in "iu":
-        return frames.astype(dtype)
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(frames), limits.min, limits.max).astype(dtype)
+def _component_quality(response: Response, parameters: EvaluationParameters) -> ComponentQuality:
+    """CaImAn's measures and decisions.
 
-
-def _reasons(accepted: NDArray[np.bool_], decided: NDArray[np.bool_], said: tuple[str, ...]) -> tuple[str, ...]:
-    """Reasons of our rule, which is CaImAn's but for values that lie on a threshold."""
-    decisions = ["accepted" if good else "rejected" for good in accepted]
-    rows = zip(accepted == decided, said, decisions, strict=True)
-    return tuple(why if same else f"{decision}: on a threshold, by CaImAn's rule" for same, why, decision in rows)
-
-
-def _quality(answer: Answer, parameters: EvaluationParameters) -> ComponentQuality:
-    found = answer.arrays
-    snr, r_value = (np.nan_to_num(found[name], posinf=1e3, neginf=0) for name in ("snr", "r_value"))
-    cnn = found["cnn"].astype(np.float32) if parameters.use_classifier else None
-    decided, said = accept_components(snr, r_value, parameters, classifier_score=cnn)
+    The reasons are those of this project's rule. It is CaImAn's rule, except for values that lie on a threshold.
+    """
+    arrays = response.arrays
+    snr, r_value = (np.nan_to_num(arrays[name], posinf=1e3, neginf=0) for name in ("snr", "r_value"))
+    score = arrays["cnn_preds"].astype(np.float32) if parameters.use_classifier else None
+    own_decisions, own_reasons = accept_components(snr, r_value, parameters, classifier_score=score)
+    reasons = tuple(
+        reason if accepted == own else f"{'accepted' if accepted else 'rejected'}: on a threshold, by CaImAn's rule"
+        for accepted, own, reason in zip(arrays["accepted"], own_decisions, own_reasons, strict=True)
+    )
     return ComponentQuality(
         snr=snr.astype(np.float32),
         r_value=r_value.astype(np.float32),
-        accepted=found["accepted"],
-        reasons=_reasons(found["accepted"], decided, said),
-        n_transients=found["n_transients"].astype(np.int64),
-        classifier_score=cnn,
-        provenance=_provenance(answer, parameters),
-    )
-
-
-def _dff(answer: Answer, dark_level: float) -> DeltaFOverF:
-    """dF/F with its F0; where CaImAn's F0 is not above 0, dF/F means nothing: it becomes 0, and that is said."""
-    dff, f0 = answer.arrays["dff"], answer.arrays["rest"] + answer.arrays["background_rest"]
-    bad = ~(np.isfinite(dff) & (f0 > 0))
-    return DeltaFOverF(
-        dff=np.where(bad, 0, dff).astype(np.float32),
-        f0=np.where(f0 > 0, f0, np.finfo(np.float32).tiny).astype(np.float32),
-        guarded=bad.any(axis=1),
-        dark_level=dark_level,
+        accepted=arrays["accepted"],
+        reasons=reasons,
+        n_transients=arrays["n_transients"].astype(np.int64),
+        classifier_score=score,
+        provenance=_provenance(response, parameters),
     )

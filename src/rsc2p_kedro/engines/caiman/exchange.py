@@ -1,7 +1,7 @@
-"""Asking CaImAn for one step of the work: a folder for the run, files in it, and CaImAn in this process or in its own.
+"""Requests to CaImAn: a folder per request, files in it, and CaImAn in this process or in an environment of its own.
 
-The folder holds the movie as one of CaImAn's memory maps, what is asked and what comes back; see :mod:`.worker`. It is
-removed at the end, also after a failure, an interruption, or the death of this process.
+The folder contains the movie as a memory map in CaImAn's format, the request and the response; see :mod:`.worker`. It
+is removed after the request, also after an error, an interruption, or the death of this process.
 """
 
 import errno
@@ -26,40 +26,55 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, one_blas_thread, read
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute
 from rsc2p_kedro.engines.caiman import worker
-from rsc2p_kedro.engines.caiman.conversions import to_f_order
+from rsc2p_kedro.engines.caiman.conversions import c_to_f_order
 
-_LOG_TAIL = 15
-# What is true of our interpreter is not true of the other one.
-_OURS_ALONE = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONWARNINGS")
-_in_process = threading.Lock()
+_LOG_LINES = 15  # last lines of the worker's log that an error message shows
+# Environment variables that apply to this interpreter only, and not to that of CaImAn's environment.
+_INTERPRETER_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONWARNINGS")
+_in_process = threading.Lock()  # CaImAn changes global state of a process, so it runs one request at a time
 log = logging.getLogger(__name__)
 
-HOW_TO_GET_IT = """CaImAn is on conda-forge; `caiman` on PyPI is another tool, for MicroPython. Get it with one of
-  conda env create --file environment-caiman.yml     (mamba and micromamba take the same)
+INSTALLATION_HELP = """CaImAn is on conda-forge (`caiman` on PyPI is a tool for MicroPython). Install it with one of
+  conda env create --file environment-caiman.yml     (or mamba, micromamba)
   pixi init --import environment-caiman.yml caiman_env && pixi install --manifest-path caiman_env
-and name the interpreter of that environment in conf/local/parameters_caiman.yml, or on the command line:
+and set the interpreter of that environment in conf/local/parameters_caiman.yml:
   caiman: {python: /path/to/environment/bin/python}
-docs/engines.md tells more. `engine: embedded` needs none of this."""
+See docs/engines.md. `engine: embedded` does not need CaImAn."""
 
 
 class CaimanError(RuntimeError):
-    """CaImAn is not there, is not what it should be, or has failed."""
+    """CaImAn is missing, cannot be used, or has failed. The message says what to do."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back: arrays by CaImAn's names, and CaImAn's version."""
+class Response:
+    """Response to a request.
+
+    Attributes:
+        arrays: outputs of the task by their names, in CaImAn's conventions; see the functions of :mod:`.worker`.
+        version: version of CaImAn.
+    """
 
     arrays: dict[str, NDArray]
     version: str
 
 
 @contextmanager
-def run_folder(settings: CaimanSettings) -> Iterator[Path]:
-    """A folder of its own for one step, gone afterwards."""
+def request_folder(settings: CaimanSettings) -> Iterator[Path]:
+    """Creates a folder for one request and removes it afterwards.
+
+    Args:
+        settings: `scratch_folder` is the parent folder. None uses the system's folder for temporary files.
+
+    Yields:
+        The new folder.
+
+    Raises:
+        CaimanError: `scratch_folder` does not exist.
+    """
     parent = settings.scratch_folder
     if parent is not None and not Path(parent).is_dir():
-        raise CaimanError(f"caiman.scratch_folder should be a folder that exists, is {parent}.")
+        raise CaimanError(f"caiman.scratch_folder should be an existing folder, but there is no folder {parent}.")
     folder = Path(tempfile.mkdtemp(prefix="rsc2p_caiman_", dir=parent)).resolve()
     try:
         yield folder
@@ -67,28 +82,30 @@ def run_folder(settings: CaimanSettings) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _map_name(shape: tuple[int, ...], order: str) -> str:
-    """The name by which CaImAn knows what is in a memory map."""
-    return f"movie_d1_{shape[1]}_d2_{shape[2]}_d3_1_order_{order}_frames_{shape[0]}.mmap"
-
-
-def _block_frames(movie: Movie, compute: Compute) -> int:
-    """Frames that fit into the memory allowed, as float32 and once more as they came."""
+def _blocks(movie: Movie, compute: Compute) -> list[slice]:
+    """Blocks of frames for half the allowed memory: 4 bytes per pixel as float32, and up to 4 in the raw dtype."""
     frame_bytes = 8 * movie.shape[1] * movie.shape[2]
-    return max(compute.block_frames, int(compute.memory_gb * 1e9 / 2 / frame_bytes))
+    return frame_blocks(len(movie), max(compute.block_frames, int(compute.memory_gb * 1e9 / 2 / frame_bytes)))
 
 
-def lowest_value(movie: Movie, compute: Compute) -> float:
-    """The lowest value of a movie."""
-    parts = frame_blocks(len(movie), _block_frames(movie, compute))
-    return min(float(read(movie, part).min()) for part in parts)
+def movie_minimum(movie: Movie, compute: Compute) -> float:
+    """Finds the lowest value of a movie, which CaImAn subtracts before motion correction and CNMF.
+
+    Args:
+        movie: (T, H, W), lazy or not.
+        compute: `memory_gb` and `block_frames` set how many frames are read at once.
+
+    Returns:
+        The lowest value, in the units of the movie.
+    """
+    return min(float(read(movie, block).min()) for block in _blocks(movie, compute))
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Makes a file of so many bytes, all of them really there: a map that finds the disk full kills the process.
+def _allocate(path: Path, size: int) -> None:
+    """Creates a file of `size` bytes with all its disk space: writing to a memory map on a full disk kills the process.
 
     Raises:
-        CaimanError: there is no room for it.
+        CaimanError: the disk has not enough free space.
     """
     free = shutil.disk_usage(path.parent).free
     try:
@@ -101,11 +118,11 @@ def _reserve(path: Path, size: int) -> None:
     except OSError as error:
         raise CaimanError(
             f"CaImAn needs the movie as a file of {size / 1e9:.1f} GB; {path.parent.parent} has {free / 1e9:.1f} GB "
-            f"left ({error.strerror}). Name another place as caiman.scratch_folder."
+            f"of free space ({error.strerror}). Set caiman.scratch_folder to a folder with more."
         ) from error
 
 
-def write_map(
+def write_memory_map(
     folder: Path,
     movie: Movie,
     compute: Compute,
@@ -114,44 +131,51 @@ def write_map(
     offset: float = 0.0,
     valid_mask: NDArray[np.bool_] | None = None,
 ) -> str:
-    """Writes a movie as one of CaImAn's memory maps: (pixels, T) float32, pixels in F order.
+    """Writes a movie as a memory map in CaImAn's format: (pixels, T) float32, pixels in F order.
 
     Args:
-        folder: of the run.
+        folder: of the request.
         movie: (T, H, W).
-        compute: how much of the movie may be in memory.
-        order: `F`, frame by frame, which motion correction reads; `C`, pixel by pixel, which CNMF needs.
-        offset: what is taken off all values.
-        valid_mask: (H, W), outside of which everything becomes 0, as CaImAn's own `border_to_0` does.
+        compute: `memory_gb` and `block_frames` set how many frames are in memory at once.
+        order: layout of the file: `F`, frame by frame, for motion correction; `C`, pixel by pixel, for CNMF.
+        offset: value subtracted from all pixels, in the units of the movie.
+        valid_mask: (H, W); pixels outside become 0, as CaImAn's own `border_to_0` sets them. None keeps all pixels.
 
     Returns:
-        Path of the file.
+        Path of the file. CaImAn reads shape and order from its name.
 
     Raises:
-        CaimanError: the movie holds NaN or infinity, or there is no room for it.
+        CaimanError: the movie contains NaN or infinity, or the disk has not enough free space.
     """
     T, H, W = movie.shape
-    path = folder / _map_name(movie.shape, order)
-    _reserve(path, 4 * T * H * W)
+    path = folder / f"movie_d1_{H}_d2_{W}_d3_1_order_{order}_frames_{T}.mmap"
+    _allocate(path, 4 * T * H * W)
     target = np.memmap(path, mode="r+", dtype=np.float32, shape=(H * W, T), order=order)  # type: ignore[call-overload]
-    for part in frame_blocks(T, _block_frames(movie, compute)):
-        frames = read(movie, part).astype(np.float32) - np.float32(offset)
+    for block in _blocks(movie, compute):
+        frames = read(movie, block).astype(np.float32) - np.float32(offset)
         if not np.isfinite(frames).all():
-            raise CaimanError(f"Frames {part.start} to {part.stop - 1} of the movie hold NaN or infinity.")
+            raise CaimanError(f"Frames {block.start} to {block.stop - 1} of the movie contain NaN or infinity.")
         if valid_mask is not None:
             frames[:, ~valid_mask] = 0
-        target[:, part] = to_f_order(frames.reshape(len(frames), -1).T, (H, W))
+        target[:, block] = c_to_f_order(frames.reshape(len(frames), -1).T, (H, W))
     target.flush()
     del target
     return str(path)
 
 
-def processes_of(compute: Compute | None) -> int:
-    """Processes that CaImAn may use."""
+def n_processes(compute: Compute | None) -> int:
+    """Number of processes that CaImAn uses.
+
+    Args:
+        compute: resources of the machine. None allows one process.
+
+    Returns:
+        `compute.threads`, or the number of cores if that is None.
+    """
     return 1 if compute is None else compute.threads or dask.system.CPU_COUNT
 
 
-def ask(
+def run_task(
     task: Callable[..., Any],
     settings: CaimanSettings,
     *,
@@ -159,95 +183,97 @@ def ask(
     arrays: Mapping[str, NDArray] | None = None,
     write_movie: Callable[[Path], str] | None = None,
     compute: Compute | None = None,
-    **more: Any,
-) -> Answer:
-    """Has CaImAn do one task of :mod:`.worker`.
+    **arguments: Any,
+) -> Response:
+    """Runs a task with CaImAn, in this process or in CaImAn's environment, and waits for its response.
 
     Args:
-        task: the function there.
-        settings: where CaImAn is.
-        groups: CaImAn's parameters.
-        arrays: what the task needs beside the movie.
-        write_movie: writes the movie into a folder and returns the path of the file.
-        compute: what the machine may use; none: one process.
-        more: what else the task asks for.
+        task: a task of :mod:`.worker`.
+        settings: where CaImAn is installed, and where its files are written.
+        groups: parameters in CaImAn's groups.
+        arrays: inputs of the task besides the movie.
+        write_movie: writes the movie into a folder and returns the path of the file. None if the task needs no movie.
+        compute: resources of the machine. None uses one process.
+        **arguments: further arguments of the task, as JSON.
+
+    Returns:
+        The outputs of the task and the version of CaImAn.
 
     Raises:
-        CaimanError: CaImAn is missing (the message says how to get it), is another tool, or has failed.
+        CaimanError: CaImAn is missing (the message says how to install it), cannot be used, or has failed.
     """
-    _look_before_working(settings)
-    with run_folder(settings) as folder:
-        request = {"task": task.__name__, "params": dict(groups or {}), "processes": processes_of(compute), **more}
+    # Check the installation first: writing the movie for CaImAn may take minutes.
+    problem = worker.locate_caiman() if settings.python is None else _locate_in_environment(settings.python)
+    if problem:
+        raise CaimanError(_problem_message(*problem, settings))
+    with request_folder(settings) as folder:
+        request = {"task": task.__name__, "params": dict(groups or {}), "processes": n_processes(compute), **arguments}
         request["movie"] = write_movie(folder) if write_movie else None
         np.savez(folder / "inputs.npz", allow_pickle=False, **(arrays or {}))
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         log.info("CaImAn: %s ...", task.__name__.replace("_", " "))
         if settings.python is None:
             with _in_process, one_blas_thread():
-                worker.perform(folder, "spawn")
+                worker.process_request(folder, "spawn")
         else:
             _run_worker(settings.python, folder)
-        return _read_answer(folder, settings)
+        return _read_response(folder, settings)
 
 
-def _look_before_working(settings: CaimanSettings) -> None:
-    """Says at once that CaImAn is not where it should be, before a movie is written for it.
-
-    Raises:
-        CaimanError: see :func:`ask`.
-    """
-    problem = worker.locate_caiman() if settings.python is None else _locate_there(settings.python)
-    if problem:
-        raise CaimanError(_explain(problem[0], problem[1], settings))
-
-
-def _locate_there(python: str) -> tuple[str, str] | None:
-    """What :func:`.worker.locate_caiman` says in another environment."""
+def _locate_in_environment(python: str) -> tuple[str, str] | None:
+    """Result of :func:`.worker.locate_caiman` in another environment."""
     command = [python, worker.__file__, "--locate"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=_environment())
-        return json.loads(done.stdout)
+        process = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=120, env=_worker_environment()
+        )
+        return json.loads(process.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        told = getattr(error, "stderr", None) or str(error)
+        details = getattr(error, "stderr", None) or str(error)
         raise CaimanError(
-            f"caiman.python should be the interpreter (Python 3.10 or later) of the environment CaImAn is in; {python} "
-            f"does not work as one: {told.strip()}\n{HOW_TO_GET_IT}"
+            f"caiman.python should be the interpreter (Python 3.10 or later) of the environment of CaImAn; {python} "
+            f"cannot be used: {details.strip()}\n{INSTALLATION_HELP}"
         ) from error
 
 
-def _environment(folder: Path | None = None) -> dict[str, str]:
-    """The surroundings of CaImAn's own interpreter, with all temporary files in the folder."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
-    places = dict.fromkeys(("CAIMAN_TEMP", "TMPDIR", "TEMP", "TMP"), str(folder)) if folder else {}
-    return {**inherited, **worker.ONE_THREAD, **places, "MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
+def _worker_environment(folder: Path | None = None) -> dict[str, str]:
+    """Environment variables of CaImAn's interpreter; temporary files go into the folder."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _INTERPRETER_VARIABLES}
+    temporary = dict.fromkeys(("CAIMAN_TEMP", "TMPDIR", "TEMP", "TMP"), str(folder)) if folder else {}
+    return {**inherited, **worker.ONE_THREAD, **temporary, "MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def _run_worker(python: str, folder: Path) -> None:
-    """Runs the worker by another interpreter, and ends it with all its processes if anything goes wrong here."""
+    """Runs the worker with another interpreter; ends it and all its processes in every case.
+
+    Raises:
+        CaimanError: the worker ended without a response.
+    """
     with (folder / "log.txt").open("wb") as stream:
         process = subprocess.Popen(
             [python, worker.__file__, str(folder)],
-            stdin=subprocess.PIPE,  # the worker ends when this end of the pipe is gone
+            stdin=subprocess.PIPE,  # the worker ends itself when this process has died and so closed the pipe
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=_environment(folder),
+            env=_worker_environment(folder),
             start_new_session=True,
         )
         try:
             process.wait()
         finally:
-            _end(process)
-    if not (folder / "answer.json").is_file():
-        tail = "\n".join((folder / "log.txt").read_text(errors="replace").splitlines()[-_LOG_TAIL:])
+            _kill(process)
+    if not (folder / "response.json").is_file():
+        tail = "\n".join((folder / "log.txt").read_text(errors="replace").splitlines()[-_LOG_LINES:])
         raise CaimanError(
-            f"{python} ended with code {process.returncode} and no answer (-9: killed by the system, mostly for want "
-            f"of memory: fewer compute.threads need less). Its last lines:\n{tail}"
+            f"The process of CaImAn ({python}) ended with code {process.returncode} before it finished. Code -9: "
+            "the system killed it, mostly for lack of memory; fewer compute.threads need less. Last lines of its log:\n"
+            f"{tail}"
         )
 
 
-def _end(process: subprocess.Popen) -> None:
-    """No process of a worker is left, however it ended."""
+def _kill(process: subprocess.Popen) -> None:
+    """Ends a worker and all its child processes."""
     with suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -258,45 +284,53 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _read_answer(folder: Path, settings: CaimanSettings) -> Answer:
-    answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-    if answer["problem"] is not None:
-        kind, facts = answer["problem"]
-        raise CaimanError(_explain(kind, facts, settings))
+def _read_response(folder: Path, settings: CaimanSettings) -> Response:
+    """Response of the worker.
+
+    Raises:
+        CaimanError: it reports a problem.
+    """
+    response = json.loads((folder / "response.json").read_text(encoding="utf-8"))
+    if response["problem"] is not None:
+        kind, details = response["problem"]
+        raise CaimanError(_problem_message(kind, details, settings))
     with np.load(folder / "outputs.npz", allow_pickle=False) as arrays:
-        return Answer(dict(arrays), answer["version"])
+        return Response(dict(arrays), response["version"])
 
 
-def _explain(kind: str, facts: str, settings: CaimanSettings) -> str:
-    """What is wrong, in words that say what to do."""
-    where = f"the environment of {settings.python}" if settings.python else "this environment"
+def _problem_message(kind: str, details: str, settings: CaimanSettings) -> str:
+    """Error message for a problem that the worker reports, with its solution."""
+    environment = f"the environment of {settings.python}" if settings.python else "this environment"
     if kind == "failed":
-        return f"CaImAn failed. What it said:\n{facts}"
-    if kind == "weightless":
+        return f"CaImAn failed with this error:\n{details}"
+    if kind == "missing_weights":
         return (
-            f"`use_cnn: true` needs the weights of CaImAn's classifier, and {facts} has none. Get them by running\n"
-            "  caimanmanager install\nin the environment CaImAn is in (CAIMAN_DATA names another place than "
-            "~/caiman_data), or set `evaluation: {use_cnn: false}`."
+            f"`use_classifier: true` needs the weights of CaImAn's classifier, which are not in {details}. Install "
+            "them with\n  caimanmanager install\nin CaImAn's environment (CAIMAN_DATA sets another folder than "
+            "~/caiman_data), or set `evaluation: {use_classifier: false}`."
         )
-    said = {
-        "absent": f"`engine: caiman` needs CaImAn, and {where} has none.",
-        "unrelated": f"`engine: caiman` needs CaImAn, and {where} has another tool of that name: {facts}. Remove it "
-        "there (pip uninstall caiman), or name another environment.",
-        "broken": f"CaImAn is in {where}, but cannot be imported: {facts}.",
-        "old": f"CaImAn {facts} is in {where}; version 1.12 or later is needed.",
+    message = {
+        "missing": f"`engine: caiman` needs CaImAn, which is not installed in {environment}.",
+        "unrelated": f"`engine: caiman` needs CaImAn, but {environment} contains another package of that name: "
+        f"{details}. Remove it there (pip uninstall caiman), or set caiman.python to another environment.",
+        "import_failed": f"CaImAn is installed in {environment}, but cannot be imported: {details}.",
+        "outdated": f"CaImAn {details} is installed in {environment}; version 1.12 or later is needed.",
     }[kind]
-    return f"{said}\n{HOW_TO_GET_IT}"
+    return f"{message}\n{INSTALLATION_HELP}"
 
 
 def caiman_problem(settings: CaimanSettings, *, use_cnn: bool = False) -> str | None:
-    """What keeps CaImAn from working, in words; none if it is there. Takes as long as importing it.
+    """Checks that CaImAn can be used. Takes as long as importing it: some seconds.
 
     Args:
-        settings: where CaImAn is.
-        use_cnn: whether its classifier will be asked as well, which needs weights.
+        settings: where CaImAn is installed.
+        use_cnn: whether its classifier will be used, which needs weights.
+
+    Returns:
+        The problem and its solution, for the user; None if CaImAn can be used.
     """
     try:
-        ask(worker.check, settings, groups={"quality": {"use_cnn": use_cnn}})
+        run_task(worker.check, settings, groups={"quality": {"use_cnn": use_cnn}})
     except CaimanError as error:
         return str(error)
     return None

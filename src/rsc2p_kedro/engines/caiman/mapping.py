@@ -1,7 +1,8 @@
-"""Our parameters in CaImAn's names: one table a model, every field in exactly one place.
+"""Parameters of this project in CaImAn's names and groups.
 
-A field either has targets in CaImAn's parameter groups, or is read by this project on either side of CaImAn, or cannot
-be honoured: then the reason stands here, and the engine tells it with every result that it makes.
+Every field of a parameter model is in exactly one table: it has targets in CaImAn's groups (`TARGETS`), or this project
+applies it before or after CaImAn (`APPLIED_OUTSIDE`), or CaImAn cannot honour it (`NOT_HONOURED`). The reason for the
+latter is logged and written into the provenance of every result.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,21 +21,33 @@ Groups = dict[str, dict[str, Any]]
 
 
 class Target(NamedTuple):
-    """A place in CaImAn's parameters, and what stands there for a value of ours."""
+    """A parameter of CaImAn that a field sets.
+
+    Attributes:
+        group: CaImAn's parameter group.
+        key: name within the group.
+        convert: converts the value of the field to CaImAn's.
+    """
 
     group: str
     key: str
     convert: Callable[[Any], Any] = lambda value: value
 
 
-class Unheard(NamedTuple):
-    """A parameter that CaImAn cannot honour, wherever its value is one of those given (none: whatever it is)."""
+class NotHonoured(NamedTuple):
+    """A field that CaImAn cannot honour.
+
+    Attributes:
+        reason: what CaImAn does instead, for the user.
+        values: values of the field that CaImAn cannot honour. None stands for all values.
+    """
 
     reason: str
     values: tuple[Any, ...] | None = None
 
 
 def _both_axes(value: int) -> list[int]:
+    """CaImAn has one value per axis where this project has one for both."""
     return [value, value]
 
 
@@ -79,68 +92,77 @@ TARGETS: dict[type[FrozenModel], dict[str, tuple[Target, ...]]] = {
         "lowest_classifier_score": (Target("quality", "cnn_lowest"),),
     },
 }
-"""Where each parameter goes in CaImAn's groups."""
+"""Fields that set parameters of CaImAn."""
 
-ELSEWHERE: dict[type[FrozenModel], dict[str, str]] = {
+APPLIED_OUTSIDE: dict[type[FrozenModel], dict[str, str]] = {
     MotionCorrectionParameters: {
-        "engine": "brought us here",
-        "corrected_dtype": "corrected frames are rounded here, after CaImAn",
+        "engine": "selects CaImAn",
+        "corrected_dtype": "corrected frames are rounded after CaImAn",
         "smoothing": "`none` is what CaImAn does",
     },
     ExtractionParameters: {
-        "engine": "brought us here",
+        "engine": "selects CaImAn",
         "initialization": "`greedy_roi` is `init.method_init`; `seeded` gives CaImAn masks (`Ain`), without patches",
     },
     EvaluationParameters: {
-        "engine": "brought us here",
-        "dff_percentile": "`quantileMin` of CaImAn's detrend_df_f, which is given as an argument",
-        "dff_window_s": "`frames_window` of CaImAn's detrend_df_f, in frames",
-        "dff_dark_level": "taken off the background that CaImAn's detrend_df_f is given",
-        "spike_delay": "spikes are inferred from traces after any engine",
-        "spike_supralinearity": "spikes are inferred from traces after any engine",
+        "engine": "selects CaImAn",
+        "dff_percentile": "`quantileMin`, an argument of CaImAn's detrend_df_f",
+        "dff_window_s": "`frames_window`, an argument of CaImAn's detrend_df_f, in frames",
+        "dff_dark_level": "subtracted from the background before CaImAn's detrend_df_f",
+        "spike_delay": "spikes are inferred from the traces of any engine",
+        "spike_supralinearity": "spikes are inferred from the traces of any engine",
     },
     Compute: {
-        "threads": "`patch.n_processes`: processes of CaImAn",
-        "block_frames": "frames that are read at once while the movie is written for CaImAn",
-        "memory_gb": "pixels that are held at once while the movie is written for CaImAn",
-        "show_progress": "CaImAn has no bars: each step is a line in the log",
+        "threads": "`patch.n_processes`: number of processes of CaImAn",
+        "block_frames": "least number of frames read at once while the movie is written for CaImAn",
+        "memory_gb": "memory for pixels while the movie is written for CaImAn",
+        "show_progress": "CaImAn has no progress bars: the log has one line per step",
     },
 }
-"""What this project reads itself around CaImAn."""
+"""Fields that this project applies before or after CaImAn, and how."""
 
-UNHEARD: dict[type[FrozenModel], dict[str, Unheard]] = {
+NOT_HONOURED: dict[type[FrozenModel], dict[str, NotHonoured]] = {
     MotionCorrectionParameters: {
-        "template_frames": Unheard("CaImAn takes every 1/50 of the recording, and then all of it"),
-        "high_pass_sigma_px": Unheard("CaImAn's gSig_filt is another filter, made for one-photon movies; it stays off"),
-        "smoothing": Unheard("in CaImAn each frame stands alone", ("adaptive",)),
-        "min_peak_quality": Unheard("CaImAn takes every frame for registered"),
+        "template_frames": NotHonoured(
+            "CaImAn makes its first template from about 50 frames spread over the recording, the later ones from all"
+        ),
+        "high_pass_sigma_px": NotHonoured("CaImAn's gSig_filt is another filter, for one-photon movies; it stays off"),
+        "smoothing": NotHonoured("CaImAn registers each frame independently", ("adaptive",)),
+        "min_peak_quality": NotHonoured("CaImAn treats every frame as registered"),
     },
     ExtractionParameters: {
-        "initialization": Unheard("CaImAn looks for a fixed number a patch (greedy_roi)", ("adaptive",)),
-        "min_peak_to_noise": Unheard("CaImAn has no such rule: components are judged in evaluation"),
-        "background_spacing": Unheard("CaImAn's background is of low rank, over the whole frame"),
+        "initialization": NotHonoured(
+            "CaImAn initializes a fixed number of components per patch (greedy_roi)", ("adaptive",)
+        ),
+        "min_peak_to_noise": NotHonoured("CaImAn has no such threshold: it rejects components in evaluation only"),
+        "background_spacing": NotHonoured("CaImAn's background is of low rank, over the whole frame"),
     },
 }
-"""What CaImAn cannot honour, and why."""
+"""Fields that CaImAn cannot honour, and why."""
 
 FIXED: Groups = {
-    # shifts_opencv: the shifts that come back are those of the patches, not of a finer grid made from them.
-    # border_nan: pixels without source take the nearest one, as in this project's own corrected movies.
+    # shifts_opencv: the shifts are those of the patches, not of a finer grid interpolated from them.
+    # border_nan: pixels whose source lies beyond the frame take the nearest pixel, as in the embedded engine.
     "motion": {"shifts_opencv": True, "border_nan": "copy", "nonneg_movie": True},
     "init": {"method_init": "greedy_roi"},
-    # The notebook's: patches, with one background each, only initialize; everything else is done on the whole frame.
+    # As in the original notebook: patches, with one background each, only initialize components; the fit itself uses
+    # the whole frame.
     "patch": {"only_init": True, "nb_patch": 1},
     "temporal": {"method_deconvolution": "oasis"},
 }
-"""What CaImAn is always told."""
+"""Parameters of CaImAn that have the same value in every request."""
 
 
 def caiman_groups(*models: FrozenModel, processes: int) -> Groups:
-    """CaImAn's parameters in its groups, ready for JSON.
+    """Converts parameters to CaImAn's groups.
 
     Args:
-        models: what is known: of the recording and of the stage, at most one of each kind.
-        processes: that CaImAn may use.
+        *models: parameters of the recording and of the stage, at most one of each model. Fields without a target are
+            ignored.
+        processes: number of processes that CaImAn uses.
+
+    Returns:
+        {group: {key: value}}, as `CNMFParams(params_dict=...)` takes it and JSON can hold it.
     """
     groups: Groups = {group: dict(values) for group, values in FIXED.items()}
     groups["patch"]["n_processes"] = processes
@@ -154,10 +176,17 @@ def caiman_groups(*models: FrozenModel, processes: int) -> Groups:
 
 
 def not_honoured(*models: FrozenModel) -> Mapping[str, str]:
-    """Which of these parameters, as they are, CaImAn cannot honour, and why: {name (value): reason}."""
+    """Lists the parameters that CaImAn cannot honour at their present values.
+
+    Args:
+        *models: parameters of stages.
+
+    Returns:
+        {"name (value)": reason}, empty if CaImAn honours all.
+    """
     return {
-        f"{name} ({getattr(model, name)})": one.reason
+        f"{name} ({getattr(model, name)})": entry.reason
         for model in models
-        for name, one in UNHEARD.get(type(model), {}).items()
-        if one.values is None or getattr(model, name) in one.values
+        for name, entry in NOT_HONOURED.get(type(model), {}).items()
+        if entry.values is None or getattr(model, name) in entry.values
     }

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rsc2p_kedro.algorithms.blocks import frame_blocks, read, run
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EngineName, MotionCorrectionParameters
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection, SummaryImages
-from rsc2p_kedro.engines.comparison import EngineRun, agreement, agreement_table, moved_footprints
+from rsc2p_kedro.engines.comparison import EngineRun, agreement_table, compare_runs, shift_footprints
 from rsc2p_kedro.engines.cost import StepCost, measure
 from rsc2p_kedro.engines.warm_up import warm_up
 from rsc2p_kedro.manifest.recordings import Recording
@@ -134,7 +134,7 @@ def tabulate_agreement(first: EngineRun, second: EngineRun) -> pd.DataFrame:
     Returns:
         An :class:`~rsc2p_kedro.core.schemas.EngineAgreementTable`, one row a measure.
     """
-    return agreement_table(first, second, agreement(first, second))
+    return agreement_table(first, second, compare_runs(first, second))
 
 
 def plot_agreement(first: EngineRun, second: EngineRun, images: SummaryImages, recording: Recording) -> Figure:
@@ -149,7 +149,7 @@ def plot_agreement(first: EngineRun, second: EngineRun, images: SummaryImages, r
     Returns:
         The figure.
     """
-    found = agreement(first, second)
+    found = compare_runs(first, second)
     shape, (dy, dx) = first.components.shape, np.rint(found.offset_px).astype(int)
     accepted = [np.flatnonzero(engine_run.quality.accepted) for engine_run in (first, second)]
     own = sp.csc_array(first.components.footprints[:, accepted[0]])
@@ -157,7 +157,7 @@ def plot_agreement(first: EngineRun, second: EngineRun, images: SummaryImages, r
     among_accepted = [np.searchsorted(accepted[side], found.matched[:, side]) for side in (0, 1)]
     return agreement_figure(
         images.correlation,
-        (own, moved_footprints(other, shape, int(dy), int(dx))),
+        (own, shift_footprints(other, shape, int(dy), int(dx))),
         np.column_stack(among_accepted),
         iou=found.iou,
         trace_correlation=found.trace_correlation,
