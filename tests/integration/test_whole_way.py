@@ -98,6 +98,7 @@ def test_the_index_links_to_reports_that_are_there(done):
         assert not re.search(r'(src|href)="https?://', page)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(jupyter|nbclient|zmq).*")
 def test_the_notebook_reads_what_was_made(done, monkeypatch):
     """As a reader runs it, cell after cell, in a kernel of its own."""
@@ -121,6 +122,7 @@ def test_the_notebook_is_kept_without_outputs():
     assert not [cell.source for cell in cells if cell.outputs or cell.execution_count is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", [ThreadRunner, ParallelRunner])
 def test_other_runners_give_the_same_bits(done, runner):
     before = done.load("mouse_1.day_2.motion")
@@ -188,6 +190,7 @@ def test_an_unknown_parameter_stops_the_run_and_is_named(make_project):
     assert not (project.path / "frames").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordings are not at hand (../shared/data)")
 def test_a_real_recording_goes_the_whole_way(make_project):
     recording = {
