@@ -13,10 +13,11 @@ and the same facts.
 Both results are scored by :mod:`rsc2p_kedro.simulation.truth`. F1, precision and recall are those of the accepted
 components against *all* simulated somata, including those that are faint or never spike: a component matches a soma if
 the IoU of their masks (pixels above a fifth of the footprint's maximum) is at least 0.5; pairs are chosen by the
-Hungarian method. `traces` and `spikes` are medians over the matched somata of the correlation with the true
-fluorescence and with the true spike counts, the latter both blurred by a Gaussian of 2 frames. Motion errors are root
-mean squares in px per axis, with the mean over the recording taken out: of the rigid shifts, and of the patch shifts at
-the centres of each program's own patches.
+Hungarian method. The other columns are medians over the matched somata: `traces`, the correlation of the traces before
+denoising (for Suite2p, fluorescence - 0.7 neuropil) with the true fluorescence; `denoised`, that of the denoised ones;
+`spikes`, that of the deconvolved traces with the true spike counts, both blurred by a Gaussian of 2 frames. Motion
+errors are root mean squares in px per axis, with the mean over the recording taken out: of the rigid shifts, and of the
+patch shifts at the centres of each program's own patches.
 
 `--annotated` names the folder of a real recording: `movie.tif`, and `regions.json` with a list of
 `{"coordinates": [[row, column], ...]}`, one for each annotated cell, as neurofinder has them. A component matches an
@@ -54,7 +55,7 @@ from rsc2p_kedro.datasets import ZarrMovieDataset
 from rsc2p_kedro.engines.embedded import EmbeddedEngine
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
-from rsc2p_kedro.simulation.truth import score
+from rsc2p_kedro.simulation.truth import score_results
 
 SIZE = {"n_frames": 1500, "height_px": 256, "width_px": 256, "n_neurons": 120}
 """Of the first movie: four of the simulator's default frames, with as many neurons per area."""
@@ -64,7 +65,8 @@ COLUMNS = {
     "f1": "F1",
     "precision": "precision",
     "recall": "recall",
-    "trace_correlation": "traces",
+    "noisy_trace_correlation": "traces",
+    "trace_correlation": "denoised",
     "spike_correlation": "spikes",
     "rigid_motion_error": "rigid motion error, px",
     "local_motion_error": "local, px",
@@ -205,9 +207,11 @@ def simulated_rows(name: str, seed: int, python: str | None, compute: Compute) -
     settings = SimulationSettings.model_validate({"seed": seed} | SIZE | scenario.settings)
     recording = simulate(settings, _acquisition(scenario))
     for program, result in run_programs(recording.movie, scenario, python, compute):
-        scores = score(recording.truth, result.components, result.accepted, result.motion)
-        values = {row.measure: row.value for row in scores}
-        yield f"| {name} | {program} | " + " | ".join(f"{values[measure]:.3f}" for measure in COLUMNS) + " |"
+        scores = score_results(recording.truth, result.components, result.accepted, result.motion)
+        values = {row.measure: f"{row.value:.3f}" for row in scores}
+        if program == "Suite2p":
+            values["trace_correlation"] = "-"  # its traces are not denoised
+        yield f"| {name} | {program} | " + " | ".join(values[measure] for measure in COLUMNS) + " |"
         name = ""
 
 

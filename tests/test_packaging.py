@@ -36,7 +36,7 @@ def files_of_the_package() -> set[Path]:
 def test_every_file_beside_the_code_is_declared_and_every_pattern_has_one() -> None:
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
     beside = {path.name for path in files_of_the_package() if path.suffix != ".py"}
-    assert {"classifier.json", "view.js", "report.html"} <= beside
+    assert {"classifier.json", "report.html"} <= beside
     undeclared = {name for name in beside if not any(fnmatch(name, pattern) for pattern in patterns)}
     assert not undeclared, f"a wheel would not hold {undeclared}: declare them in pyproject.toml, tool.setuptools"
     idle = {pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in beside)}
