@@ -1,15 +1,19 @@
 # ruff: noqa: E402
 """Runs Suite2p's registration alone on a movie, in Suite2p's own environment; for benchmarks/registration.py.
 
-python suite2p_registration.py MOVIE.npy RESULT.npz THREADS
+python benchmarks/suite2p_registration.py MOVIE.npy RESULT.npz THREADS
 """
 
+import argparse
 import os
-import sys
 
-MOVIE, RESULT, THREADS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("movie", help="(T, H, W), integers")
+parser.add_argument("result", help="shifts, patch shifts and centres, seconds, peak memory")
+parser.add_argument("threads", type=int)
+options = parser.parse_args()
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[name] = str(THREADS)
+    os.environ[name] = str(options.threads)
 
 import resource
 import tempfile
@@ -22,8 +26,8 @@ import torch
 from suite2p.io import BinaryFile
 from suite2p.registration import nonrigid, register
 
-torch.set_num_threads(THREADS)
-movie = np.load(MOVIE, mmap_mode="r")
+torch.set_num_threads(options.threads)
+movie = np.load(options.movie, mmap_mode="r")
 n_frames, Ly, Lx = movie.shape
 settings = suite2p.default_settings()["registration"]
 with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +48,7 @@ with tempfile.TemporaryDirectory() as folder:
 rows, columns, *_ = nonrigid.make_blocks(Ly, Lx, settings["block_size"])
 centres = np.array([[np.mean(np.ravel(b)[[0, -1]]) - 0.5 for b in axis] for axis in (rows, columns)]).T
 np.savez(
-    RESULT,
+    options.result,
     seconds=seconds,
     peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     shifts=np.stack([out["yoff"], out["xoff"]], 1),

@@ -18,6 +18,7 @@ def nwb_files(project: Project) -> list[str]:
     return sorted(path.name for path in (project.path / "data/07_model_output/dandiset").rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_one_recording_that_fails_costs_the_others_nothing(make_project):
     (bad := simulated("frames/broken")).pop("simulation")
     small = simulated("frames/good", seed=3, n_frames=100, height_px=64, width_px=80, n_neurons=4)
@@ -30,6 +31,7 @@ def test_one_recording_that_fails_costs_the_others_nothing(make_project):
     assert project.load("mouse.good.inspection_table").empty
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TRIALS.is_dir(), reason="the real recordings are not at hand (../shared/data)")
 def test_no_validator_has_anything_to_say_about_a_real_trial_that_is_not_square(make_project):
     trial = {

@@ -17,6 +17,7 @@ from tests.chromium import chromium_page, needs_chromium
 from tests.integration.conftest import Project, simulated
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("kedro_viz") is None, reason="kedro-viz is not installed"),
     needs_chromium,
 ]

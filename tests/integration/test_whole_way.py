@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from kedro.framework.project import pipelines
 from kedro.runner import ParallelRunner, ThreadRunner
+from kedro.validation.exceptions import ParameterValidationError
 from nbclient import NotebookClient
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
@@ -37,7 +38,8 @@ def done(make_project) -> Project:
 
 def test_the_nwb_file_lies_where_dandi_wants_it_and_holds_what_was_found(done):
     path = done.path / "data/07_model_output/dandiset/sub-mouse-1/sub-mouse-1_ses-day-1_ophys.nwb"
-    components = done.load("mouse_1.day_1.components")
+    components, table = done.load("mouse_1.day_1.components"), done.load("mouse_1.day_1.component_table")
+    movie, dff = done.load("mouse_1.day_1.movie"), done.load("mouse_1.day_1.dff")
     with NWBHDF5IO(path, "r") as io:
         nwb = io.read()
         ophys = nwb.processing["ophys"]
@@ -45,7 +47,13 @@ def test_the_nwb_file_lies_where_dandi_wants_it_and_holds_what_was_found(done):
         masks = rois["image_mask"][:].swapaxes(1, 2).reshape(len(rois), -1)
         np.testing.assert_allclose(masks, components.footprints.toarray().T, rtol=1e-6)
         np.testing.assert_array_equal(ophys["Fluorescence"]["Deconvolved"].data[:], components.spikes.T)
-        assert nwb.acquisition["TwoPhotonSeries"].data.shape == (500, 128, 96)
+        np.testing.assert_array_equal(ophys["DfOverF"]["RoiResponseSeries"].data[:], dff.dff.T)
+        assert 0 < table["accepted"].sum() == rois["is_accepted"][:].sum()
+        np.testing.assert_array_equal(rois["is_accepted"][:], table["accepted"])
+        raw = nwb.acquisition["TwoPhotonSeries"].data
+        assert raw.shape == (500, 128, 96)
+        for frame in (0, 299, 499):
+            np.testing.assert_array_equal(raw[frame].T, movie[frame].compute())
 
 
 def test_no_validator_has_anything_to_say(done):
@@ -82,13 +90,15 @@ def test_lineage_accounts_for_every_component_of_fit_and_refit(done):
 def test_the_index_links_to_reports_that_are_there(done):
     folder = done.path / "data/08_reporting"
     links = re.findall(r'href="([^"#]+\.html)"', (folder / "index.html").read_text(encoding="utf-8"))
-    assert len(links) >= 2
+    assert {session for link in links for session in ("day_1", "day_2") if session in link} == {"day_1", "day_2"}
+    assert len(links) == 4, "a report and a view for each recording"
     for link in links:
         page = (folder / link).read_text(encoding="utf-8")
         assert "data:image/png;base64," in page
         assert not re.search(r'(src|href)="https?://', page)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(jupyter|nbclient|zmq).*")
 def test_the_notebook_reads_what_was_made(done, monkeypatch):
     """As a reader runs it, cell after cell, in a kernel of its own."""
@@ -112,13 +122,14 @@ def test_the_notebook_is_kept_without_outputs():
     assert not [cell.source for cell in cells if cell.outputs or cell.execution_count is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", [ThreadRunner, ParallelRunner])
 def test_other_runners_give_the_same_bits(done, runner):
     before = done.load("mouse_1.day_2.motion")
     done.run(pipeline_names=["motion_correction"], namespaces=["mouse_1.day_2"], runner=runner(max_workers=2))
     after = done.load("mouse_1.day_2.motion")
-    np.testing.assert_array_equal(before.patch_shifts, after.patch_shifts)
-    np.testing.assert_array_equal(before.template, after.template)
+    for name in ("template", "shifts", "patch_shifts", "valid_mask", "peak_quality"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
 
 
 def test_earlier_versions_can_be_loaded(done):
@@ -174,11 +185,12 @@ def test_missing_metadata_stop_the_run_before_anything_is_computed(make_project)
 
 def test_an_unknown_parameter_stops_the_run_and_is_named(make_project):
     project = make_project({"a": {"1": simulated("frames/1")}}, motion_correction={"max_shift": 3})
-    with pytest.raises(Exception, match="max_shift"):
+    with pytest.raises(ParameterValidationError, match=r"max_shift\n"):  # and not max_shift_px, which is one
         project.run()
     assert not (project.path / "frames").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordings are not at hand (../shared/data)")
 def test_a_real_recording_goes_the_whole_way(make_project):
     recording = {
@@ -199,4 +211,5 @@ def test_a_real_recording_goes_the_whole_way(make_project):
     centres = np.array([np.mean(region["coordinates"], axis=0) for region in regions])
     found = table.loc[table["accepted"], ["centre_y_px", "centre_x_px"]].to_numpy()
     distance = np.linalg.norm(centres[:, None] - found[None], axis=2).min(axis=1)
-    assert (distance < 5).sum() >= 10
+    assert (distance < 5).sum() >= 20, "annotated cells (22 of 41 when this was written, most of the others silent)"
+    assert len(found) < 50, "accepted components (43 when this was written)"
