@@ -69,8 +69,7 @@ def _nodes(recording: Recording) -> list[Node]:
 
 def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
     """The notebook's workflow from the raw movie to dF/F by one engine."""
-    name = f"{STAGE}.{engine}"
-    stage = Stage(recording, name, own=name, shared=frozenset({"movie", "seeds"}))
+    stage = _stage_of(recording, engine)
     measured = [
         stage.node(
             bind(nodes.measured_by_engine, function, engine, like=function),
@@ -93,11 +92,6 @@ def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
             outputs="corrected_movie_cost",
         ),
         stage.node(
-            summarize_corrected_movie,
-            inputs=["corrected_movie", "motion", "params:compute"],
-            outputs="corrected_summary_images",
-        ),
-        stage.node(
             bind(nodes.collect_run, engine),
             inputs=[
                 *("motion", "components", "component_quality", "dff"),
@@ -107,6 +101,12 @@ def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
             outputs="run",
         ),
     ]
+
+
+def _stage_of(recording: Recording, engine: EngineName) -> Stage:
+    """Nodes and datasets of one engine; the raw movie and the seeds are those of the recording."""
+    name = f"{STAGE}.{engine}"
+    return Stage(recording, name, own=name, shared=frozenset({"movie", "seeds"}))
 
 
 def _params(*names: str) -> list[str]:
