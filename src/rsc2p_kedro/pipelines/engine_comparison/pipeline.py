@@ -62,6 +62,11 @@ def _nodes(recording: Recording) -> list[Node]:
     images = f"{STAGE}.{ENGINES[0]}.corrected_summary_images"
     return [
         *(node for engine in ENGINES for node in _nodes_of(recording, engine)),
+        _stage_of(recording, ENGINES[0]).node(
+            summarize_corrected_movie,
+            inputs=["corrected_movie", "motion", "params:compute"],
+            outputs="corrected_summary_images",
+        ),
         stage.node(nodes.tabulate_agreement, inputs=runs, outputs="engine_agreement_table"),
         stage.node(nodes.plot_agreement, inputs=[*runs, images, "params:recording"], outputs="engine_agreement_figure"),
     ]
