@@ -55,4 +55,4 @@ parameters:  ## write conf/base/parameters_*.yml and docs/parameters.md from the
 
 pins:  ## write constraints.txt from what is installed in .venv
 	echo "# Exact versions of a working environment, written by \`make pins\`. Ranges stand in pyproject.toml." > constraints.txt
-	$(PIP) freeze --exclude-editable >> constraints.txt
+	$(PIP) freeze --all --exclude-editable --exclude pip >> constraints.txt
