@@ -58,6 +58,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)
         return dict.fromkeys([*STAGES, "engine_comparison", "__default__"], Pipeline([start]))
     pipelines = {name: stage.create_pipeline(recordings) for name, stage in STAGES.items()}
+    if parameters.get("only_recordings"):
+        # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
+        pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
     return {
         **pipelines,
         "engine_comparison": engine_comparison.create_pipeline(recordings),

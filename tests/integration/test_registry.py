@@ -64,6 +64,8 @@ def test_only_some_recordings(project, only, expected):
         session.load_context()
         assert recordings_of("__default__") == set(expected)
         assert recordings_of("engine_comparison") == set(expected)
+        of_all = {node.short_name for node in pipelines["__default__"].nodes if not node.namespace}
+        assert of_all == (set() if only else {"tabulate_recordings", "tabulate_all_components", "write_index"})
 
 
 def test_each_session_has_the_recordings_of_its_own_environment(project):
