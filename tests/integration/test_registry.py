@@ -104,6 +104,7 @@ def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
             "evaluation.min_snr: Input should be greater than or equal to 0, given -1",
         ),
         (["--params=only_recordings=z"], "There is no z"),
+        (["--pipelines=motion_corection"], "motion_correction"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest_right_ones_and_no_traceback(

@@ -39,6 +39,8 @@ def explain(
         problems = parameter_problems(read_parameters(project, env, runtime_params))
         lines = [line for found in problems.values() for line in found]
         return "Parameters have errors:\n" + "\n".join(f"  - {line}" for line in lines) if lines else str(error)
+    if isinstance(error, ValueError) and "Failed to find the pipeline" in str(error):
+        return str(error)
     if isinstance(error, ValueError) and "Pipeline does not contain" in str(error):
         return "\n".join([str(error), *_similar_namespaces(namespaces)])
     return None
