@@ -1,9 +1,12 @@
 """Requests to CaImAn: files in its format, error messages with a solution, and removal of all files."""
 
 import errno
+import json
 import os
+import subprocess
 import sys
 import tempfile
+import textwrap
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -194,6 +197,30 @@ def test_the_end_of_the_log_of_a_worker_that_dies_is_reported(tmp_path, scratch)
     with pytest.raises(CaimanError, match=r"code 3[\s\S]*last line"):
         exchange.run_task(worker.check, CaimanSettings(python=str(python), scratch_folder=str(scratch)))
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a current folder cannot be removed on Windows")
+def test_a_worker_that_fails_as_its_parent_ends_removes_its_folder_nevertheless(installed, tmp_path, scratch):
+    until_removal_starts = """
+        import os, time
+        n = len(os.listdir())
+        print("ready", flush=True)
+        while os.path.isdir(os.getcwd()) and len(os.listdir()) >= n:
+            time.sleep(1e-4)
+        raise RuntimeError("a file is missing")
+    """
+    installed(caiman_files(body=textwrap.dedent(until_removal_starts)))
+    (scratch / "request.json").write_text(json.dumps({"task": "check", "processes": 1}))
+    np.savez(scratch / "inputs.npz")
+    for k in range(3000):  # enough for the removal to be under way when CaImAn fails
+        (scratch / f"{k}.mmap").touch()
+    process = subprocess.Popen(
+        [sys.executable, worker.__file__, str(scratch)], cwd=scratch, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"ready\n"
+    process.communicate(timeout=60)
+    assert not scratch.exists()
 
 
 def test_a_process_of_caiman_that_dies_is_an_error():

@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -511,11 +512,19 @@ def process_request(folder: Path, start_method: str) -> None:
     (folder / "response.json").write_text(json.dumps(response), encoding="utf-8")
 
 
-def _exit_with_parent(folder: str) -> None:
-    """Ends this process, its children and the folder once the parent process has ended, which closes the pipe to it."""
+def _exit_with_parent(folder: str, ending: threading.Lock) -> None:
+    """Ends this process, its children and the folder once the parent process has ended, which closes the pipe to it.
+
+    Holds `ending` from then on, so that the main thread cannot end this process while the folder is being removed.
+    """
     while os.read(0, 1):
         pass
-    shutil.rmtree(folder, ignore_errors=True)
+    ending.acquire()
+    for _ in range(20):  # the main thread and CaImAn's processes may still write into the folder
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            break
+        time.sleep(0.1)
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
@@ -525,6 +534,10 @@ if __name__ == "__main__":
     if sys.argv[1] == "--locate":
         print(json.dumps(locate_caiman()))
         sys.exit()
-    threading.Thread(target=_exit_with_parent, args=(sys.argv[1],), daemon=True).start()
+    ending = threading.Lock()
+    threading.Thread(target=_exit_with_parent, args=(sys.argv[1], ending), daemon=True).start()
     can_fork = sys.platform.startswith("linux")
-    process_request(Path(sys.argv[1]), "fork" if can_fork else "spawn")
+    try:
+        process_request(Path(sys.argv[1]), "fork" if can_fork else "spawn")
+    finally:
+        ending.acquire()
