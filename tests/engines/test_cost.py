@@ -1,5 +1,6 @@
 """Measured cost of a step: time, CPU time and memory."""
 
+import sys
 import time
 
 import numpy as np
@@ -21,6 +22,20 @@ def test_peak_memory_counts_new_memory_only():
     assert 0.9 * 0.24 < cost.peak_memory_gb < 0.24 + 0.05
     assert 0.5 < cost.seconds < 10
     assert process_tree_memory() > before.nbytes
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can return freed memory")
+def test_memory_that_an_earlier_step_has_freed_counts_again():
+    kept = []  # a block at the end of the heap, without which glibc returns all that was freed by itself
+
+    def work() -> None:
+        blocks = [np.ones(10_000) for _ in range(1000)]
+        kept.append(np.ones(10_000))
+        time.sleep(0.3)
+        blocks.clear()
+
+    peaks = [measure("work", work)[1].peak_memory_gb for _ in range(3)]
+    assert min(peaks) > 0.9 * 0.08
 
 
 def test_waiting_takes_no_cpu_time():

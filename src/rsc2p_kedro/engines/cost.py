@@ -1,5 +1,8 @@
 """Cost of a processing step: wall time, CPU time and memory of this process and of its child processes."""
 
+import ctypes
+import gc
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -82,6 +85,19 @@ class MemoryMonitor(threading.Thread):
         return self.peak
 
 
+def _release_free_memory() -> None:
+    """Returns freed memory to the operating system, where the C library can (glibc).
+
+    What the allocator keeps after one step would hide the memory of the next one: the fit of 750 x 128 x 128 by the
+    embedded engine, run twice, took 0.07 GB and then 0.00 GB without this, and 0.04 GB each time with it.
+    """
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def _cpu_seconds() -> float:
     """CPU time in s of this process and of its ended child processes (which Windows does not report)."""
     times = psutil.Process().cpu_times()
@@ -99,6 +115,7 @@ def measure(step: str, work: Callable[[], Result]) -> tuple[Result, StepCost]:
     Returns:
         The value returned by `work`, and the cost of the call.
     """
+    _release_free_memory()
     memory_before, cpu_before = process_tree_memory(), _cpu_seconds()
     monitor, start = MemoryMonitor(), time.perf_counter()
     try:

@@ -86,6 +86,8 @@ def measure_apply_motion(
     Returns:
         The cost.
     """
+    if engine == "embedded":
+        _compile_kernels()
     corrected = by_engine(apply_motion, engine, movie, motion, recording, parameters, caiman)
 
     def discard(frames: slice) -> None:
