@@ -52,13 +52,17 @@ def test_matching_components_and_those_of_one_engine_differ_in_colour(render, ar
     ]
     steps = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("Wall time"))
     assert [t.get_text() for t in steps.get_legend().get_texts()] == ["embedded: 3 s, 0.5 GB", "caiman: 40 s"]
+    assert [text.get_text() for text in steps.texts] == ["1", "2", "10", "30"]
 
 
 def test_a_constant_offset_between_templates_is_no_difference(render, arguments):
     figure = render(engines.agreement_figure(**arguments))
     y = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("y shift"))
     np.testing.assert_allclose(y.lines[1].get_ydata(), 0, atol=1e-6)
-    assert [t.get_text() for t in y.get_legend().get_texts()] == ["difference, RMS 0.000 px"]
+    assert [t.get_text() for t in y.get_legend().get_texts()] == [
+        "embedded",
+        "difference, RMS 0.000 px",
+    ]
 
 
 def test_no_match_is_stated(render, arguments):

@@ -73,11 +73,13 @@ def match_quality(
         The figure.
     """
     figure, ax = style.get_axes(ax, 4.6, 4)
-    style.label_axes(ax, title="Matching components", x="IoU of footprints", y="correlation of traces")
+    title = "Matching components (IoU at least 0.5)"
+    style.label_axes(ax, title=title, x="IoU of footprints", y="correlation of traces")
     if len(iou) == 0:
-        style.show_message(ax, "No components match.", title="Matching components")
+        style.show_message(ax, "No components match.", title=title)
         return figure
-    for values, color, label in ((dff_correlation, style.GREY, "dF/F"), (trace_correlation, style.BLUE, "denoised")):
+    drawn = ((dff_correlation, style.GREY, "dF/F"), (trace_correlation, style.BLUE, "denoised traces"))
+    for values, color, label in drawn:
         ax.scatter(iou, values, s=14, color=color, label=f"{label}: median {np.median(values):.2f}")
     ax.set_xlim(0.48, 1.01)
     ax.set_ylim(min(0.0, float(dff_correlation.min()), float(trace_correlation.min())) - 0.02, 1.02)
@@ -86,16 +88,16 @@ def match_quality(
 
 
 def shift_difference(
-    first: NDArray, second: NDArray, *, name: str, frame_rate_hz: float, axis: int, ax: Axes | None = None
+    first: NDArray, second: NDArray, *, names: Names, frame_rate_hz: float, axis: int, ax: Axes | None = None
 ) -> Figure:
-    """Rigid shifts of the first of two engines along one axis, and their difference from those of the second.
+    """Rigid shifts of the first of two engines along one axis, and how much they differ from those of the second.
 
     Medians are subtracted, as the position of the template is arbitrary.
 
     Args:
         first: (T, 2) as (dy, dx) in px.
         second: (T, 2), likewise.
-        name: of the first engine.
+        names: of the engines.
         frame_rate_hz: frames per second.
         axis: 0 for y, 1 for x.
         ax: axes to draw on; None for a new figure.
@@ -107,11 +109,12 @@ def shift_difference(
     times = np.arange(len(first)) / frame_rate_hz
     difference = first[:, axis].astype(float) - second[:, axis]
     difference -= np.median(difference)
-    style.label_axes(ax, title=f"{'yx'[axis]} shift by {name}", x="time (s)", y="px")
-    ax.plot(times, first[:, axis] - np.median(first[:, axis]), color=style.BLUE, lw=0.8)
-    ax.plot(times, difference, color=style.ACCEPTED, lw=0.8, label=f"difference, RMS {difference.std():.3f} px")
+    style.label_axes(ax, title=f"{'yx'[axis]} shift", x="time (s)", y="shift (px)")
+    ax.plot(times, first[:, axis] - np.median(first[:, axis]), color=style.BLUE, lw=0.8, label=names[0])
+    label = f"difference, RMS {difference.std():.3f} px"
+    ax.plot(times, difference, color=style.ACCEPTED, lw=0.8, label=label)
     ax.margins(x=0.005)
-    style.add_legend(ax)
+    style.add_legend(ax, ncols=2, handlelength=1.0, handletextpad=0.5, columnspacing=1.0)
     return figure
 
 
@@ -138,10 +141,12 @@ def step_times(
     positions = np.arange(len(steps))
     for side, color in enumerate(_COLORS[1:]):
         values = [seconds[side][step] for step in steps]
-        memory = "" if np.isnan(memory_gb[side]) else f", {memory_gb[side]:.1f} GB"
-        label = f"{names[side]}: {sum(values):.0f} s{memory}"
-        ax.barh(positions + 0.2 * (2 * side - 1), np.maximum(values, 1e-2), height=0.38, color=color, label=label)
-    style.label_axes(ax, title="Wall time and peak memory", x="time (s)")
+        memory = "" if np.isnan(memory_gb[side]) else f", {style.digits(memory_gb[side], 2)} GB"
+        label = f"{names[side]}: {style.digits(sum(values), 2)} s{memory}"
+        places = positions + 0.2 * (2 * side - 1)
+        bars = ax.barh(places, np.maximum(values, 1e-2), height=0.38, color=color, label=label)
+        ax.bar_label(bars, [style.digits(value, 2) for value in values], padding=3, fontsize=8)
+    style.label_axes(ax, title="Wall time; total and peak memory below", x="time (s)")
     ax.set_yticks(positions, [step.replace("_", " ") for step in steps])
     ax.set_xscale("log")
     ax.invert_yaxis()
@@ -193,5 +198,5 @@ def agreement_figure(
     step_times(seconds, memory_gb, names, ax=figure.add_subplot(grid[1, 1]))
     for axis in (0, 1):
         panel = figure.add_subplot(grid[axis, 2])
-        shift_difference(*shifts, name=names[0], frame_rate_hz=frame_rate_hz, axis=axis, ax=panel)
+        shift_difference(*shifts, names=names, frame_rate_hz=frame_rate_hz, axis=axis, ax=panel)
     return figure

@@ -522,7 +522,7 @@ def _exit_with_parent(folder: str, ending: threading.Lock) -> None:
     ending.acquire()
     for _ in range(20):  # the main thread and CaImAn's processes may still write into the folder
         shutil.rmtree(folder, ignore_errors=True)
-        if not os.path.exists(folder):
+        if not Path(folder).exists():
             break
         time.sleep(0.1)
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
