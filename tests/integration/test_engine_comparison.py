@@ -17,9 +17,8 @@ pytestmark = pytest.mark.slow
 NAME = "mouse_1.day_1"
 REPORTS = Path("data/08_reporting/mouse_1/day_1")
 STAGES = ["simulation", "ingestion", "motion_correction", "source_extraction", "evaluation"]
-OUTPUTS = {
-    REPORTS / name for name in ("engine_comparison", "engine_agreement_table.csv", "figures/engine_agreement.png")
-}
+WRITTEN = ("engine_comparison", "engine_agreement_table.csv", "figures/engine_agreement.png")
+OUTPUTS = {REPORTS / name for name in WRITTEN}
 STEPS = ["estimate_motion", "apply_motion", "fit_components", "refit_components", "evaluate_components", "compute_dff"]
 
 
