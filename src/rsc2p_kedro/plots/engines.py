@@ -141,14 +141,15 @@ def step_times(
     positions = np.arange(len(steps))
     for side, color in enumerate(_COLORS[1:]):
         values = [seconds[side][step] for step in steps]
-        memory = "" if np.isnan(memory_gb[side]) else f", {style.digits(memory_gb[side], 2)} GB"
-        label = f"{names[side]}: {style.digits(sum(values), 2)} s{memory}"
+        memory = "" if np.isnan(memory_gb[side]) else f", {style.digits(memory_gb[side])} GB"
+        label = f"{names[side]}: {style.digits(sum(values))} s{memory}"
         places = positions + 0.2 * (2 * side - 1)
         bars = ax.barh(places, np.maximum(values, 1e-2), height=0.38, color=color, label=label)
-        ax.bar_label(bars, [style.digits(value, 2) for value in values], padding=3, fontsize=8)
+        ax.bar_label(bars, [style.digits(value) for value in values], padding=3, fontsize=8)
     style.label_axes(ax, title="Wall time; total and peak memory below", x="time (s)")
     ax.set_yticks(positions, [step.replace("_", " ") for step in steps])
     ax.set_xscale("log")
+    ax.set_xmargin(0.1)  # for the times beside the bars
     ax.invert_yaxis()
     ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
