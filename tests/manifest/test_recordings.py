@@ -59,7 +59,7 @@ def test_overrides_are_judged_by_what_they_are_laid_over():
 
     lower = {"parameters": {"evaluation": {"min_snr": 0.4}}}
     assert problems({"evaluation": {"lowest_snr": 0.1}}, **lower) == []
-    assert "must not exceed" in problems({}, **lower)[0]
+    assert "should not exceed" in problems({}, **lower)[0]
     seeded = {"source_extraction": {"initialization": "seeded"}}
     assert "seeds: are missing" in problems(seeded)[0]
     assert "would not be used" in problems({}, seeds="seeds.csv")[0]
