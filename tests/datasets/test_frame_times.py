@@ -30,7 +30,7 @@ def test_times_come_back_as_they_were(tmp_path: Path) -> None:
         ([0, 0.1, 0.2], "row for each of 4 frames, there are 3"),
         ([0, 0.1, "x", 0.3], "row 2 and 0 more do not contain a number"),
         ([0, 0.1, 0.05, 0.2], "do not after row 1"),
-        ([-1, 0, 0.1, 0.2], "from 0 on"),
+        ([-1, 0, 0.1, 0.2], "none of them negative"),
         ([0, 100, 200, 300], "0.01 Hz, but `frame_rate_hz` is 10"),
     ],
 )

@@ -26,7 +26,7 @@ def test_all_problems_stand_in_one_message():
         parse_manifest(manifest)
     text = str(caught.value)
     for part in (
-        "'animal 1' should be letters",
+        "'animal 1' should have letters",
         "recordings.animal_2.day_7.frame_rate_hz",
         "recordings.animal_2.day_7.frame_rate:",
         "given 3",
