@@ -1,4 +1,4 @@
-"""``python -m rsc2p_kedro``: Kedro's ``run`` on the installed project, as ``kedro package`` leaves it."""
+"""``python -m rsc2p_kedro``: ``kedro run`` for the project as installed from the wheel that ``kedro package`` makes."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ def main(*args: Any, **kwargs: Any) -> Any:
         **kwargs: options of the click command.
 
     Returns:
-        What the run returns, where it is called from an interactive session.
+        The result of the run in an interactive session; otherwise the process ends.
     """
     package_name = Path(__file__).parent.name
     configure_project(package_name)

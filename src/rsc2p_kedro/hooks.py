@@ -1,4 +1,7 @@
-"""What happens around a run. Nothing that results depend on: workers in other processes run no hooks."""
+"""Kedro hooks: checks at the start of a run, and run times of the stages.
+
+No result depends on a hook, because worker processes of Kedro run none.
+"""
 
 import logging
 from collections import defaultdict
@@ -21,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class ManifestHook:
-    """Knows the configuration of the running session, which Kedro does not hand to `register_pipelines`.
+    """Keeps the configuration of the running session, which Kedro does not pass to `register_pipelines`.
 
     Attributes:
-        config_loader: loader of the session that was started last; None before the first one.
+        config_loader: loader of the session that was started last. None before the first session.
     """
 
     def __init__(self) -> None:
@@ -32,11 +35,11 @@ class ManifestHook:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Notes the configuration, and has the pipelines registered anew for it.
+        """Stores the configuration, and has the pipelines registered again for it.
 
         Args:
-            context: context of a session that starts. Another session in the same process may have had another
-                environment, and so other recordings.
+            context: context of a session that starts. An earlier session in the same process may have used another
+                environment with other recordings.
         """
         if isinstance(context.config_loader, ManifestConfigLoader):
             self.config_loader = context.config_loader
@@ -44,20 +47,20 @@ class ManifestHook:
 
 
 class StartHook:
-    """Stops a run whose parameters or metadata cannot be right, before hours of computing."""
+    """Stops a run at its start if parameters or metadata of its recordings are invalid."""
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Checks the recordings that the run is about.
+        """Checks the recordings of the run.
 
         Args:
             run_params: options of the run.
-            pipeline: what will run.
-            catalog: with the parameters.
+            pipeline: pipeline that will run.
+            catalog: catalog with the parameters.
 
         Raises:
-            ManifestError: parameters of a recording contradict each other, or its files are not as they should be.
-            MetadataError: metadata that NWB or DANDI demand are missing, of a recording that is to be exported.
+            ManifestError: parameters of a recording contradict each other, or its files are invalid.
+            MetadataError: metadata that NWB or DANDI require of a recording to be exported are missing.
         """
         recordings = {
             name.removeprefix("params:recordings."): catalog.load(name)
@@ -78,47 +81,47 @@ class StartHook:
 
 
 class StageTimesHook:
-    """Logs at the end of a run how long each stage took, loading and saving included."""
+    """Logs the run time of each stage, including loading and saving, at the end of a run."""
 
     def __init__(self) -> None:
         self._spans: dict[tuple[str, ...], list[float]] = defaultdict(list)
 
     @hook_impl
     def before_pipeline_run(self) -> None:
-        """Starts anew."""
+        """Discards the times of an earlier run."""
         self._spans.clear()
 
-    def _note(self, node: Node) -> None:
+    def _record_time(self, node: Node) -> None:
         self._spans[(*(node.namespace or "all recordings").split("."), node.short_name)].append(perf_counter())
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
-        """Notes the time.
+        """Records the time before a node loads a dataset.
 
         Args:
             dataset_name: unused.
             node: node that loads.
         """
-        self._note(node)
+        self._record_time(node)
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
-        """Notes the time.
+        """Records the time after a node has run.
 
         Args:
             node: node that ran.
         """
-        self._note(node)
+        self._record_time(node)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Notes the time.
+        """Records the time after a node has saved a dataset.
 
         Args:
             dataset_name: unused.
             node: node that saves.
         """
-        self._note(node)
+        self._record_time(node)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -128,5 +131,5 @@ class StageTimesHook:
             stages[".".join(name[:-1])] += moments[-1] - moments[0]
         if stages:
             lines = [f"  {name:<44}{seconds:8.1f} s" for name, seconds in stages.items()]
-            logger.info("Time by stage, loading and saving included:\n%s", "\n".join(lines))
+            logger.info("Run time of each stage, including loading and saving:\n%s", "\n".join(lines))
         self._spans.clear()

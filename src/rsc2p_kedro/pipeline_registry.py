@@ -1,4 +1,4 @@
-"""The pipelines: every stage, for every recording of the manifest."""
+"""Registration of the pipelines: all stages, for all recordings of the manifest."""
 
 import os
 from pathlib import Path
@@ -39,13 +39,13 @@ STAGES = {
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Every pipeline over all recordings of the manifest.
+    """Registers all pipelines, each over all recordings of the manifest.
 
     Returns:
         Each stage under its name, all stages as `__default__`, and `engine_comparison`, which is not part of it.
 
     Raises:
-        ManifestError: the manifest, or the name of a group of parameters, is wrong.
+        ManifestError: the manifest is invalid, or the name of a group of parameters is misspelled.
     """
     loader = _config_loader()
     parameters = loader["parameters"]
@@ -54,7 +54,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         raise ManifestError("\n".join(line for lines in misspelled.values() for line in lines))
     recordings = parse_manifest(parameters.get("recordings"), parameters.get("nwb"))
     if not recordings:
-        # Kedro refuses an empty pipeline without saying why.
+        # Kedro rejects an empty pipeline without an explanation.
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)
         return dict.fromkeys([*STAGES, "engine_comparison", "__default__"], Pipeline([start]))
     pipelines = {name: stage.create_pipeline(recordings) for name, stage in STAGES.items()}
@@ -70,7 +70,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 
 def _config_loader() -> ManifestConfigLoader:
-    """The configuration of the running session, or, where there is none (`kedro registry list`), of KEDRO_ENV."""
+    """Configuration of the running session, or that of KEDRO_ENV if there is none (`kedro registry list`)."""
     hook = next((hook for hook in settings.HOOKS if isinstance(hook, ManifestHook)), None)
     if hook is not None and hook.config_loader is not None:
         return hook.config_loader

@@ -1,4 +1,4 @@
-"""Project settings, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
+"""Project settings of Kedro, see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
 import logging
 

@@ -153,7 +153,7 @@ def test_results_show_files_and_the_comparison_with_the_truth(project, monkeypat
     (project.project_path / "conf" / "base" / "catalog.yml").write_text(yaml.safe_dump(catalog))
     names = {"animal_1.day_7.truth_score_table", "recordings_table"}
     monkeypatch.setattr(results, "_datasets", lambda: names)
-    assert "nothing yet" in run(project, "results")
+    assert "no results yet" in run(project, "results")
     folder = project.project_path / "data" / "08_reporting"
     for path, row in {
         "animal_1/day_7/score.csv/2026-01-01T00.00.00.000Z/score.csv": {"measure": "recall", "value": 0.93},

@@ -54,7 +54,7 @@ def test_unknown_keys_and_values_out_of_bounds_are_rejected():
         p.ExtractionParameters(merge_threshold=1.5)
     with pytest.raises(ValidationError, match="lowest_classifier_score"):
         p.EvaluationParameters(use_classifier=True, min_classifier_score=0.05)
-    with pytest.raises(ValidationError, match="must not exceed"):
+    with pytest.raises(ValidationError, match="should not exceed"):
         p.EvaluationParameters(min_snr=1, lowest_snr=2)
 
 

@@ -42,7 +42,7 @@ def test_stored_parameters_that_this_version_does_not_accept_are_an_error() -> N
     stored = EvaluationParameters(min_snr=3.0).model_dump_json()
     assert provenance.parameters_of({"parameters": stored}, present).min_snr == 3
     older = json.dumps(json.loads(stored) | {"spike_delay_s": 0.03})
-    with pytest.raises(ValueError, match=r"other EvaluationParameters .*\(spike_delay_s\)\. Run the stage"):
+    with pytest.raises(ValueError, match=r"EvaluationParameters that this version .*\(spike_delay_s\)\. Run the stage"):
         provenance.parameters_of({"parameters": older}, present)
 
 

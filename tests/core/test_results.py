@@ -61,7 +61,7 @@ def test_shifts_of_another_length_are_rejected() -> None:
 
 def test_quality_dff_and_spikes_are_checked() -> None:
     measures, traces = np.ones(N, np.float32), np.ones((N, T), np.float32)
-    with pytest.raises(ValueError, match="reasons should be 3, are 1"):
+    with pytest.raises(ValueError, match="there should be 3 reasons, there are 1"):
         ComponentQuality(
             snr=measures, r_value=measures, accepted=np.ones(N, bool), reasons=("accepted: snr",),
             n_transients=np.ones(N, np.int64),

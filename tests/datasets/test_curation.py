@@ -27,7 +27,7 @@ def test_invalid_table_is_refused_with_the_expected_columns(tmp_path, text):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no file"):
+    with pytest.raises(ValueError, match="does not exist"):
         read_curation(tmp_path / "none.csv")
 
 
@@ -41,14 +41,14 @@ def test_dataset_gives_a_checked_table_and_is_never_written(tmp_path):
         "decision": ["reject", "accept"],
         "note": ["", ""],
     }
-    with pytest.raises(DatasetError, match="decisions are the user's"):
+    with pytest.raises(DatasetError, match="decisions are made by the user"):
         dataset.save(table)
     assert path.read_text().startswith("component_id,decision\n3")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "`curation:` names .*where there is no file"), ("component_id,decision\n1,maybe\n", "maybe")],
+    [(None, "`curation:` names .*which does not exist"), ("component_id,decision\n1,maybe\n", "maybe")],
 )
 def test_dataset_names_what_is_wrong_with_a_file(tmp_path, text, message):
     dataset = CurationDataset(filepath=tmp_path / "curation.csv")

@@ -28,9 +28,9 @@ def test_times_come_back_as_they_were(tmp_path: Path) -> None:
     ("times", "message"),
     [
         ([0, 0.1, 0.2], "row for each of 4 frames, there are 3"),
-        ([0, 0.1, "x", 0.3], "row 2 and 0 more hold no number"),
+        ([0, 0.1, "x", 0.3], "row 2 and 0 more do not contain a number"),
         ([0, 0.1, 0.05, 0.2], "do not after row 1"),
-        ([-1, 0, 0.1, 0.2], "from 0 on"),
+        ([-1, 0, 0.1, 0.2], "none of them negative"),
         ([0, 100, 200, 300], "0.01 Hz, but `frame_rate_hz` is 10"),
     ],
 )
@@ -40,7 +40,7 @@ def test_invalid_times_are_refused_with_the_reason(tmp_path: Path, times: list, 
 
 
 def test_missing_file_or_column_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="where there is no file"):
+    with pytest.raises(ValueError, match="which does not exist"):
         read_frame_times(tmp_path / "none.csv", frame_rate_hz=10)
     with pytest.raises(ValueError, match="expected a column time_s, found t"):
         read_frame_times(table(tmp_path, [0.0], "t"), frame_rate_hz=10)
@@ -69,7 +69,7 @@ def test_dataset_gives_the_times_and_is_never_written(tmp_path: Path) -> None:
 def test_dataset_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     missing = FrameTimesDataset(filepath=tmp_path / "none.csv", frame_rate_hz=10)
     assert not missing.exists()
-    with pytest.raises(DatasetError, match="where there is no file"):
+    with pytest.raises(DatasetError, match="which does not exist"):
         missing.load()
     with pytest.raises(DatasetError, match="which is 10 Hz, but `frame_rate_hz` is 20"):
         FrameTimesDataset(filepath=table(tmp_path, np.arange(20) / 10), frame_rate_hz=20).load()

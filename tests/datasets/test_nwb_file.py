@@ -164,7 +164,7 @@ def test_links_to_files_that_are_not_there_are_refused_and_the_old_file_stays(tm
     with (
         old_file_stays(tmp_path),
         pytest.raises(
-            DatasetError, match=r"links to .*two\.tif and 1 more, where there is no file\. Bring the raw data"
+            DatasetError, match=r"links to .*two\.tif and 1 more, which cannot be found\. Restore the raw data"
         ),
     ):
         dataset(tmp_path).save(nwb)

@@ -166,7 +166,7 @@ def test_other_npz_and_bad_catalog_entries_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "There is no LineageEntry at .*run the stage that makes it first"),
+        (None, "There is no LineageEntry at .*run the stage that computes it first"),
         (b"", "is damaged .*Run the stage that writes it again"),
         (b"PK\3\4 the rest is gone", "is damaged .*Run the stage that writes it again"),
         (b"component_id,event", "is damaged .*Run the stage that writes it again"),

@@ -71,7 +71,7 @@ def test_image_that_holds_no_masks_is_refused(tmp_path: Path) -> None:
 def test_missing_file_is_named_with_what_to_give(tmp_path: Path) -> None:
     dataset = SeedsDataset(filepath=tmp_path / "none.csv")
     assert not dataset.exists()
-    with pytest.raises(DatasetError, match=r"none\.csv\. Name a file under `seeds:`"):
+    with pytest.raises(DatasetError, match=r"none\.csv does not exist\. Name a file under `seeds:`"):
         dataset.load()
 
 
@@ -90,9 +90,9 @@ def test_seeds_that_fit_the_movie_pass_unchanged() -> None:
 @pytest.mark.parametrize(
     ("seeds", "message"),
     [
-        (None, "`initialization: seeded` needs seeds, found None"),
-        (np.ones((2, 9, 6), bool), r"drawn\.tif: masks should be 6 x 9 px as the movie, are \(9, 6\)"),
-        (np.array([[1, 1], [5.5, 1], [np.nan, 1]]), r"drawn\.tif: 2 of 3 centres lie outside the 6 x 9 px frame"),
+        (None, "`initialization: seeded` needs seeds, but none were given"),
+        (np.ones((2, 9, 6), bool), r"drawn\.tif: masks should have 6 x 9 px like the movie, have 9 x 6 px"),
+        (np.array([[1, 1], [5.5, 1], [np.nan, 1]]), r"drawn\.tif: 2 of 3 centres are outside the 6 x 9 px frame"),
     ],
 )
 def test_seeds_that_do_not_fit_the_movie_are_refused(seeds: np.ndarray | None, message: str) -> None:

@@ -142,7 +142,7 @@ def test_preview_is_a_png_that_kedro_viz_knows(tmp_path, movie):
 def test_missing_movie_and_wrong_shapes_are_named(tmp_path):
     dataset = _dataset(tmp_path)
     assert not dataset.exists()
-    with pytest.raises(DatasetError, match="run the stage that makes it"):
+    with pytest.raises(DatasetError, match="run the stage that writes it"):
         dataset.load()
     with pytest.raises(DatasetError, match=r"\(T, H, W\)"):
         dataset.save(np.zeros((4, 4), np.uint16))

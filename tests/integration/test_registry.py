@@ -95,7 +95,7 @@ def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--namespaces=a.3"], "There is no a.3. Did you mean a."),
+        (["--namespaces=a.3"], "There is no namespace a.3. Did you mean a."),
         (["--namespaces=a.1.exprt"], "Did you mean a.1.export"),
         (["--params=evaluation.min_snrr=3"], "evaluation.min_snrr: there is no such parameter. Did you mean min_snr"),
         (["--params=evaluaton.min_snr=3"], "evaluaton: there is no such group of parameters. Did you mean evaluation?"),
@@ -103,7 +103,7 @@ def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
             ["--params=evaluation.min_snr=-1"],
             "evaluation.min_snr: Input should be greater than or equal to 0, given -1",
         ),
-        (["--params=only_recordings=z"], "There is no z"),
+        (["--params=only_recordings=z"], "There is no animal or recording z"),
         (["--pipelines=motion_corection"], "motion_correction"),
     ],
 )
@@ -128,7 +128,7 @@ def test_commands_that_are_advised_carry_the_environment(project, monkeypatch):
     for arguments, expected in (
         (["run", "--env", "empty"], "kedro recordings check --env empty and\n    kedro run --env empty"),
         (["recordings", "list", "--env", "empty"], "kedro recordings scan DIR --env empty"),
-        (["recordings", "results", "--env", "other"], "nothing yet: kedro run --env other"),
+        (["recordings", "results", "--env", "other"], "no results yet; compute them with: kedro run --env other"),
     ):
         output = CliRunner().invoke(cli, arguments, obj=metadata).output
         assert " ".join(expected.split()) in " ".join(output.split()), output

@@ -26,7 +26,7 @@ def test_all_problems_stand_in_one_message():
         parse_manifest(manifest)
     text = str(caught.value)
     for part in (
-        "'animal 1' should be letters",
+        "'animal 1' should have letters",
         "recordings.animal_2.day_7.frame_rate_hz",
         "recordings.animal_2.day_7.frame_rate:",
         "given 3",
@@ -59,7 +59,7 @@ def test_overrides_are_judged_by_what_they_are_laid_over():
 
     lower = {"parameters": {"evaluation": {"min_snr": 0.4}}}
     assert problems({"evaluation": {"lowest_snr": 0.1}}, **lower) == []
-    assert "must not exceed" in problems({}, **lower)[0]
+    assert "should not exceed" in problems({}, **lower)[0]
     seeded = {"source_extraction": {"initialization": "seeded"}}
     assert "seeds: are missing" in problems(seeded)[0]
     assert "would not be used" in problems({}, seeds="seeds.csv")[0]

@@ -228,7 +228,7 @@ def test_wrong_and_missing_values_of_all_recordings_and_of_the_shared_part_are_i
     with pytest.raises(ManifestError) as error:
         parse_manifest(manifest, nwb)
     text = str(error.value)
-    wrong, missing = text.split("NWB and DANDI need more metadata.")
+    wrong, missing = text.split("The metadata for NWB and DANDI are incomplete or invalid.")
     for path in (
         "recordings.a.1.subject.species",
         "recordings.a.1.session.session_start_time",

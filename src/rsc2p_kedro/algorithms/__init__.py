@@ -1,1 +1,4 @@
-"""Algorithms of the embedded engine: pure functions on arrays, one topic a package or module."""
+"""Numerical algorithms of the embedded engine, as pure functions on arrays; one package or module per topic.
+
+Imports only `core`, and neither Kedro nor libraries that read or write files.
+"""

@@ -38,7 +38,7 @@ def frame_blocks(n_frames: int, block_frames: int) -> list[slice]:
 
 
 def fixed_blocks(n_frames: int, *, most: int = 16, least_frames: int = 64) -> list[slice]:
-    """Divides a movie into consecutive blocks that depend on its length alone, for reproducible sums.
+    """Divides a movie into consecutive blocks that depend only on its length, for reproducible sums.
 
     Floating-point sums depend on how they are split. Summed frame by frame within these blocks, then over the blocks in
     order, they are the same for any number of threads and of frames that are read at once.
@@ -56,7 +56,7 @@ def fixed_blocks(n_frames: int, *, most: int = 16, least_frames: int = 64) -> li
 
 
 def read(movie: Movie, *index: Any) -> NDArray:
-    """Reads part of a movie, in the calling thread alone.
+    """Reads part of a movie in the calling thread, without starting others.
 
     Args:
         movie: (T, H, W), lazy or not.
@@ -135,7 +135,7 @@ def run(
         compute: resources of the machine.
         description: label of the progress bar.
         unit: unit of `sizes`, such as `frame` or `patch`.
-        sizes: number of units of each item; None: 1 each.
+        sizes: number of units of each item. None counts one unit for each.
 
     Returns:
         The results in the order of the items, whatever the number of threads.
@@ -147,7 +147,7 @@ def run(
     tasks = [dask.delayed(function, pure=False, traverse=False)(item) for item in items]
     weights = dict(zip([task.key for task in tasks], sizes or [1] * len(tasks), strict=True))
     bar = {"desc": description, "unit": unit, "leave": False}
-    bar["disable"] = None if compute.show_progress else True  # None: no bar unless the output is a terminal
+    bar["disable"] = None if compute.show_progress else True  # with None tqdm shows a bar only on a terminal
     # A new pool, because dask's permanent one does not survive a fork (Kedro's ParallelRunner). It is an argument of
     # this call and not one of dask's settings, because all threads share those (Kedro's ThreadRunner).
     progress = _Progress(weights, **bar)

@@ -7,8 +7,8 @@ and D the dark counts of the detector under it::
     F0   = P(F) + M(B) - D
     dF/F = (F - P(F)) / F0
 
-P is a running low percentile of F. F is first smoothed by a Gaussian of 0.25 s, because noise alone draws a low
-percentile below the resting fluorescence. M is the running median over the same window: the denominator should follow
+P is a running low percentile of F. F is first smoothed by a Gaussian of 0.25 s, because noise shifts a low percentile
+below the resting fluorescence. M is the running median over the same window: the denominator should follow
 bleaching and drift, not fast fluctuations of the neuropil. Where fluorescence falls steadily, the low percentile is
 that of the end of the window, and F0 is too low by up to half a window's fall.
 
@@ -41,16 +41,17 @@ _BASELINE_PERCENTILE = 20.0
 _BASELINE_DECAYS = 20.0
 """Least window of that baseline, in decay times, so that it does not follow transients. Not varied."""
 _SMOOTHING_S = 0.25
-"""Standard deviation of the Gaussian before the low percentile, in s. 0.05: 0.98-1.03; 1: 0.95-1.01."""
+"""Standard deviation of the Gaussian before the low percentile, in s. With 0.05 the amplitude is 0.98-1.03, with 1
+0.95-1.01."""
 _N_GROUPS, _MIN_PIXELS = 30, 3000
-"""Groups of pixels that the line of :func:`dark_level` is fitted to, and pixels needed: 100 a group.
-10 and 100 groups: 0.96-1.02."""
+"""Groups of pixels that the line of :func:`dark_level` is fitted to, and pixels needed: 100 per group. With 10 and 100
+groups the amplitude is 0.96-1.02."""
 _MIN_CORRELATION = 0.9
-"""Correlation of variance and mean fluorescence below which the line of :func:`dark_level` is not used. 0.8 and
-0.95: 0.96-1.02."""
+"""Correlation of variance and mean fluorescence below which the line of :func:`dark_level` is not used. With 0.8 and
+0.95 the amplitude is 0.96-1.02."""
 _MIN_RANGE = 0.3
-"""Range of mean fluorescence, as a fraction of the brightest group, that the line needs. 0.1: 0.96-1.02; with 0.5 the
-dark level of two movies is not estimated, and their amplitude is 0.49 and 0.51."""
+"""Range of mean fluorescence, as a fraction of the brightest group, that the line needs. With 0.1 the amplitude is
+0.96-1.02; with 0.5 the dark level of two movies is not estimated, and their amplitudes are 0.49 and 0.51."""
 _MAX_DARK_FRACTION = 0.9
 """Upper bound of the dark level, as a fraction of the darkest group, so that F0 stays positive."""
 
@@ -180,7 +181,7 @@ def dark_under_footprints(components: Components, level: float) -> NDArray[np.fl
     """Dark counts under each footprint a, projected on it: level * a'1 / a'a.
 
     Args:
-        components: whose footprints.
+        components: N components with their footprints.
         level: dark counts of a pixel.
 
     Returns:
@@ -242,7 +243,7 @@ def delta_f_over_f(
 
 
 def component_dff(components: Components, acquisition: Acquisition, parameters: EvaluationParameters) -> DeltaFOverF:
-    """dF/F of the components of a recording, with the dark level of the parameters or, without one, an estimated one.
+    """dF/F of the components of a recording, with the dark level of the parameters or an estimated one.
 
     Args:
         components: of the recording.

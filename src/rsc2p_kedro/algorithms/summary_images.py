@@ -6,9 +6,9 @@ one pass: var = (sum d^2 - (sum d)^2 / T) / T,  cov = (sum d d' - sum d sum d' /
 local correlation of a pixel is the mean of r over its (up to) 8 neighbours, as in Smith & Haeusser 2010
 (doi 10.1038/nn.2620).
 
-The sums are float64 and taken frame by frame within fixed blocks of the movie, which are added in their order: neither
-threads nor the size of a block change a bit. Time is linear in the number of pixels; memory does not grow with the
-length of the movie.
+The sums are float64 and taken frame by frame within fixed blocks of the movie, which are added in order, so that the
+images are identical for any number of threads and any block size. Time is linear in the number of pixels; memory does
+not grow with the length of the movie.
 """
 
 import numba
@@ -91,7 +91,7 @@ def local_correlation(sums: Sums, n_frames: int, valid_mask: NDArray[np.bool_] |
     Args:
         sums: (6, H, W) of d, d^2, and d d' with the neighbours at `_NEIGHBOURS`.
         n_frames: number of frames that were added.
-        valid_mask: (H, W), pixels to include; None: all.
+        valid_mask: (H, W), pixels to include. None includes all.
 
     Returns:
         (H, W) float64, -1..1, over those neighbours that are valid and not constant; 0 where there is none.
@@ -121,9 +121,9 @@ def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.b
 
     Args:
         movie: (T, H, W), lazy or not, of real numbers or integers, without NaN.
-        compute: resources of the machine; they do not change a bit of the images.
+        compute: resources of the machine; the images do not depend on them.
         valid_mask: (H, W), pixels that lie within the frame in all frames; the correlation of the others is 0, and they
-            do not count as neighbours. None: all.
+            do not count as neighbours. None includes all.
 
     Returns:
         Images (H, W) float32: all but the correlation (-1..1) in units of the movie.
@@ -132,7 +132,7 @@ def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.b
         ValueError: the movie is not (T, H, W) with at least one frame.
     """
     if movie.ndim != 3 or not len(movie):
-        raise ValueError(f"A movie should be (T, H, W) with one frame or more; this one has shape {movie.shape}.")
+        raise ValueError(f"A movie should be (T, H, W) with at least one frame; this one has shape {movie.shape}.")
     n_frames, first_frame = len(movie), blocks.read(movie, 0).astype(np.float64)
     parts_of_movie = blocks.fixed_blocks(n_frames)
     parts = blocks.run(
@@ -158,8 +158,9 @@ def summarize(movie: blocks.Movie, *, compute: Compute, valid_mask: NDArray[np.b
 def frame_statistics(movie: blocks.Movie, *, compute: Compute) -> FrameStatistics:
     """Computes minimum, mean, maximum and saturated share of each frame.
 
-    A detector may saturate below the largest number of the dtype: 12 bits stored in 16 end at 4095. So the pixels at
-    the highest value of the movie are counted; they are many only if the movie is saturated.
+    A detector may saturate below the largest number of the dtype: 12-bit values stored in 16 bits end at 4095.
+    Therefore the pixels at the highest value of the movie are counted; there are many of them only if the movie is
+    saturated.
 
     Args:
         movie: (T, H, W), lazy or not, without NaN.

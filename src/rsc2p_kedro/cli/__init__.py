@@ -1,4 +1,7 @@
-"""What this project adds to Kedro's commands. They are imported when they are called, so that others start no later."""
+"""Commands that this project adds to Kedro's, one per module; imported when they are called, so that others start fast.
+
+Imports all layers below it, from `pipelines` to `core`.
+"""
 
 import click
 from kedro.framework.cli.utils import LazyGroup

@@ -1,4 +1,4 @@
-"""`kedro recordings check`: everything that can be known to be wrong before computing."""
+"""`kedro recordings check`: all checks that are possible before a computation."""
 
 from pathlib import Path
 from typing import Any
@@ -27,59 +27,59 @@ def check(project: ProjectMetadata, env: str | None) -> None:
     Lists all problems of all recordings; the exit code is 1 if there are any.
     """
     parameters = read_parameters(project, env)
-    known, wrong = examine_manifest(parameters.get("recordings"))
-    if not known and not wrong:
+    recordings, manifest_problems = examine_manifest(parameters.get("recordings"))
+    if not recordings and not manifest_problems:
         raise click.ClickException(no_recordings(env))
     problems = {
-        "manifest": wrong,
+        "manifest": manifest_problems,
         **parameter_problems(parameters),
-        "caiman engine": _caiman_problems(parameters, known),
+        "caiman engine": _caiman_problems(parameters, recordings),
     }
-    metadata = _metadata_error(parameters, known, environment(env))
-    for recording in known:
+    metadata = _metadata_error(parameters, recordings, environment(env))
+    for recording in recordings:
         own = [*stage_problems(recording, parameters), *_raw_problems(recording, project.project_path)]
         problems[recording.name] = own
         number = len(own) + (len(metadata.problems.get(recording.name, [])) if metadata else 0)
-        number += sum(problem.startswith(f"recordings.{recording.name}.") for problem in wrong)
+        number += sum(problem.startswith(f"recordings.{recording.name}.") for problem in manifest_problems)
         click.echo(f"{recording.name:<32} {count(number, 'problem') if number else 'ok'}")
-    for name, found in problems.items():
-        if found:
-            click.echo(f"\n{name}:\n" + "\n".join(f"  - {problem}" for problem in found))
+    for name, lines in problems.items():
+        if lines:
+            click.echo(f"\n{name}:\n" + "\n".join(f"  - {line}" for line in lines))
     if metadata:
         click.echo(f"\n{metadata}")
     if metadata or any(problems.values()):
         raise SystemExit(1)
 
 
-def _caiman_problems(parameters: dict[str, Any], known: list[Recording]) -> list[str]:
-    """What keeps CaImAn from working, if any stage of any recording asks for it."""
+def _caiman_problems(parameters: dict[str, Any], recordings: list[Recording]) -> list[str]:
+    """Problems of the installation of CaImAn, if any stage of any recording uses it."""
     stages = [parameters.get(stage) or {} for stage in STAGE_PARAMETERS]
-    stages += [stage for recording in known for stage in recording.parameters.values()]
+    stages += [stage for recording in recordings for stage in recording.parameters.values()]
     if not any(stage.get("engine") == "caiman" for stage in stages):
         return []
     try:
         shared = EvaluationParameters.model_validate(parameters.get("evaluation") or {})
-        evaluations = [recording.override(shared) for recording in known]
+        evaluations = [recording.override(shared) for recording in recordings]
         settings = CaimanSettings.model_validate(parameters.get("caiman") or {})
     except ValidationError:
-        return []  # reported of the parameters
+        return []  # reported with the parameters
     needs_cnn = any(one.engine == "caiman" and one.use_classifier for one in evaluations)
     problem = caiman_problem(settings, use_cnn=needs_cnn)
     return [problem] if problem else []
 
 
-def _metadata_error(parameters: dict[str, Any], known: list[Recording], env: str) -> MetadataError | None:
+def _metadata_error(parameters: dict[str, Any], recordings: list[Recording], env: str) -> MetadataError | None:
     try:
-        check_metadata(parameters.get("nwb") or {}, known, env=env)
+        check_metadata(parameters.get("nwb") or {}, recordings, env=env)
     except MetadataError as error:
         return error
     return None
 
 
 def _raw_problems(recording: Recording, project: Path) -> list[str]:
-    """What is wrong with the files of a recording. Those of simulated recordings are made by the run."""
+    """Problems with the files of a recording. Raw frames of simulated recordings are written by the run."""
     problems = [
-        f"{name}: there is no file {path}."
+        f"{name}: there is no file {path}; correct the path or remove the line."
         for name, path in {"seeds": recording.seeds, "curation": recording.curation}.items()
         if path is not None and not (project / path).is_file()
     ]

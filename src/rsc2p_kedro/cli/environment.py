@@ -1,4 +1,4 @@
-"""What commands know of the project and of the environment they run in."""
+"""Configuration of the project for its commands, and the environment that they use."""
 
 import os
 from collections.abc import Mapping
@@ -18,22 +18,22 @@ def environment(env: str | None) -> str:
     """Name of the environment that a command uses.
 
     Args:
-        env: the one that was given; None: the one of KEDRO_ENV, or Kedro's default.
+        env: name given with the command. None uses the environment variable KEDRO_ENV, or Kedro's default.
 
     Returns:
-        Its name.
+        The name of the environment.
     """
     return env or os.environ.get("KEDRO_ENV") or str(settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
 
 
 def conf_folder(project: ProjectMetadata | None) -> Path:
-    """The project's folder of configuration.
+    """The configuration folder of the project.
 
     Args:
-        project: the project; None: the packaged one, whose configuration lies in the present folder.
+        project: the project. None means the packaged project, whose configuration is in the present folder.
 
     Returns:
-        Its path.
+        The path of the folder.
     """
     return Path(project.project_path if project else Path.cwd()) / settings.CONF_SOURCE
 
@@ -44,12 +44,12 @@ def read_parameters(
     """All parameters of an environment.
 
     Args:
-        project: the project; None: the packaged one.
-        env: environment; None: the default one.
+        project: the project. None means the packaged project.
+        env: environment. None uses the default one.
         runtime_params: parameters given with a command.
 
     Returns:
-        Parameters as the configuration loader gives them.
+        Parameters as the configuration loader returns them.
     """
     loader = settings.CONFIG_LOADER_CLASS(
         str(conf_folder(project)),
@@ -65,7 +65,7 @@ def read_recordings(project: ProjectMetadata, env: str | None) -> list[Recording
 
     Args:
         project: the project.
-        env: environment; None: the default one.
+        env: environment. None uses the default one.
 
     Returns:
         The recordings in the order of the manifest.
@@ -80,18 +80,18 @@ def read_recordings(project: ProjectMetadata, env: str | None) -> list[Recording
 
 
 def no_recordings(env: str | None) -> str:
-    """What to say where the manifest is empty.
+    """Message for an empty manifest.
 
     Args:
-        env: environment; None: the default one.
+        env: environment. None uses the default one.
 
     Returns:
-        A message with the commands that help.
+        The message, with the commands that add recordings.
     """
     name = environment(env)
     return (
-        f"There are no recordings in environment {name}. `{command('recordings scan DIR', name)}` finds yours; "
-        "`--env demo` has two simulated ones."
+        f"There are no recordings in environment {name}. Add yours with `{command('recordings scan DIR', name)}`, or "
+        "use the two simulated ones of `--env demo`."
     )
 
 
@@ -99,8 +99,8 @@ def count(number: int, what: str) -> str:
     """A number with its noun.
 
     Args:
-        number: how many.
-        what: of what, in the singular.
+        number: the number.
+        what: the noun, in the singular.
 
     Returns:
         For example `1 problem` or `2 problems`.

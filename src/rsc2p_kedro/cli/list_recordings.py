@@ -1,4 +1,4 @@
-"""`kedro recordings list`."""
+"""`kedro recordings list`: lists the recordings of the manifest."""
 
 import click
 from kedro.framework.cli.utils import env_option
@@ -12,10 +12,10 @@ from rsc2p_kedro.cli.environment import no_recordings, read_recordings
 @click.pass_obj
 def list_recordings(project: ProjectMetadata, env: str | None) -> None:
     """List the recordings of the manifest."""
-    known = read_recordings(project, env)
-    for recording in known:
+    recordings = read_recordings(project, env)
+    for recording in recordings:
         window = f", frames {recording.frames[0]} to {recording.frames[1]}" if recording.frames else ""
         kind = ", simulated" if recording.simulation else ""
         click.echo(f"{recording.name:<32} {recording.frame_rate_hz:g} Hz  {recording.path}{window}{kind}")
-    if not known:
+    if not recordings:
         click.echo(no_recordings(env))

@@ -1,4 +1,4 @@
-"""`kedro package`: Kedro's own command, without anything of conf/local in the archive of the configuration."""
+"""`kedro package`: Kedro's own command, with conf/local excluded from the archive of the configuration."""
 
 import tarfile
 from pathlib import Path
@@ -13,14 +13,14 @@ PRIVATE = "local"
 @click.command(help=kedro_package.help)
 @click.pass_context
 def package(context: click.Context) -> None:
-    """Packages the project, and removes what belongs to this machine from the archive."""
+    """Packages the project, and removes the settings of this machine from the archive."""
     context.invoke(kedro_package)
     metadata: ProjectMetadata = context.obj
     remove_private(Path(metadata.project_path) / "dist" / f"conf-{metadata.package_name}.tar.gz")
 
 
 def remove_private(archive: Path) -> None:
-    """Removes all files of conf/local from an archive. Kedro itself leaves out `local/*.yml` only.
+    """Removes all files of conf/local from an archive. Kedro itself excludes `local/*.yml` only.
 
     Args:
         archive: a `.tar.gz` with the folder `conf`; it is replaced at once, or not at all.

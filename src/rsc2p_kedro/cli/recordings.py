@@ -1,4 +1,4 @@
-"""`kedro recordings`: find recordings, check them before hours of computing, and show their results."""
+"""`kedro recordings`: the commands that find, list and check recordings and show their results."""
 
 import click
 
@@ -13,5 +13,5 @@ def recordings() -> None:
     """Find, list and check recordings, and show their results."""
 
 
-for each in (scan, list_recordings, check, results):
-    recordings.add_command(each)
+for subcommand in (scan, list_recordings, check, results):
+    recordings.add_command(subcommand)

@@ -1,4 +1,4 @@
-"""`kedro recordings results`: where results lie."""
+"""`kedro recordings results`: lists the files of results, and shows the main tables."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -22,22 +22,22 @@ _WIDE = 6
 @env_option
 @click.pass_obj
 def results(project: ProjectMetadata, env: str | None) -> None:
-    """Show where results lie and, for simulated recordings, how they compare with the truth."""
-    known = read_recordings(project, env)
-    if not known:
+    """Show the paths of results and, for simulated recordings, their accuracy."""
+    recordings = read_recordings(project, env)
+    if not recordings:
         click.echo(no_recordings(env))
         return
     with KedroSession.create(project_path=project.project_path, env=env) as session:
         catalog = session.load_context().catalog  # type: ignore[attr-defined]
         names = sorted(_datasets())
-        for recording in known:
+        for recording in recordings:
             click.secho(f"\n{recording.name}", bold=True)
             own = [name for name in names if name.startswith(f"{recording.name}.")]
             _show_files(catalog, own, project, env)
-            _show_table(catalog, f"{recording.name}.truth_score_table", "Compared with the simulated truth:")
+            _show_table(catalog, f"{recording.name}.truth_score_table", "Comparison with the ground truth:")
         click.secho("\nAll recordings", bold=True)
         _show_files(catalog, [name for name in names if "." not in name], project, env)
-        _show_table(catalog, "recordings_table", "At a glance:")
+        _show_table(catalog, "recordings_table", "Summary:")
 
 
 def _datasets() -> set[str]:
@@ -46,7 +46,7 @@ def _datasets() -> set[str]:
 
 
 def _show_files(catalog: DataCatalog, names: Iterable[str], project: ProjectMetadata, env: str | None) -> None:
-    """Where existing datasets lie, by the layer of the data folder they are in."""
+    """Prints the paths of existing datasets, grouped by layer of the data folder."""
     layers: dict[str, dict[Path, str]] = defaultdict(dict)
     for name in names:
         path = _path(catalog.get(name)) if catalog.exists(name) else None
@@ -58,18 +58,18 @@ def _show_files(catalog: DataCatalog, names: Iterable[str], project: ProjectMeta
         click.echo(f"  {layer}")
         click.echo("\n".join(f"    {label:<28} {place}" for place, label in files.items()))
     if not layers:
-        click.echo(f"  nothing yet: {command('run', environment(env))}")
+        click.echo(f"  no results yet; compute them with: {command('run', environment(env))}")
 
 
 def _path(dataset: AbstractDataset | None) -> Path | None:
-    """Where a dataset lies: its latest version, if it has versions."""
+    """Path of a dataset: that of its latest version, if it has versions."""
     find = getattr(dataset, "_get_load_path", None)
     path = find() if find else getattr(dataset, "_filepath", None)
     return None if path is None else Path(path)
 
 
 def _show_table(catalog: DataCatalog, name: str, title: str) -> None:
-    """A table as text; a wide one on its side, for the width of a terminal."""
+    """Prints a table as text; a wide one is transposed to fit the width of a terminal."""
     if name in catalog and catalog.exists(name):
         table = catalog.load(name)
         wide = len(table.columns) > _WIDE

@@ -1,4 +1,4 @@
-"""`kedro run`: Kedro's own command, with errors that users can act on."""
+"""`kedro run`: Kedro's own command, with short messages for errors that users can correct."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,12 +15,12 @@ def explain(
     runtime_params: dict[str, Any],
     namespaces: Iterable[str],
 ) -> str | None:
-    """What is wrong with a run, in a few lines, for errors that are the user's to correct.
+    """Describes an error that the user can correct in a few lines.
 
     Args:
-        error: what stopped the run.
-        project: the project; None: the packaged one.
-        env: environment of the run; None: the default one.
+        error: error that stopped the run.
+        project: the project. None means the packaged project.
+        env: environment of the run. None uses the default one.
         runtime_params: parameters given with the command.
         namespaces: namespaces given with the command.
 
@@ -37,7 +37,7 @@ def explain(
         return str(error)
     if isinstance(error, ParameterValidationError):
         problems = parameter_problems(read_parameters(project, env, runtime_params))
-        lines = [line for found in problems.values() for line in found]
+        lines = [line for of_group in problems.values() for line in of_group]
         return "Parameters have errors:\n" + "\n".join(f"  - {line}" for line in lines) if lines else str(error)
     if isinstance(error, ValueError) and "Failed to find the pipeline" in str(error):
         return str(error)
@@ -53,7 +53,7 @@ def _similar_namespaces(namespaces: Iterable[str]) -> list[str]:
 
     full = {node.namespace for node in pipelines["__default__"].nodes if node.namespace}
     levels = {".".join(name.split(".")[: depth + 1]) for name in full for depth in range(name.count(".") + 1)}
-    return [f"There is no {name}.{did_you_mean(name, levels)}" for name in namespaces if name not in levels]
+    return [f"There is no namespace {name}.{did_you_mean(name, levels)}" for name in namespaces if name not in levels]
 
 
 _kedro_callback: Callable[..., Any] = kedro_run.callback  # type: ignore[assignment]
@@ -61,7 +61,7 @@ _kedro_callback: Callable[..., Any] = kedro_run.callback  # type: ignore[assignm
 
 def _run(**options: Any) -> Any:
     if options["namespaces"]:
-        # Only these recordings are read and registered, so that one of thousands starts as fast as one of one.
+        # Only these recordings are read and registered, so that the start takes no longer with thousands of others.
         names = sorted({".".join(name.split(".")[:2]) for name in options["namespaces"]})
         options["params"] = {"only_recordings": names, **options["params"]}
     try:

@@ -13,11 +13,14 @@ from rsc2p_kedro.manifest.commands import command
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--pattern", help="Where names stand in paths below FOLDER, as '{animal}/2p/{session}'; * is anything.")
-@click.option("--animal", help="All recordings found are of this animal.")
-@click.option("--each-file", is_flag=True, help="Each stack is a recording of its own, not a part of one.")
-@click.option("--dry-run", is_flag=True, help="Show what would be added; write nothing.")
-@env_option(help="Environment whose manifest is extended; local, if not given.")
+@click.option(
+    "--pattern",
+    help="Position of the names in paths below FOLDER, such as '{animal}/2p/{session}'; * matches any characters.",
+)
+@click.option("--animal", help="Name of the animal of all recordings found.")
+@click.option("--each-file", is_flag=True, help="Treat each stack as a separate recording, not as part of one.")
+@click.option("--dry-run", is_flag=True, help="Show the recordings that would be added, and write nothing.")
+@env_option(help="Environment whose manifest is extended (default: local).")
 @click.pass_obj
 def scan(
     project: ProjectMetadata,
@@ -28,15 +31,15 @@ def scan(
     dry_run: bool,
     env: str | None,
 ) -> None:
-    """Find the recordings in FOLDER and add those that are new to the manifest.
+    """Find the recordings in FOLDER and add new ones to the manifest.
 
-    What you have written there is kept, byte for byte.
+    Existing lines of the manifest are not changed.
     """
     manifest = conf_folder(project) / environment(env) / "parameters_recordings.yml"
     try:
-        found = manifest_scan.find_recordings(folder, pattern=pattern, animal=animal, each_file=each_file)
-        new = manifest_scan.new_recordings(found, manifest_scan.read_manifest(manifest), project.project_path)
-        _show(found, new, folder)
+        on_disk = manifest_scan.find_recordings(folder, pattern=pattern, animal=animal, each_file=each_file)
+        new = manifest_scan.new_recordings(on_disk, manifest_scan.read_manifest(manifest), project.project_path)
+        _show(on_disk, new, folder)
         if new and not dry_run:
             manifest_scan.extend_manifest(manifest, new, project.project_path)
     except manifest_scan.ScanError as error:
@@ -47,13 +50,14 @@ def scan(
         click.echo(f"Complete the empty fields there, then run: {command('recordings check', environment(env))}")
 
 
-def _show(found: list[manifest_scan.RecordingOnDisk], new: list[manifest_scan.RecordingOnDisk], folder: Path) -> None:
-    if not found:
-        click.echo(f"No TIFF (.tif, .tiff) at or below {folder}.")
-    names = {recording.path: recording for recording in new}
-    for recording in found:
-        known = recording.path not in names
-        shown = names.get(recording.path, recording)
+def _show(on_disk: list[manifest_scan.RecordingOnDisk], new: list[manifest_scan.RecordingOnDisk], folder: Path) -> None:
+    """Prints the recordings found on disk, with their problems, and which of them the manifest already contains."""
+    if not on_disk:
+        click.echo(f"No TIFF (.tif, .tiff) was found in {folder} or its subfolders.")
+    new_by_path = {recording.path: recording for recording in new}
+    for recording in on_disk:
+        known = recording.path not in new_by_path
+        shown = new_by_path.get(recording.path, recording)
         click.echo(f"{'known' if known else shown.name:<32} {shown.summary}  {shown.path}")
         for problem in recording.files.problems:
             click.secho(f"    {problem}", fg="yellow")

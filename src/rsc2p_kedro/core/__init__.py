@@ -1,1 +1,4 @@
-"""What passes between the stages: result records, parameters, table schemas and provenance."""
+"""Data that pass between the stages: result records, parameters, table schemas and provenance.
+
+The lowest layer: imports no other package of this project.
+"""

@@ -1,10 +1,10 @@
-"""Filters for log messages; Kedro refuses them in conf/logging.yml, so settings.py installs them."""
+"""Filters for log messages. Kedro does not accept filters in conf/logging.yml, so settings.py installs them."""
 
 import logging
 
 
 class ValidatorKeyFilter(logging.Filter):
-    """Drops a false alarm of Kedro 1.7.
+    """Suppresses a false warning of Kedro 1.7.
 
     `kedro catalog describe-datasets` resolves patterns without their `validator:` key and warns for each of them,
     although the catalog does apply the validators.
@@ -17,6 +17,6 @@ class ValidatorKeyFilter(logging.Filter):
             record: the message.
 
         Returns:
-            False for the false alarm, True for all others.
+            False for the false warning, True for all other messages.
         """
         return not (record.args and "validator" in record.args and "attribute removed" in str(record.msg))

@@ -2,9 +2,9 @@
 
 Three kinds of facts are kept apart: properties of the *data* (:class:`Acquisition`, from the recording's entry in the
 manifest), settings of the *algorithms* (one model per stage, from ``conf/<env>/parameters_<stage>.yml``) and resources
-of the *machine* (:class:`Compute`). Units are part of the names. Each description says what a larger or smaller value
-changes and ends with CaImAn's name for the parameter in brackets, where CaImAn has it. The default settings of the
-algorithms are those of the original notebook.
+of the *machine* (:class:`Compute`). Units are part of the names. Each description states the effect of a larger or
+smaller value and ends with CaImAn's name for the parameter in brackets, where CaImAn has it. The default settings of
+the algorithms are those of the original notebook.
 """
 
 import logging
@@ -66,7 +66,9 @@ class FrozenModel(BaseModel):
             name, value = cls.renamed[former], values[former]
             default = cls.model_fields[name].default
             if present.get(name, default) not in (value, default):
-                raise ValueError(f"{former} ({value!r}) is the former name of {name} ({present[name]!r}): give one.")
+                raise ValueError(
+                    f"{former} ({value!r}) is the former name of {name} ({present[name]!r}): keep only the latter."
+                )
             logger.warning(
                 "The parameter %s is now called %s; the next release will refuse the old name.", former, name
             )
@@ -255,8 +257,8 @@ class ExtractionParameters(FrozenModel):
         2,
         ge=0,
         le=10,
-        description="Background model: 0 none, 1 the static image, 2 the static image and local neuropil, more: finer "
-        "neuropil. For CaImAn the number of background components of the whole frame [nb, gnb].",
+        description="Background model: 0 is no background, 1 the static image, 2 the static image and local neuropil; "
+        "above 2, the neuropil is finer. For CaImAn, the number of background components of the whole frame [nb, gnb].",
     )
     nonnegative_baseline: bool = Field(
         True, description="Constrain the baseline of each trace to be non-negative [bas_nonneg]."
@@ -378,12 +380,12 @@ class EvaluationParameters(FrozenModel):
     )
 
     @model_validator(mode="after")
-    def _thresholds_in_order(self) -> "EvaluationParameters":
+    def _check_threshold_order(self) -> "EvaluationParameters":
         """Refuses a lower threshold above its upper threshold."""
         for name in ("snr", "r_value", "classifier_score"):
             low, high = getattr(self, f"lowest_{name}"), getattr(self, f"min_{name}")
             if low > high:
-                raise ValueError(f"lowest_{name} ({low}) must not exceed min_{name} ({high}).")
+                raise ValueError(f"lowest_{name} ({low}) should not exceed min_{name} ({high}); correct one of them.")
         return self
 
 

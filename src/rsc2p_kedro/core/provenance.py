@@ -1,6 +1,6 @@
-"""Provenance: which versions of the project, the engines and the libraries made a result, and its identity by content.
+"""Provenance of results: versions of the project, the engines and the libraries, and a hash of their content.
 
-Records hold no time and no path, so that one installation on one machine always writes the same record.
+Provenance contains no time and no path, so that one installation on one machine always writes the same record.
 """
 
 import dataclasses
@@ -113,13 +113,13 @@ def parameters_of(provenance: Mapping[str, str], present: Parameters) -> Paramet
     except ValidationError as error:
         names = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         raise ValueError(
-            f"A stored result was made with other {type(present).__name__} than this version of the project has "
-            f"({names}). Run the stage that makes it, and those after it, again."
+            f"A stored result was computed with {type(present).__name__} that this version of the project does not "
+            f"accept ({names}). Run the stage that computes it, and the stages after it, again."
         ) from error
 
 
 def content_identity(value: Any) -> str:
-    """Identity of a result or a table by its content, whenever and wherever it was made.
+    """Hash of the content of a result or a table, which does not depend on when and where it was computed.
 
     Numbers in tables count to nine digits, since a round trip through a CSV file may change the last ones.
 
@@ -136,7 +136,7 @@ def content_identity(value: Any) -> str:
 
 
 def _bytes_of(value: Any) -> Iterator[bytes]:
-    """Yields all that a value holds, in a fixed order; types and shapes tell apart values of the same bytes."""
+    """Yields the content of a value in a fixed order, with types and shapes, which distinguish equal bytes."""
     if isinstance(value, pd.DataFrame):
         yield value.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
     elif isinstance(value, np.ndarray):

@@ -29,7 +29,7 @@ def _check(problems: list[str], record: object) -> None:
 
 
 def _expect(problems: list[str], name: str, value: NDArray, shape: tuple[int, ...], *, finite: bool = True) -> None:
-    """Adds to `problems` a wrong shape of an array, or NaN or infinity in it."""
+    """Adds to `problems` an unexpected shape of an array, or NaN or infinity in it."""
     if value.shape != shape:
         problems.append(f"{name} should have shape {shape}, has {value.shape}")
     elif finite and value.dtype.kind == "f" and not np.isfinite(value).all():
@@ -146,7 +146,7 @@ class LineageEntry:
         component_id: id of the component; for a removed one, its id in the first fit.
         event: `kept`, `merged` (others were merged into it), `split`, `new` or `removed`.
         parents: ids of the components of the first fit that it came from.
-        reason: why, in words.
+        reason: reason for the event, in words.
     """
 
     component_id: int
@@ -183,7 +183,7 @@ class Components:
         neuron_half_width_px: half-width of a neuron in px that the extraction was run with; None if unknown.
         n_fitted_background: number of leading background components that the engine fitted and a refit starts from;
             the others are constants that the engine subtracted from the movie. None means all K.
-        lineage: what the refit changed, one entry per component; empty after a first fit.
+        lineage: changes by the refit, one entry per component; empty after a first fit.
         provenance: name and version of the engine, and its parameters as JSON.
 
     Raises:
@@ -296,7 +296,7 @@ class ComponentQuality:
         for name in ("snr", "r_value", "accepted", "n_transients"):
             _expect(problems, name, getattr(self, name), (N,))
         if len(self.reasons) != N:
-            problems.append(f"reasons should be {N}, are {len(self.reasons)}")
+            problems.append(f"there should be {N} reasons, there are {len(self.reasons)}")
         if self.classifier_score is not None:
             _expect(problems, "classifier_score", self.classifier_score, (N,))
         _check(problems, self)
@@ -395,7 +395,7 @@ class SpikeInference:
 
     Attributes:
         rates: (N, T) float32, >= 0, expected spikes per frame in units of the component's own typical transient
-            amplitude: the number of spikes up to a factor that a trace alone does not determine.
+            amplitude: the number of spikes up to a factor that cannot be determined from a fluorescence trace.
         event_probability: (N, T) float32, 0 to 1, probability that the component fired in the frame.
         decay_time_s: (N,) float32, decay time constant of the calcium transients in s.
         transient_amplitude: (N,) float32, mean transient amplitude in the units of `Components.traces`; 0 for a trace

@@ -1,6 +1,6 @@
 """Schemas of tables: one pandera model per table, which the catalog's `validator:` key applies on save and on load.
 
-Columns that say px, s or hz in their names have these units; counts are the units of the movie.
+Columns whose names end in px, s or hz have these units; counts are the units of the movie.
 """
 
 import pandera.pandas as pa
@@ -8,7 +8,7 @@ from pandera.typing import Series
 
 
 class _Table(pa.DataFrameModel):
-    """A table without other columns than those of its schema, converted to their dtypes."""
+    """A table with exactly the columns of its schema, converted to their dtypes."""
 
     class Config:
         strict = True
@@ -73,10 +73,10 @@ class LineageTable(_Table):
 
     component_id: Series[int] = pa.Field(ge=0, description="Id of the component; of a removed one, in the first fit.")
     event: Series[str] = pa.Field(
-        isin=["kept", "merged", "split", "new", "removed"], description="What the refit did with the component."
+        isin=["kept", "merged", "split", "new", "removed"], description="Outcome of the refit for the component."
     )
     parents: Series[str] = pa.Field(description="Ids of its parents in the first fit, separated by spaces.")
-    reason: Series[str] = pa.Field(description="Why, in words.")
+    reason: Series[str] = pa.Field(description="Reason for the event, in words.")
 
 
 class ComponentTable(_Table):
@@ -101,8 +101,8 @@ class ComponentTable(_Table):
     n_transients: Series[int] = pa.Field(ge=0, description="Number of transients that `r_value` was computed from.")
     event_rate_hz: Series[float] = pa.Field(ge=0, description="Inferred spiking events per second.")
     accepted: Series[bool] = pa.Field(description="Whether the component is accepted as a cell.")
-    reason: Series[str] = pa.Field(description="Why it is accepted or rejected.")
-    curated: Series[bool] = pa.Field(description="Whether the user's curation table decided.")
+    reason: Series[str] = pa.Field(description="Reason for acceptance or rejection.")
+    curated: Series[bool] = pa.Field(description="Whether the decision comes from the user's curation table.")
 
 
 class AllComponentsTable(ComponentTable):
@@ -121,23 +121,23 @@ class CurationTable(_Table):
 
 
 class InspectionTable(_Table):
-    """Messages of the validators of the NWB file, one row per message; empty for a valid file."""
+    """Messages of the validators of the NWB file, one row per message; empty where they have none."""
 
     check: Series[str] = pa.Field(description="Name of the check.")
     importance: Series[str] = pa.Field(description="Importance, as nwbinspector calls it.")
     object_type: Series[str] = pa.Field(description="Type of the object in the file.")
     object_name: Series[str] = pa.Field(description="Name of the object in the file.")
     location: Series[str] = pa.Field(description="Path of the object in the file.")
-    message: Series[str] = pa.Field(description="What is wrong.")
+    message: Series[str] = pa.Field(description="Text of the message.")
 
 
 class AssessmentTable(_Table):
-    """One row a check of a recording: its level, the numbers behind it, and what to do."""
+    """Automatic assessment of a recording, one row per check."""
 
-    check: Series[str] = pa.Field(unique=True)
-    level: Series[str] = pa.Field(isin=["ok", "review", "problem"])
-    finding: Series[str]
-    recommendation: Series[str] = pa.Field(description="Empty where nothing needs to be done.")
+    check: Series[str] = pa.Field(unique=True, description="Name of the check.")
+    level: Series[str] = pa.Field(isin=["ok", "review", "problem"], description="Result of the check.")
+    finding: Series[str] = pa.Field(description="The numbers behind the level, in a sentence.")
+    recommendation: Series[str] = pa.Field(description="Recommended action; empty if none is needed.")
 
 
 class RecordingsTable(_Table):
@@ -170,17 +170,17 @@ class TruthScoreTable(_Table):
     """Agreement of the results of a simulated recording with its ground truth, one row per measure."""
 
     measure: Series[str] = pa.Field(unique=True, description="Name of the measure.")
-    value: Series[float] = pa.Field(nullable=True, description="Empty where it is undefined, for want of matches.")
-    unit: Series[str] = pa.Field(description="Empty for a number without unit.")
-    description: Series[str] = pa.Field(description="What the measure is.")
+    value: Series[float] = pa.Field(nullable=True, description="Value; empty where undefined for lack of matches.")
+    unit: Series[str] = pa.Field(description="Unit; empty for a number without unit.")
+    description: Series[str] = pa.Field(description="Definition of the measure.")
 
 
 class EngineAgreementTable(_Table):
     """Agreement of two engines on one recording, one row per measure."""
 
     measure: Series[str] = pa.Field(unique=True, description="Name of the measure.")
-    unit: Series[str] = pa.Field(description="Empty for a number without unit.")
+    unit: Series[str] = pa.Field(description="Unit; empty for a number without unit.")
     embedded: Series[float] = pa.Field(nullable=True, description="Value for the embedded engine.")
     caiman: Series[float] = pa.Field(nullable=True, description="Value for CaImAn.")
     both: Series[float] = pa.Field(nullable=True, description="Value of a measure of both together.")
-    description: Series[str] = pa.Field(description="What the measure is.")
+    description: Series[str] = pa.Field(description="Definition of the measure.")

@@ -1,4 +1,7 @@
-"""Kedro datasets of this project, each imported when it is first used, as importing pynwb is slow."""
+"""Kedro datasets, one class per kind of file. Each is imported when it is first used, as importing pynwb is slow.
+
+Imports `nwb`, `algorithms` and `core`.
+"""
 
 from importlib import import_module
 from typing import Any

@@ -1,4 +1,4 @@
-"""The user's own decisions on components, which take precedence over every threshold."""
+"""The user's manual decisions on components, which take precedence over all thresholds."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class CurationDataset(ReadOnlyDataset[pd.DataFrame]):
     file and is then empty.
     """
 
-    WHY_READ_ONLY = "decisions are the user's. Save them from the curation page, or edit the table."
+    WHY_READ_ONLY = "decisions are made by the user. Save them from the curation page, or edit the table."
 
     def _read(self) -> pd.DataFrame:
         return read_curation(self._filepath)
@@ -51,12 +51,12 @@ def read_curation(path: Path) -> pd.DataFrame:
         ValueError: there is no such file, or its content is not as described above; all problems are listed.
     """
     if not path.is_file():
-        raise ValueError(f"`curation:` names {path}, where there is no file. Correct the path, or take the line out.")
+        raise ValueError(f"`curation:` names {path}, which does not exist. Correct the path or remove the line.")
     table = read_csv(path, EXPECTED, dtype={"note": str})
     if "note" not in table:
         table["note"] = ""
     try:
         return CurationTable.validate(table.fillna({"note": ""}), lazy=True)
     except SchemaErrors as error:
-        wrong = error.failure_cases[["column", "check", "failure_case", "index"]].to_string(index=False)
-        raise ValueError(f"{path} should have {EXPECTED}:\n{wrong}") from error
+        failures = error.failure_cases[["column", "check", "failure_case", "index"]].to_string(index=False)
+        raise ValueError(f"{path} should have {EXPECTED}. Correct these entries:\n{failures}") from error

@@ -38,7 +38,7 @@ class FrameTimesDataset(ReadOnlyDataset[NDArray[np.float64]]):
     WHY_READ_ONLY = "times of frames come from the microscope. Correct the table where it was made."
 
     def __init__(self, *, filepath: str | Path, frame_rate_hz: float, metadata: dict[str, Any] | None = None) -> None:
-        """Notes the file; nothing is read yet.
+        """Stores the path; nothing is read yet.
 
         Args:
             filepath: the table.
@@ -72,14 +72,12 @@ def read_frame_times(path: Path, *, frame_rate_hz: float, n_frames: int | None =
         ValueError: there is no such file, or its content is not as described above; all problems are listed.
     """
     if not path.is_file():
-        raise ValueError(
-            f"`frame_times:` names {path}, where there is no file. Correct the path, or take the line out."
-        )
+        raise ValueError(f"`frame_times:` names {path}, which does not exist. Correct the path or remove the line.")
     table = read_csv(path, f"a column {COLUMN}")
     if COLUMN not in table.columns:
         raise ValueError(f"{path}: expected a column {COLUMN}, found {', '.join(map(str, table.columns))}.")
     times = pd.to_numeric(table[COLUMN], errors="coerce").to_numpy(np.float64)
-    problems = [*_missing_rows(times, n_frames), *_wrong_times(times, frame_rate_hz)]
+    problems = [*_missing_rows(times, n_frames), *_time_problems(times, frame_rate_hz)]
     if problems:
         raise ValueError(f"{path}: " + "; ".join(problems) + ".")
     return times
@@ -113,16 +111,16 @@ def _missing_rows(times: NDArray[np.float64], n_frames: int | None) -> list[str]
     return [f"there should be a row for each of {n_frames} frames, there are {len(times)}"]
 
 
-def _wrong_times(times: NDArray[np.float64], frame_rate_hz: float) -> list[str]:
+def _time_problems(times: NDArray[np.float64], frame_rate_hz: float) -> list[str]:
     not_numbers = np.flatnonzero(~np.isfinite(times))
     if len(not_numbers):
-        return [f"row {not_numbers[0]} and {len(not_numbers) - 1} more hold no number"]
+        return [f"row {not_numbers[0]} and {len(not_numbers) - 1} more do not contain a number"]
     if len(times) < 2 or times[0] < 0:
-        return ["times should be two or more, from 0 on: they count from the start of the session"]
+        return ["there should be at least two times, none of them negative: they count from the start of the session"]
     steps = np.diff(times)
     backwards = np.flatnonzero(steps <= 0)
     if len(backwards):
-        return [f"times should increase, and do not after row {backwards[0]} and {len(backwards) - 1} more"]
+        return [f"times should increase, but do not after row {backwards[0]} and {len(backwards) - 1} more"]
     rate = 1 / np.median(steps)
     if abs(rate / frame_rate_hz - 1) <= _RATE_TOLERANCE:
         return []

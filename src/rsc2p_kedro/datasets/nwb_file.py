@@ -47,7 +47,7 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         show_progress: bool = True,
         metadata: Any = None,
     ) -> None:
-        """Notes the file and how it is written; nothing is read yet.
+        """Stores the path and the options for writing; nothing is read yet.
 
         Args:
             filepath: `.../sub-<id>/sub-<id>_ses-<id>_ophys.nwb`, with the ids that are in the file.
@@ -59,7 +59,7 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
             metadata: ignored by Kedro, read by plugins.
 
         Raises:
-            DatasetError: `on_issue` is none of these.
+            DatasetError: `on_issue` has another value.
         """
         try:
             self._on_issue: OnIssue = TypeAdapter(OnIssue).validate_python(on_issue)
@@ -89,7 +89,8 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
             )
         if data.container_source is not None:
             raise DatasetError(
-                f"This NWBFile already belongs to {data.container_source}; build it again to save it elsewhere."
+                f"This NWBFile has already been written to {data.container_source}; build it again to save it "
+                "elsewhere."
             )
         self._check_name(data)
         self._release()
@@ -129,7 +130,7 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
             )
 
     def _release(self) -> None:
-        """Closes the file that was loaded; its data cannot be read any more."""
+        """Closes the file that was loaded; its data cannot be read afterwards."""
         if self._io is not None:
             self._io.close()
             self._io = None
@@ -156,8 +157,8 @@ def _relink(nwb: NWBFile, folder: Path) -> None:
             if missing:
                 others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise DatasetError(
-                    f"`raw: external` links to {missing[0]}{others}, where there is no file. Bring the raw data back, "
-                    "or use `raw: embed`."
+                    f"`raw: external` links to {missing[0]}{others}, which cannot be found. Restore the raw data, or "
+                    "set `raw: embed`."
                 )
             series.external_file[:] = [_relative(path, folder) for path in paths]
 

@@ -1,4 +1,4 @@
-"""The report of the validators on an NWB file that was written."""
+"""Messages of the validators about an NWB file, as a dataset."""
 
 import logging
 
@@ -24,9 +24,9 @@ class NWBInspectionDataset(ReadOnlyDataset[pd.DataFrame]):
           filepath: data/07_model_output/dandiset/{recording.dandi_path}
         ```
 
-    Loading runs the validators on the file at its final place, since DANDI checks its name too, and gives an
-    :class:`~rsc2p_kedro.core.schemas.InspectionTable`: one row for each message, none where the file is in order.
-    DANDI's messages, which are there only where the client `dandi` is installed, are logged as warnings.
+    Loading runs the validators on the file at its final path, since DANDI checks its name too, and gives an
+    :class:`~rsc2p_kedro.core.schemas.InspectionTable` with one row per message, which is empty where there are none.
+    DANDI's messages, which require the client `dandi`, are also logged as warnings.
     """
 
     WHY_READ_ONLY = "it reads the messages of the validators from an NWB file. Save the file with NWBFileDataset."

@@ -1,4 +1,4 @@
-"""The skeleton of datasets that are read and never written: files that a user gives, and reports on files."""
+"""Base class of datasets that are read and never written: files provided by the user, and reports on files."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -11,19 +11,19 @@ Loaded = TypeVar("Loaded")
 
 
 class ReadOnlyDataset(AbstractDataset[NoReturn, Loaded], Generic[Loaded]):
-    """A dataset that can be loaded only.
+    """A dataset that can be loaded but not saved.
 
     A subclass reads its file in `_read`; a `ValueError` raised there reaches the user as a `DatasetError` with the same
     text.
 
     Attributes:
-        WHY_READ_ONLY: why nothing can be saved and what to do instead, for the error.
+        WHY_READ_ONLY: reason that nothing can be saved and what to do instead, for the error message.
     """
 
     WHY_READ_ONLY: ClassVar[str]
 
     def __init__(self, *, filepath: str | Path, metadata: dict[str, Any] | None = None) -> None:
-        """Notes the file; nothing is read yet.
+        """Stores the path; nothing is read yet.
 
         Args:
             filepath: the file to read.

@@ -26,7 +26,7 @@ class RecordDataset(AbstractVersionedDataset[Any, Any]):
 
     Each array is a member of the file under the name of its field; a sparse matrix (CSC) is three members. Everything
     else (numbers, texts, tuples, lists, dicts, nested records) is in a JSON text, the member `__contents__`. Loading
-    constructs the record again, so that its own checks run. The arrays can be read with NumPy alone:
+    constructs the record again, so that its own checks run. The arrays can be read without this project:
     `numpy.load("motion.npz")["shifts"]`.
 
     Examples:
@@ -54,7 +54,7 @@ class RecordDataset(AbstractVersionedDataset[Any, Any]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Notes the file and the class of the record; nothing is read yet.
+        """Stores the path and the class of the record; nothing is read yet.
 
         Args:
             filepath: the file, usually ending in `.npz`.
@@ -143,7 +143,7 @@ def read_record(path: Path, expected: type) -> Any:
 def _open_npz(path: Path, expected: type) -> Iterator[NpzFile]:
     """Opens an `.npz` file for the time of the block."""
     if not path.is_file():
-        raise DatasetError(f"There is no {expected.__name__} at {path}: run the stage that makes it first.")
+        raise DatasetError(f"There is no {expected.__name__} at {path}: run the stage that computes it first.")
     with path.open("rb") as stream:  # np.load leaves a damaged file open if it opens it itself
         try:
             arrays = np.load(stream, allow_pickle=False)

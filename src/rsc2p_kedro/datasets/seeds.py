@@ -1,4 +1,4 @@
-"""Places of neurons that a user has marked, for `initialization: seeded`."""
+"""Positions or masks of neurons that a user has marked, for `initialization: seeded`."""
 
 from pathlib import Path
 
@@ -66,26 +66,30 @@ def check_seeds(seeds: NDArray | None, shape: tuple[int, int], *, source: Path |
         The same seeds.
 
     Raises:
-        ValueError: there are no seeds, masks have another shape than the movie, or centres lie outside the frame.
+        ValueError: there are no seeds, masks have another shape than the movie, or centres are outside the frame.
     """
     if seeds is None:
         raise ValueError(_no_seeds(None))
     height, width = shape
     if seeds.ndim == 3 and seeds.shape[1:] != (height, width):
-        raise ValueError(f"{source}: masks should be {height} x {width} px as the movie, are {seeds.shape[1:]}.")
+        raise ValueError(
+            f"{source}: masks should have {height} x {width} px like the movie, have {seeds.shape[1]} x "
+            f"{seeds.shape[2]} px. Draw them on an image of this movie."
+        )
     if seeds.ndim == 2:
         n_outside = int((~((seeds >= 0) & (seeds <= np.subtract(shape, 1))).all(axis=1)).sum())
         if n_outside:
             raise ValueError(
-                f"{source}: {n_outside} of {len(seeds)} centres lie outside the {height} x {width} px frame."
+                f"{source}: {n_outside} of {len(seeds)} centres are outside the {height} x {width} px frame. Give y_px "
+                "and x_px in px, counted from 0."
             )
     return seeds
 
 
 def _no_seeds(path: Path | None) -> str:
     return (
-        f"`initialization: seeded` needs seeds, found {path}. Name a file under `seeds:` in the recording's entry: "
-        f"{EXPECTED}."
+        f"`initialization: seeded` needs seeds, but {'none were given' if path is None else f'{path} does not exist'}. "
+        f"Name a file under `seeds:` in the recording's entry: {EXPECTED}."
     )
 
 

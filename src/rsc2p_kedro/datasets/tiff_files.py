@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 _MAX_CHANNELS = 8
-"""Channels of a microscope, at most. ImageJ stacks that claim more are stacks of frames whose axis was mislabelled."""
+"""Maximum number of channels of a microscope. ImageJ stacks with more are movies whose time axis was mislabelled."""
 
 
 class RecordingError(ValueError):
@@ -76,7 +76,7 @@ class TIFFFile:
             out: (len(pages), H, W), filled with the frames.
 
         Raises:
-            RecordingError: the file is missing, shorter than its header says, or its compressed data are damaged.
+            RecordingError: the file is missing, shorter than according to its header, or damaged.
         """
         try:
             (self._read_plain if self.plain else self._read_decoded)(pages, out)
@@ -151,7 +151,7 @@ def _read_header(path: Path, tif: tifffile.TiffFile) -> TIFFFile:
     if max(ends) > size or n_frames > len(offsets) or _has_broken_chain(tif):
         problems.append("is truncated: copy it again from where it was recorded")
     if n_channels > 1:
-        problems.append(f"holds {n_channels} channels: save the one with the indicator as a stack of its own")
+        problems.append(f"holds {n_channels} channels: save the channel of the indicator as a separate stack")
     dtype = usual.dtype.newbyteorder(tif.byteorder) if usual.dtype is not None else np.dtype("V")
     return TIFFFile(path, usual.shape, dtype, offsets, usual.plain, tuple(problems))
 
@@ -209,7 +209,7 @@ def first_few(names: Sequence[str], most: int = 5) -> str:
 
     Args:
         names: all names.
-        most: number of names that are listed at most.
+        most: maximum number of names that are listed.
 
     Returns:
         The names separated by commas, and the number of the others.

@@ -119,7 +119,8 @@ def read_frames(path: Path, *, frames: tuple[int, int] | None = None, chunk_fram
         )
     elif recording.n_frames and stop - start < MINIMUM_FRAMES:
         problems.append(
-            f"{stop - start} frames are too few, at least {MINIMUM_FRAMES} are needed: is the recording complete?"
+            f"{stop - start} frames are too few, at least {MINIMUM_FRAMES} are needed: check that the recording is "
+            "complete, and `frames` in the manifest"
         )
     if problems:
         raise RecordingError(path, problems)
@@ -149,7 +150,7 @@ def without_nan(frames: RawFrames) -> da.Array:
         bad = start + np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
         if len(bad):
             named = first_few([f"frame {i} ({frames.files[i]}, page {frames.pages[i]})" for i in bad])
-            problem = f"pixels are NaN or infinite in {named}: replace them, or leave these frames out by `frames`"
+            problem = f"pixels are NaN or infinite in {named}: replace them, or exclude these frames with `frames`"
             raise RecordingError(frames.path, [problem])
         return block
 
@@ -179,7 +180,7 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
         path: a folder of TIFFs or one TIFF.
 
     Returns:
-        The files in natural order (`frame_2` before `frame_10`), and the problem if there is none.
+        The files in natural order (`frame_2` before `frame_10`), and a problem if there are none.
     """
     if path.is_dir():
         files = tiffs_in(path)
@@ -189,7 +190,7 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
         hint = f"there are TIFFs in {first_few(inside)}, give one of these folders" if inside else "correct `path`"
         return [], [f"there is no TIFF (.tif, .tiff) in this folder: {hint}"]
     if not path.exists():
-        return [], ["there is no such file or folder: correct `path`, or bring the data there"]
+        return [], ["there is no such file or folder: correct `path`, or copy the data there"]
     if not _is_tiff(path):
         return [], [f"a TIFF (.tif, .tiff) or a folder of them is expected, this is a {path.suffix or 'plain'} file"]
     return [path], []

@@ -14,8 +14,8 @@ from rsc2p_kedro.datasets.tiff_files import first_few
 def numbering_problems(names: Sequence[str]) -> list[str]:
     """Finds gaps and duplicates in the numbers of file names, and names that differ in pattern from the others.
 
-    Names are split into text and numbers. The last number that differs between files counts the frames; each value of
-    the numbers before it (a cycle, for example) has a count of its own. Equal steps larger than 1 are not gaps.
+    Names are split into text and numbers. The last number that differs between files counts the frames, separately for
+    each value of the numbers before it (a cycle, for example). Equal steps larger than 1 are not gaps.
 
     Args:
         names: file names in natural order.
@@ -49,7 +49,7 @@ def _gaps_and_duplicates(names: Sequence[str], numbers: NDArray, counter: int) -
     missing = [gap for count in counts.values() for gap in _gaps(sorted(count))]
     if missing:
         problems.append(
-            f"the numbering of the files has gaps, {first_few(missing)} missing: bring these frames back or, if none "
+            f"the numbering of the files has gaps, {first_few(missing)} missing: restore these frames or, if none "
             "is missing, number the files without gaps"
         )
     return problems

@@ -49,7 +49,7 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
         show_progress: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Notes the folder or file; nothing is read yet.
+        """Stores the path; nothing is read yet.
 
         Args:
             filepath: the folder, or the file.

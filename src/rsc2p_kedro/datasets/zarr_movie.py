@@ -25,7 +25,7 @@ _PREVIEW_FRAMES = 64
 """Frames that are averaged for the preview: one chunk in time of the default layout."""
 
 _MAX_CHUNKS_IN_RUN = 8
-"""Chunks in time of the target that a thread computes and writes at once, at most; bounds memory. Not tuned."""
+"""Maximum number of chunks (in time) that a thread computes and writes at once; limits memory. Not tuned."""
 
 
 class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
@@ -58,7 +58,7 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
         show_progress: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Notes the folder and how the movie is stored; nothing is read yet.
+        """Stores the path and the options for storing; nothing is read yet.
 
         Args:
             filepath: the folder of the zarr array.
@@ -77,15 +77,15 @@ class ZarrMovieDataset(AbstractDataset[da.Array | NDArray, da.Array]):
         try:
             array = zarr.open_array(self._filepath, mode="r")
         except FileNotFoundError as error:
-            raise DatasetError(f"There is no movie at {self._filepath}: run the stage that makes it first.") from error
+            raise DatasetError(f"There is no movie at {self._filepath}: run the stage that writes it first.") from error
         # Whole frames: zarr assembles their chunks faster than dask. Reading a part of a frame reads only its chunks.
         return da.from_array(array, chunks=(array.chunks[0], -1, -1), name=False)
 
     def save(self, data: da.Array | NDArray) -> None:
         if data.ndim != 3 or 0 in data.shape:
             raise DatasetError(
-                f"A movie should have the shape (T, H, W), none of them 0; this one has {data.shape}. Check the node "
-                "that returns it."
+                f"A movie should have shape (T, H, W), all above 0; this one has {data.shape}. Correct the node that "
+                "returns it."
             )
         movie = data if isinstance(data, da.Array) else da.from_array(data, chunks=(64, -1, -1))
         chunks = tuple(np.minimum(self._chunks or movie.chunksize, movie.shape).tolist())
@@ -144,8 +144,8 @@ def _store(movie: da.Array, target: zarr.Array, compute: Compute, description: s
 def _run_length(source: int, target: int) -> int:
     """Number of frames in a run: whole chunks of the target and, if that is not too many frames, of the source too.
 
-    If it is (100 frames in a chunk of the source and 64 in the target, say), chunks of the source that lie in two runs
-    are computed twice. In return, memory does not grow with the length of the movie.
+    If it is (with 100 frames per chunk of the source and 64 of the target, for example), chunks of the source that
+    belong to two runs are computed twice. In return, memory does not grow with the length of the movie.
 
     Args:
         source: frames in a chunk of the movie that is saved.

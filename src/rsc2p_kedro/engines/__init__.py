@@ -1,4 +1,7 @@
-"""Engines that do the numerical work, selected by name in the parameters of a stage."""
+"""Engines, which do the numerical work: the embedded one and CaImAn, selected by the parameter `engine` of a stage.
+
+Imports `algorithms`, `simulation` and `core`.
+"""
 
 from typing import TYPE_CHECKING
 

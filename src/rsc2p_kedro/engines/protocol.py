@@ -1,6 +1,6 @@
-"""The interface of an engine: what does the numerical work of motion correction, source extraction and evaluation.
+"""The interface of engines, which do the numerical work of motion correction, source extraction and evaluation.
 
-The rest of the pipeline cannot tell which engine ran, except by the provenance of the results.
+The rest of the pipeline does not depend on the engine; the provenance of each result names it.
 
 Conventions: movies are (T, H, W) and images (H, W), rows then columns. Positions are (y, x) and shifts (dy, dx), in px.
 A shift is to be applied to a frame: it is minus the displacement of the frame's content. Footprints have one row per
@@ -68,7 +68,7 @@ class Engine(Protocol):
 
         Returns:
             Corrected movie (T, H, W), lazy, in chunks of 64 whole frames and without missing values: pixels whose
-            source lies beyond the frame take the value of the nearest pixel of the frame.
+            source is outside the frame take the value of the nearest pixel of the frame.
 
         Raises:
             ValueError: the movie and the motion differ in shape (embedded engine).
@@ -105,7 +105,8 @@ class Engine(Protocol):
             `lineage`.
 
         Raises:
-            ValueError: seeds are missing or not used, or the earlier components have another shape (embedded engine).
+            ValueError: seeds are missing or would not be used, or the shapes of movie and earlier components differ
+                (embedded engine).
             CaimanError: seeds are missing, another engine made the earlier components, or CaImAn has failed.
         """
         ...

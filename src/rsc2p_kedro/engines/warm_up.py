@@ -1,7 +1,7 @@
 """Compiles the kernels of the embedded engine into numba's cache by running every step on a small movie.
 
-Run ``python -m rsc2p_kedro.engines.warm_up`` at any time. `make demo` runs it in parallel with the first stages, which
-leave a core idle.
+``python -m rsc2p_kedro.engines.warm_up`` can be run at any time. `make demo` runs it in parallel with the first stages,
+which leave a core idle.
 """
 
 import warnings

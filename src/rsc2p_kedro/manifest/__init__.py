@@ -1,1 +1,4 @@
-"""Which recordings there are: models of the manifest, scan, checks, and the configuration loader that knows it."""
+"""The manifest of recordings: its model, the search for recordings on disk, checks, and the configuration loader.
+
+Imports `datasets`, `nwb`, `simulation` and `core`.
+"""

@@ -1,4 +1,4 @@
-"""Checks of the manifest and of parameters: everything that is wrong is reported at once, before any computing."""
+"""Checks of the manifest and of parameters, which report all problems at once, before any computation."""
 
 import re
 from collections import Counter
@@ -37,14 +37,14 @@ OTHER_PARAMETERS = ("recordings", "only_recordings")
 
 
 class ManifestError(ValueError):
-    """The manifest of recordings is not as it should be. The message lists every problem."""
+    """The manifest of recordings is invalid. The message lists all problems."""
 
     @classmethod
     def listing(cls, problems: Iterable[str]) -> "ManifestError":
-        """An error that lists problems.
+        """Makes an error that lists problems.
 
         Args:
-            problems: one line each.
+            problems: one line per problem.
 
         Returns:
             The error.
@@ -53,51 +53,51 @@ class ManifestError(ValueError):
 
 
 def examine_manifest(manifest: Any) -> tuple[list[Recording], list[str]]:
-    """The recordings of a manifest, in its order, and what is wrong with it.
+    """Validates a manifest without raising an error.
 
     Args:
-        manifest: {animal: {session: facts}}, as the configuration loader gives it; None: no recordings.
+        manifest: {animal: {session: entry}}, as the configuration loader returns it. None means no recordings.
 
     Returns:
-        The recordings, and one line for each problem. Recordings with wrong values are left out; those with wrong
-        metadata for NWB are there, with examples in the place of these, so that the rest of their metadata can be
-        checked.
+        The recordings in the order of the manifest, and one line for each problem. Recordings with invalid values are
+        left out; those with invalid metadata for NWB are included, with examples in place of these, so that the rest of
+        their metadata can be checked.
     """
     problems: list[str] = []
     recordings: list[Recording] = []
     for animal, sessions in _mapping(manifest or {}, "recordings", "animal", problems).items():
-        for session, facts in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
+        for session, entry in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
             name = f"recordings.{animal}.{session}"
-            known = {**_mapping(facts, name, "fact", problems), "animal": animal, "session_key": session}
-            recording, wrong = validate_leniently(Recording, known)
+            values = {**_mapping(entry, name, "field", problems), "animal": animal, "session_key": session}
+            recording, errors = validate_leniently(Recording, values)
             recordings += [] if recording is None else [recording]
-            problems += [_describe(name, detail) for detail in wrong]
+            problems += [_describe(name, detail) for detail in errors]
     return recordings, problems + _repeated_ids(recordings)
 
 
 def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None) -> list[Recording]:
-    """The recordings of a manifest, in its order.
+    """Validates a manifest.
 
     Args:
-        manifest: {animal: {session: facts}}, as the configuration loader gives it; None: no recordings.
-        nwb: the metadata that all recordings share; None: these are not checked.
+        manifest: {animal: {session: entry}}, as the configuration loader returns it. None means no recordings.
+        nwb: metadata that all recordings share. None does not check them.
 
     Returns:
-        The recordings.
+        The recordings in the order of the manifest.
 
     Raises:
-        ManifestError: lists everything that is wrong, of all recordings, and what is missing besides for NWB.
+        ManifestError: lists all problems of all recordings, and the metadata for NWB that are missing as well.
     """
     recordings, problems = examine_manifest(manifest)
     problems += shared_problems(nwb)[1] if nwb is not None else []
     if problems:
         error = str(ManifestError.listing(problems))
-        raise ManifestError("\n\n".join([error, *_missing_besides(recordings, nwb)]))
+        raise ManifestError("\n\n".join([error, *_missing_metadata(recordings, nwb)]))
     return recordings
 
 
-def _missing_besides(recordings: list[Recording], nwb: Mapping[str, Any] | None) -> list[str]:
-    """What is missing for NWB, reported together with what is wrong, so that one look at the manifest is enough."""
+def _missing_metadata(recordings: list[Recording], nwb: Mapping[str, Any] | None) -> list[str]:
+    """Message about missing metadata, reported with the invalid values so that both can be corrected together."""
     if nwb is None:
         return []
     try:
@@ -108,13 +108,13 @@ def _missing_besides(recordings: list[Recording], nwb: Mapping[str, Any] | None)
 
 
 def misspelled_groups(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Top-level parameters that look like misspelled names of known ones; other unknown names may be the user's own.
+    """Finds top-level parameters whose names resemble known ones; other unknown names may be the user's own.
 
     Args:
         parameters: all parameters of an environment.
 
     Returns:
-        One problem under each such name.
+        A list of one problem by each such name.
     """
     known = [*CHECKED_PARAMETERS, *OTHER_PARAMETERS]
     hints = {key: did_you_mean(key, known) for key in parameters if key not in known}
@@ -122,13 +122,13 @@ def misspelled_groups(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def parameter_problems(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What is wrong with the parameters of stages, of the machine and of NWB files.
+    """Validates the parameters of stages, of the machine and of NWB files.
 
     Args:
-        parameters: all parameters of an environment, as the configuration loader gives them.
+        parameters: all parameters of an environment, as the configuration loader returns them.
 
     Returns:
-        Problems by the top-level key they stand under; keys without problems are left out.
+        Problems by top-level key; keys without problems are left out.
     """
     problems = misspelled_groups(parameters)
     for key, model in CHECKED_PARAMETERS.items():
@@ -147,11 +147,11 @@ def _parameter_problem(key: str, model: type[FrozenModel], detail: Any) -> str:
 
 
 def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the parameters of the stages for one recording, with its seeds and the times of its frames.
+    """Validates the parameters of the stages for one recording, its seeds and its frame times.
 
     Args:
-        recording: its own parameters, seeds, curation and times.
-        parameters: those of all stages, by their names, as mappings or models; missing ones have their defaults.
+        recording: the recording, which may have parameters of its own.
+        parameters: shared parameters by stage, as mappings or models; missing stages have their defaults.
 
     Returns:
         One line for each problem.
@@ -162,7 +162,7 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
         try:
             shared = shared if isinstance(shared, model) else model.model_validate(shared)
         except ValidationError:
-            continue  # reported of the stage, once, and not of every recording
+            continue  # reported once for the stage, not for every recording
         try:
             own = recording.override(shared)
         except ValidationError as error:
@@ -174,7 +174,7 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
 
 
 def _time_problems(recording: Recording) -> list[str]:
-    """What is wrong with the table of frame times, where there is one."""
+    """Problems of the table of frame times, if the recording has one."""
     if recording.frame_times is None:
         return []
     try:
@@ -187,7 +187,7 @@ def _time_problems(recording: Recording) -> list[str]:
 
 
 def _frames_needed(recording: Recording) -> int | None:
-    """Frames that will be read, counted from the first on disk; None where there are none on disk (yet)."""
+    """Number of frames that will be read, counted from the first on disk. None if there are none on disk (yet)."""
     if recording.simulation is not None:
         return recording.simulation.n_frames
     if recording.frames is not None:
@@ -197,17 +197,17 @@ def _frames_needed(recording: Recording) -> int | None:
 
 def _seed_problems(recording: Recording, seeded: bool) -> list[str]:
     if seeded and recording.seeds is None:
-        return ["seeds: are missing; `initialization: seeded` takes centres (CSV) or masks (TIFF)."]
+        return ["seeds: are missing, but `initialization: seeded` needs them; give centres (CSV) or masks (TIFF)."]
     if recording.seeds is not None and not seeded:
-        return ["seeds: are there and would not be used; set `initialization: seeded` for the recording."]
+        return ["seeds: are given, but would not be used; set `initialization: seeded` for the recording."]
     return []
 
 
 def explain_how_to_start(env: str | None, recordings: dict[str, Any] | None) -> None:
-    """Stops a run over an empty manifest, and explains how to add recordings and how to see the demo.
+    """Stops a run over an empty manifest, and explains how to add recordings and how to run the demo.
 
     Args:
-        env: environment of the run; None: the default one.
+        env: environment of the run. None means the default one.
         recordings: the empty manifest.
 
     Raises:
@@ -215,29 +215,30 @@ def explain_how_to_start(env: str | None, recordings: dict[str, Any] | None) -> 
     """
     raise ManifestError(
         f"""There are no recordings in environment {env or "local"}.
-  - To see the project at work on simulated recordings: kedro run --env demo (or: make demo)
-  - To add your own: {command("recordings scan DIR", env)}, where DIR is the folder that holds your TIFFs. It writes
-    conf/{env or "local"}/parameters_recordings.yml; complete it, then run
+  - To process simulated recordings: kedro run --env demo (or: make demo)
+  - To add your own: {command("recordings scan DIR", env)}, where DIR is the folder of your TIFFs. It writes
+    conf/{env or "local"}/parameters_recordings.yml; complete this file, then run
     {command("recordings check", env)} and {command("run", env)}."""
     )
 
 
-def _mapping(value: Any, name: str, key_is: str, problems: list[str]) -> Mapping[str, Any]:
-    """A level of the manifest, or an empty one where it is not a mapping with usable keys (which is noted)."""
+def _mapping(value: Any, name: str, level: str, problems: list[str]) -> Mapping[str, Any]:
+    """A level of the manifest without invalid keys, which are added to the problems; empty if it is not a mapping."""
     if not isinstance(value, Mapping):
-        problems.append(f"{name} should map each {key_is} to its entry, is {value!r}.")
+        problems.append(f"{name} should map each {level} to its entry, is {value!r}.")
         return {}
-    if key_is == "fact":
+    if level == "field":
         return value
-    bad = [key for key in value if not (isinstance(key, str) and _KEY.fullmatch(key))]
+    invalid = [key for key in value if not (isinstance(key, str) and _KEY.fullmatch(key))]
     problems += [
-        f"{name}: the {key_is} key {key!r} should be letters, digits, `_` and `-` only (quote numbers)." for key in bad
+        f"{name}: the {level} key {key!r} should have letters, digits, `_` and `-` only (put numbers in quotes)."
+        for key in invalid
     ]
-    return {key: part for key, part in value.items() if key not in bad}
+    return {key: part for key, part in value.items() if key not in invalid}
 
 
 def _describe(name: str, detail: Any) -> str:
-    """One problem that pydantic found, with the key it stands under and what was given."""
+    """Message for an error of pydantic, with the key and the value that was given."""
     where = ".".join([name, *map(str, detail["loc"])])
     given = "" if detail["type"] == "missing" else f", given {detail['input']!r}"
     hint = ""
@@ -248,7 +249,7 @@ def _describe(name: str, detail: Any) -> str:
 
 
 def _repeated_ids(recordings: list[Recording]) -> list[str]:
-    """Recordings that would be written to one and the same NWB file."""
+    """Problems of recordings that would be written to the same NWB file."""
     names = {
         recording.name: dandi_ids(
             recording.animal, recording.session_key, recording.model_dump(include={"subject", "session"})
@@ -256,8 +257,8 @@ def _repeated_ids(recordings: list[Recording]) -> list[str]:
         for recording in recordings
     }
     return [
-        f"subject_id '{ids[0]}' with session_id '{ids[1]}' stands for more than one recording: "
-        f"{', '.join(name for name, other in names.items() if other == ids)}. Give each a session_id of its own."
+        f"subject_id '{ids[0]}' with session_id '{ids[1]}' belongs to more than one recording: "
+        f"{', '.join(name for name, other in names.items() if other == ids)}. Give each a different session_id."
         for ids, count in Counter(names.values()).items()
         if count > 1
     ]

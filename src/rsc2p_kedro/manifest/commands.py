@@ -1,15 +1,15 @@
-"""Commands that messages advise, with the environment they are for."""
+"""Commands as messages recommend them, with the environment that they apply to."""
 
 
 def command(words: str, env: str | None, *, default: str = "local") -> str:
-    """A command of this project as it should be typed.
+    """Writes a command as it should be typed.
 
     Args:
         words: the command after `kedro`.
-        env: environment it is for; None: the default one.
-        default: the environment that Kedro uses when none is named.
+        env: environment that it applies to. None means the default one.
+        default: environment that Kedro uses if none is given.
 
     Returns:
-        The command, with `--env` where the environment is not the default one.
+        The command, with `--env` unless the environment is the default one.
     """
     return f"kedro {words}" + (f" --env {env}" if env and env != default else "")

@@ -1,8 +1,8 @@
-"""Configuration that knows the manifest: the entries of recordings reach the parameters and the catalog.
+"""Configuration loader that enters the recordings of the manifest into the parameters and the catalog.
 
-Kedro's factory patterns know a dataset by its name alone. Where the raw frames lie, which files a user gives, and how
-an NWB file must be named, only the manifest can tell. As this must hold for every command, runner and worker alike, it
-is done where configuration is read, and not by a hook.
+Kedro's factory patterns derive a dataset from its name. The path of the raw frames, the files that a user provides and
+the name of the NWB file, however, are in the manifest. They are entered where configuration is read, not by a hook, so
+that every command, runner and worker process uses them.
 """
 
 import re
@@ -22,21 +22,21 @@ FILES = ("path", "frame_times", "seeds", "curation")
 """Fields of a recording that name a file or a folder."""
 
 MACHINE_PARAMETERS = ("caiman", "compute", "nwb")
-"""Parameters that belong to the machine or the laboratory: those in conf/local hold under every environment, below what
-the environment itself says."""
+"""Parameters of the machine or the laboratory: those in conf/local apply to every environment, unless the environment
+itself sets them."""
 
-_FACT = re.compile(r"\{recording\.(\w+)\}")
+_PLACEHOLDER = re.compile(r"\{recording\.(\w+)\}")
 
 
 def named_recordings(manifest: Any, root: Path) -> Any:
-    """The manifest with the keys of animal and session written into each recording, and its paths below the root.
+    """Adds the keys of animal and session to the entry of each recording, and makes its paths absolute.
 
-    Kedro runs from any folder of the project, while paths in the manifest are relative to its root.
+    Kedro may be started in any folder of the project, while paths in the manifest are relative to its root.
 
     Args:
-        manifest: {animal: {session: facts}}. Whatever is not two levels of mappings is returned as it is, for the
-            manifest's own check to report.
-        root: root of the project.
+        manifest: {animal: {session: entry}}. Values that are not mappings are returned unchanged; the check of the
+            manifest reports them.
+        root: root folder of the project.
 
     Returns:
         The same mapping, with absolute paths.
@@ -44,10 +44,10 @@ def named_recordings(manifest: Any, root: Path) -> Any:
     return (
         {
             animal: {
-                session: {**facts, **_paths(facts, root), "animal": animal, "session_key": session}
-                if isinstance(facts, Mapping)
-                else facts
-                for session, facts in sessions.items()
+                session: {**entry, **_paths(entry, root), "animal": animal, "session_key": session}
+                if isinstance(entry, Mapping)
+                else entry
+                for session, entry in sessions.items()
             }
             if isinstance(sessions, Mapping)
             else sessions
@@ -65,17 +65,18 @@ def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:
 
 
 def select_recordings(manifest: Any, names: str | Iterable[str] | None) -> Any:
-    """The part of a manifest that the parameter `only_recordings` asks for.
+    """Selects the recordings that the parameter `only_recordings` names.
 
     Args:
-        manifest: {animal: {session: facts}}.
-        names: animals (`animal_1`) or recordings (`animal_1.day_7`), as a list or separated by spaces; None: all.
+        manifest: {animal: {session: entry}}.
+        names: animals (`animal_1`) or recordings (`animal_1.day_7`), as a list or separated by spaces. None selects
+            all.
 
     Returns:
-        The manifest with these alone, in its own order.
+        The manifest with these recordings only, in its order.
 
     Raises:
-        ManifestError: a name is that of no animal and no recording.
+        ManifestError: a name is neither an animal nor a recording.
     """
     if not names or not isinstance(manifest, Mapping):
         return manifest
@@ -83,20 +84,21 @@ def select_recordings(manifest: Any, names: str | Iterable[str] | None) -> Any:
     full = {animal: [f"{animal}.{session}" for session, _ in _items(sessions)] for animal, sessions in manifest.items()}
     known = {*full, *(name for sessions in full.values() for name in sessions)}
     if wanted - known:
+        unknown = sorted(wanted - known)
         raise ManifestError(
-            "\n".join(f"There is no {name}.{did_you_mean(name, known)}" for name in sorted(wanted - known))
+            "\n".join(f"There is no animal or recording {name}.{did_you_mean(name, known)}" for name in unknown)
         )
     return {
         animal: {
-            session: facts for session, facts in _items(sessions) if animal in wanted or f"{animal}.{session}" in wanted
+            session: entry for session, entry in _items(sessions) if animal in wanted or f"{animal}.{session}" in wanted
         }
         for animal, sessions in manifest.items()
         if animal in wanted or wanted & set(full[animal])
     }
 
 
-def _facts(animal: str, session: str, recording: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """What catalog entries may ask of a recording, as `{recording.<name>}`."""
+def _placeholders(animal: str, session: str, recording: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Values of the placeholders `{recording.<name>}` in catalog entries."""
     subject_id, session_id = dandi_ids(animal, session, recording)
     return {
         **{name: recording.get(name) for name in FILES},
@@ -108,37 +110,37 @@ def _facts(animal: str, session: str, recording: Mapping[str, Any], shared: dict
     }
 
 
-def _filled(value: Any, names: dict[str, str], facts: dict[str, Any]) -> Any:
-    """A catalog entry with the names and facts of one recording in the place of the placeholders."""
+def _fill(value: Any, names: dict[str, str], values: dict[str, Any]) -> Any:
+    """Replaces the placeholders in a catalog entry by the keys and values of one recording."""
     if isinstance(value, Mapping):
-        return {key: _filled(part, names, facts) for key, part in value.items()}
+        return {key: _fill(part, names, values) for key, part in value.items()}
     if isinstance(value, list):
-        return [_filled(part, names, facts) for part in value]
+        return [_fill(part, names, values) for part in value]
     if not isinstance(value, str):
         return value
-    whole = _FACT.fullmatch(value)
+    whole = _PLACEHOLDER.fullmatch(value)
     if whole:
-        return facts[whole[1]]
-    text = _FACT.sub(lambda match: str(facts[match[1]]), value)
+        return values[whole[1]]
+    text = _PLACEHOLDER.sub(lambda match: str(values[match[1]]), value)
     for name, key in names.items():
         text = text.replace("{" + name + "}", key)
     return text
 
 
 def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The catalog with every pattern that asks for facts of a recording turned into one entry per recording.
+    """Expands every pattern with placeholders `{recording.NAME}` to one catalog entry per recording.
 
     Args:
-        catalog: entries and patterns. `{recording.NAME}` in a pattern stands for a fact of the recording.
-        parameters: with the manifest under `recordings`. Recordings that are not mappings are passed over, for the
-            manifest's own check to report.
+        catalog: entries and patterns.
+        parameters: all parameters, with the manifest under `recordings`. Recordings that are not mappings are skipped;
+            the check of the manifest reports them.
 
     Returns:
-        The catalog. Other patterns stay factory patterns. An entry whose file a recording does not have (no `seeds:`,
-        say) is left out for that recording.
+        The catalog. Other patterns remain factory patterns. An entry for a file that a recording does not have (such as
+        `seeds:`) is left out for that recording.
     """
-    asking = {name: entry for name, entry in catalog.items() if _FACT.search(str(entry))}
-    expanded = {name: entry for name, entry in catalog.items() if name not in asking}
+    patterns = {name: entry for name, entry in catalog.items() if _PLACEHOLDER.search(str(entry))}
+    expanded = {name: entry for name, entry in catalog.items() if name not in patterns}
     compute = {"threads": None, "show_progress": True} | dict(parameters.get("compute") or {})
     shared = {
         "on_issue": (parameters.get("nwb") or {}).get("on_issue", "error"),
@@ -149,36 +151,34 @@ def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) 
         for session, recording in _items(sessions):
             if not isinstance(recording, Mapping):
                 continue
-            names, facts = {"animal": animal, "session": session}, _facts(animal, session, recording, shared)
-            for name, entry in asking.items():
-                filled = _filled(entry, names, facts)
+            names, values = {"animal": animal, "session": session}, _placeholders(animal, session, recording, shared)
+            for name, entry in patterns.items():
+                filled = _fill(entry, names, values)
                 if filled.get("filepath", "") is not None:
-                    expanded[_filled(name, names, facts)] = filled
+                    expanded[_fill(name, names, values)] = filled
     return expanded
 
 
 def _items(level: Any) -> Iterable[tuple[str, Any]]:
-    """Keys and values of a level of the manifest; none where it is not a mapping."""
+    """Keys and values of a level of the manifest; empty if it is not a mapping."""
     return level.items() if isinstance(level, Mapping) else ()
 
 
-def _where_not_yaml(conf: Path, error: ConstructorError) -> str:
-    """What is wrong in a file that cannot be constructed, most often a key that it has twice; Kedro names no file."""
+def _describe_yaml_error(conf: Path, error: ConstructorError) -> str:
+    """Message with file and line of a YAML error, usually a duplicate key; Kedro's message does not name the file."""
     for path in sorted(conf.rglob("*.yml")):
         try:
             OmegaConf.load(path)
-        except ConstructorError as found:
-            line = found.problem_mark.line + 1 if found.problem_mark else 1
-            return (
-                f"{path}, line {line}: {found.problem}. Each key may be there once: write all it holds below the first."
-            )
+        except ConstructorError as in_file:
+            line = in_file.problem_mark.line + 1 if in_file.problem_mark else 1
+            return f"{path}, line {line}: {in_file.problem}. A key may occur only once: merge the contents of both."
     return str(error)
 
 
 class ManifestConfigLoader(OmegaConfigLoader):
-    """Kedro's configuration, with the manifest of recordings worked into parameters and catalog.
+    """Kedro's configuration, with the recordings of the manifest entered into parameters and catalog.
 
-    Parameters and catalog are read once; make another loader to read changed files.
+    Parameters and catalog are read once; to read changed files, make another loader.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -192,10 +192,10 @@ class ManifestConfigLoader(OmegaConfigLoader):
             key: `parameters`, `catalog`, or another kind that Kedro knows.
 
         Returns:
-            The merged configuration of base, environment and, for what belongs to the machine, conf/local.
+            The merged configuration of base, environment and, for `MACHINE_PARAMETERS`, conf/local.
 
         Raises:
-            ValueError: a file is no valid YAML or has a key twice; the message names file and line.
+            ValueError: a file is not valid YAML or has a duplicate key; the message names file and line.
             MissingConfigException: there is no such configuration.
         """
         if key in self._read:
@@ -203,7 +203,7 @@ class ManifestConfigLoader(OmegaConfigLoader):
         try:
             config = super().__getitem__(key)
         except ConstructorError as error:
-            raise ValueError(_where_not_yaml(Path(self.conf_source), error)) from error
+            raise ValueError(_describe_yaml_error(Path(self.conf_source), error)) from error
         if key == "parameters" and "recordings" in config:
             recordings = select_recordings(config["recordings"], config.get("only_recordings"))
             config = {**config, "recordings": named_recordings(recordings, self.root)}
@@ -215,24 +215,24 @@ class ManifestConfigLoader(OmegaConfigLoader):
 
     @property
     def run_env(self) -> str:
-        """The environment that is laid over base."""
+        """The environment that overrides base."""
         return self.env or self.default_run_env
 
     @property
     def root(self) -> Path:
-        """The folder that relative paths of the manifest start from: that of `conf`, or the present one if packed."""
+        """Folder that paths of the manifest are relative to: the parent of `conf`, or the present one if packaged."""
         source = Path(self.conf_source).resolve()
         return source.parent if source.is_dir() else Path.cwd()
 
     def _read_raw_config(self, key: str) -> Any:
-        """Files of base and of the environment, with what conf/local says of the machine put below the latter."""
+        """Files of base and of the environment; for `MACHINE_PARAMETERS`, the environment overrides conf/local."""
         base, own, base_path, env_path, processed = super()._read_raw_config(key)
         if key != "parameters" or self.run_env in (self.default_run_env, self.base_env):
             return base, own, base_path, env_path, processed
         folder = self._get_conf_env_path(self.default_run_env)
         try:
             local = self._read_dir_configs(folder, [*self.config_patterns[key]], key, processed, False)
-        except MissingConfigException:  # no such folder, as where the project was packaged
+        except MissingConfigException:  # a packaged project has no such folder
             return base, own, base_path, env_path, processed
         for name in MACHINE_PARAMETERS:
             layers = [config.pop(name) for configs in (local, own) for config in configs.values() if name in config]

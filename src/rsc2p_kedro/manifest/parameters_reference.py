@@ -1,7 +1,7 @@
-"""Writes the reference of parameters from the models that validate them: ``make parameters`` runs this module.
+"""Generates the reference of parameters from the models that validate them; ``make parameters`` runs this module.
 
-Each parameter is described once, in the models of :mod:`rsc2p_kedro.core.parameters`. From there the description
-reaches the files `conf/base/parameters_<stage>.yml`, which users edit, and the page `docs/parameters.md`.
+Each parameter is described once, in the models of :mod:`rsc2p_kedro.core.parameters`. The files
+`conf/base/parameters_<stage>.yml` and the page `docs/parameters.md` are generated from these descriptions.
 """
 
 import sys

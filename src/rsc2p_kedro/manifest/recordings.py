@@ -1,6 +1,7 @@
-"""One recording, as the user describes it in the manifest.
+"""Model of one recording in the manifest.
 
-The manifest is the parameter ``recordings``, two levels deep: animal, session, facts (see :class:`Recording`).
+The manifest is the parameter ``recordings`` with two levels, animal and session, and one entry per recording
+(:class:`Recording`).
 """
 
 from pathlib import Path
@@ -21,7 +22,9 @@ class Recording(FrozenModel):
     animal: str = Field("", description="Key of the animal; filled in from the manifest.")
     session_key: str = Field("", description="Key of the session; filled in from the manifest.")
     path: Path = Field(description="A folder of TIFFs (one frame or many pages each), or one TIFF.")
-    frames: tuple[int, int] | None = Field(None, description="First frame and the one after the last; none: all.")
+    frames: tuple[int, int] | None = Field(
+        None, description="Index of the first frame to use and of the one after the last; `null` uses all."
+    )
     frame_rate_hz: float = Field(gt=0, description="Frames per second [fr].")
     pixel_size_um: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None, description="Size of a pixel in um, (y, x) [dxy]."
@@ -30,22 +33,32 @@ class Recording(FrozenModel):
     frame_times: Path | None = Field(
         None,
         description="Table with the column `time_s`: seconds from the start of the session, one row for each frame on "
-        "disk. For recordings whose frames do not follow one rate; the NWB file then holds these times.",
+        "disk. For recordings whose frames are not evenly spaced; the NWB file then contains these times.",
     )
     seeds: Path | None = Field(None, description="Table of centres or TIFF of masks for `initialization: seeded`.")
     curation: Path | None = Field(None, description="Table of the user's own decisions (component_id, decision, note).")
-    subject: SubjectFields = Field(default_factory=SubjectFields)
-    session: SessionFields = Field(default_factory=SessionFields)
-    device: DeviceFields = Field(default_factory=DeviceFields)
-    imaging_plane: ImagingPlaneFields = Field(default_factory=ImagingPlaneFields)
+    subject: SubjectFields = Field(
+        default_factory=SubjectFields, description="Metadata of the animal (docs/nwb_and_dandi.md)."
+    )
+    session: SessionFields = Field(
+        default_factory=SessionFields, description="Metadata of the session (docs/nwb_and_dandi.md)."
+    )
+    device: DeviceFields = Field(
+        default_factory=DeviceFields, description="Metadata of the microscope (docs/nwb_and_dandi.md)."
+    )
+    imaging_plane: ImagingPlaneFields = Field(
+        default_factory=ImagingPlaneFields, description="Metadata of the imaging plane (docs/nwb_and_dandi.md)."
+    )
     parameters: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Parameters of stages that differ for this recording: {stage: {name: value}}."
     )
-    simulation: SimulationSettings | None = Field(None, description="Make this recording up, with a known truth.")
+    simulation: SimulationSettings | None = Field(
+        None, description="Settings of a simulated recording with known ground truth; `null` for a real recording."
+    )
 
     @field_validator("frames")
     @classmethod
-    def _frames_in_order(cls, frames: tuple[int, int] | None) -> tuple[int, int] | None:
+    def _check_frames(cls, frames: tuple[int, int] | None) -> tuple[int, int] | None:
         if frames is not None and not 0 <= frames[0] < frames[1]:
             raise ValueError(f"frames should be [start, stop] with 0 <= start < stop, are {list(frames)}.")
         return frames
@@ -66,10 +79,10 @@ class Recording(FrozenModel):
         return checked
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> "Recording":
+    def _check_consistency(self) -> "Recording":
         _ = self.acquisition
         if self.simulation is not None and self.frames is not None:
-            raise ValueError("a simulated recording takes no `frames`: set `n_frames` of its `simulation` instead.")
+            raise ValueError("a simulated recording has no `frames`: set `n_frames` of its `simulation` instead.")
         return self
 
     @property
@@ -79,16 +92,16 @@ class Recording(FrozenModel):
 
     @property
     def acquisition(self) -> Acquisition:
-        """What the algorithms need to know."""
+        """Properties of the recording that the algorithms need."""
         return Acquisition(
             frame_rate_hz=self.frame_rate_hz, decay_time_s=self.decay_time_s, pixel_size_um=self.pixel_size_um
         )
 
     def with_engine(self, engine: EngineName) -> "Recording":
-        """This recording, with one engine in every stage.
+        """Copies the recording with the same engine for all stages.
 
         Args:
-            engine: the engine, whatever the parameters of stages name.
+            engine: engine that overrides the parameters of the stages.
 
         Returns:
             A copy whose own parameters name the engine.
@@ -101,13 +114,13 @@ class Recording(FrozenModel):
         """The parameters of a stage for this recording.
 
         Args:
-            parameters: those that all recordings share.
+            parameters: parameters that all recordings share.
 
         Returns:
-            The same with those of this recording laid over them.
+            The shared parameters, overridden by those of this recording.
 
         Raises:
-            ValidationError: together they are not valid.
+            ValidationError: the combination is not valid.
         """
         stage = next(name for name, model in STAGE_PARAMETERS.items() if isinstance(parameters, model))
         values = {**parameters.model_dump(), **self.parameters.get(stage, {})}

@@ -82,8 +82,8 @@ def find_recordings(
     Args:
         root: a folder, or one TIFF.
         pattern: position of the names in the path below `root`, such as `{animal}/2p/{session}`; `*` stands for any
-            characters but `/`. Recordings that do not match are left out. None: the first level is the animal, the
-            others are the session.
+            characters but `/`. Recordings that do not match are left out. None takes the first level as the animal and
+            the others as the session.
         animal: name of the animal of all recordings; all levels of the path then name the session.
         each_file: whether each stack is a recording. If not, stacks in one folder whose names differ in numbers only
             are parts of one recording.
@@ -146,7 +146,8 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     """
     if "{animal}" not in pattern and "{session}" not in pattern:
         raise ScanError(
-            f"The pattern '{pattern}' contains neither {{animal}} nor {{session}}; write '{{animal}}/{{session}}', say."
+            f"The pattern '{pattern}' contains neither {{animal}} nor {{session}}; write, for example, "
+            "'{animal}/{session}'."
         )
     text = re.escape(pattern.strip("/")).replace(r"\*", "[^/]*")
     return re.compile(re.sub(r"\\\{(animal|session)\\\}", r"(?P<\1>[^/]+)", text))

@@ -15,7 +15,7 @@ from rsc2p_kedro.nwb.orientation import XY_AXES, points_to_nwb
 from rsc2p_kedro.nwb.timing import Timing
 
 UNIT = "a.u."
-"""Unit of movies and of traces in the units of a movie: counts of the detector, which nobody has calibrated."""
+"""Unit of movies, and of traces in the units of a movie: counts of the detector, which are not calibrated."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def add_raw_movie(
         fields = _external_fields(links, timing)
     else:
         raise ValueError(
-            "`raw: external` needs the TIFFs the movie came from and the first frame of each; none were given. "
-            "Pass them as `links`, or use `raw: embed`."
+            "`raw: external` needs the TIFFs of the raw movie and the first frame of each, but none were given. Pass "
+            "them as `links`, or use `raw: embed`."
         )
     if metadata.pixel_size_um is not None:
         size_m = np.asarray(movie.shape[1:]) * np.asarray(metadata.pixel_size_um) * 1e-6

@@ -44,7 +44,7 @@ def build_nwb_file(
     Args:
         metadata: complete (see :func:`rsc2p_kedro.nwb.metadata_checks.check_metadata`).
         results: of all stages.
-        parameters: which of the results are written, and how.
+        parameters: selection of the results to write, and options for writing.
         stages: parameters of every stage as they were used, by name of the stage.
         provenance: see :func:`rsc2p_kedro.core.provenance.collect_provenance`.
         inputs: properties of the raw frames, and a hash of the content of each result (see
@@ -151,7 +151,7 @@ def _flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _describe_module(results: RecordingResults, parameters: NwbParameters) -> str:
-    """The content of `processing/ophys`, and why some of it may be absent."""
+    """Description of the content of `processing/ophys`, with the reason for missing parts."""
     text = "Motion correction, and the components and traces found in the motion-corrected movie."
     n_components = results.components.n_components
     if n_components == 0:

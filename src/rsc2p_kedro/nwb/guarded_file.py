@@ -91,7 +91,7 @@ class GuardedFile(io.RawIOBase):
             size: in bytes; None takes the current position.
 
         Returns:
-            The size that was asked for.
+            The requested size.
         """
         try:
             if self._error is None:

@@ -115,21 +115,21 @@ def inspect_file(path: Path) -> pd.DataFrame:
         path: of the file.
 
     Returns:
-        A :class:`rsc2p_kedro.core.schemas.InspectionTable`: one row for each message, none where the file is in order.
+        A :class:`rsc2p_kedro.core.schemas.InspectionTable` with one row per message.
     """
     with pynwb.NWBHDF5IO(path, "r", load_namespaces=False) as io:
         return pd.concat([schema_messages(io), inspector_messages(io.read())], ignore_index=True)
 
 
 def inspect_metadata(metadata: RecordingMetadata, on_issue: OnIssue = "error") -> list[str]:
-    """Finds what nwbinspector would refuse in the metadata of a file before it is written.
+    """Lists the messages that nwbinspector would have about the metadata of a file, before the file is written.
 
     Args:
         metadata: complete.
         on_issue: response to messages (see :func:`rsc2p_kedro.nwb.metadata.response_to`).
 
     Returns:
-        Messages to which the response is `error`, each as `field: what is wrong`.
+        Messages to which the response is `error`, each as `field: message`.
     """
     nwb = make_nwb_file(metadata, {})
     add_imaging_plane(nwb, metadata)

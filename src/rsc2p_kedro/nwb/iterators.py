@@ -160,7 +160,7 @@ def compressed(data: Any, compression: str = "gzip") -> H5DataIO:
         The data with their filters, for pynwb.
 
     Raises:
-        ModuleNotFoundError: blosc is asked for and hdf5plugin is not installed.
+        ModuleNotFoundError: `compression` is `blosc` and hdf5plugin is not installed.
     """
     if compression == "gzip":
         return H5DataIO(data=data, compression="gzip", compression_opts=4, shuffle=True)
@@ -173,4 +173,4 @@ def compressed(data: Any, compression: str = "gzip") -> H5DataIO:
     blosc = dict(hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=hdf5plugin.Blosc.BITSHUFFLE))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*compression may not be available", category=UserWarning)
-        return H5DataIO(data=data, allow_plugin_filters=True, **blosc)  # the documentation of the option says so
+        return H5DataIO(data=data, allow_plugin_filters=True, **blosc)  # documented by the option

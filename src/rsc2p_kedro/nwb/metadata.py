@@ -1,4 +1,4 @@
-"""Metadata that NWB and DANDI need of a recording: those of the recording itself, over those that all recordings share.
+"""Metadata of a recording for NWB and DANDI, merged from its own entry and those that all recordings share.
 
 All fields are optional where they are read, because a field may be given in the recording's entry of the manifest or,
 for all recordings, in ``conf/<env>/parameters_nwb.yml``. What is missing after the two are merged is found by
@@ -79,7 +79,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 class SubjectFields(FrozenModel):
     """The animal."""
 
-    subject_id: Identifier | None = Field(default=None, description="None: from the animal's key in the manifest.")
+    subject_id: Identifier | None = Field(default=None, description="`null` uses the animal's key in the manifest.")
     species: Text | None = Field(default=None, description="In Latin, such as `Mus musculus`.")
     sex: Literal["M", "F", "O", "U"] | None = Field(default=None, description="Male, female, other, unknown.")
     age: Text | None = Field(default=None, description="At the session, ISO 8601: P90D, P12W, or a range, P8W/P12W.")
@@ -132,7 +132,7 @@ class StudyFields(FrozenModel):
 class SessionFields(StudyFields):
     """The session, and fields of the study that differ in it."""
 
-    session_id: Identifier | None = Field(default=None, description="None: from the session's key in the manifest.")
+    session_id: Identifier | None = Field(default=None, description="`null` uses the session's key in the manifest.")
     session_start_time: datetime | None = Field(
         default=None, description="Date and time with the offset from UTC: 2019-05-06T10:30:00+02:00."
     )
@@ -378,7 +378,7 @@ def merge_metadata(shared: NwbParameters, recording: RecordingLike) -> Recording
     """Merges the metadata of a recording with those that all recordings share.
 
     The recording's own fields take precedence. Among shared ones, `session` takes precedence over the fields of the
-    study: the order for `lab`, say, is the recording's `session.lab`, the shared `session.lab`, the shared `lab`.
+    study: for `lab`, the order is the recording's `session.lab`, the shared `session.lab`, the shared `lab`.
 
     Args:
         shared: metadata of all recordings.

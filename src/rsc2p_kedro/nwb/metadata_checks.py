@@ -76,7 +76,7 @@ def metadata_problems(shared: NwbParameters, recording: RecordingLike) -> list[s
         recording: with its own metadata.
 
     Returns:
-        One line for each problem, `part.field: what is wrong`; none where the metadata are complete.
+        One line for each problem, as `part.field: problem`; empty where the metadata are complete and valid.
     """
     metadata = merge_metadata(shared, recording)
     required = REQUIRED | (RECOMMENDED if response_to("BEST_PRACTICE_SUGGESTION", shared.on_issue) == "error" else {})
@@ -106,27 +106,27 @@ METADATA_PARTS = ("subject", "session", "device", "imaging_plane")
 
 
 def validate_leniently(model: type[Fields], values: Mapping[str, Any]) -> tuple[Fields | None, list[Any]]:
-    """Validates a model even if some of its metadata are wrong, so that one wrong value does not hide other problems.
+    """Validates a model even if some of its metadata are invalid, so that these do not hide other problems.
 
     Args:
         model: a recording, or `NwbParameters`: a model that has `METADATA_PARTS`.
         values: as given in YAML.
 
     Returns:
-        The model, with examples (or nothing) in the place of wrong metadata, or None where values other than metadata
-        are wrong; and the list of errors as pydantic reports them.
+        The model, with examples (or None) in place of invalid metadata, or None where values other than metadata are
+        invalid; and the list of errors as pydantic reports them.
     """
     try:
         return model.model_validate(values), []
     except ValidationError as error:
-        wrong = error.errors()
+        errors = error.errors()
     corrected = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    for detail in wrong:
+    for detail in errors:
         _replace_by_example(corrected, [str(step) for step in detail["loc"]])
     try:
-        return model.model_validate(corrected), wrong
+        return model.model_validate(corrected), errors
     except ValidationError:
-        return None, wrong
+        return None, errors
 
 
 def yaml_to_add(problems: Sequence[str]) -> str:
@@ -136,7 +136,7 @@ def yaml_to_add(problems: Sequence[str]) -> str:
         problems: as returned by :func:`metadata_problems`.
 
     Returns:
-        The lines as they would stand in a recording's entry, each part once; empty where no field is missing.
+        The lines to add to a recording's entry, each part once; empty where no field is missing.
     """
     fields, parts = REQUIRED | RECOMMENDED, dict[str, list[str]]()
     for path in (problem.split(":")[0] for problem in problems):
@@ -153,7 +153,7 @@ def _yaml_key(key: str) -> str:
 
 
 class MetadataError(ValueError):
-    """Metadata are missing or wrong. The message lists all problems of all recordings, and the lines to add.
+    """Metadata are missing or invalid. The message lists all problems of all recordings, and the lines to add.
 
     Attributes:
         problems: problems of each recording, by its name.
@@ -164,21 +164,22 @@ class MetadataError(ValueError):
 
         Args:
             problems: as returned by :func:`metadata_problems`, by the keys of animal and session.
-            env: environment whose files the message names; None: local.
+            env: environment whose files the message names. None means `local`.
         """
         self.problems = {f"{animal}.{session}": list(lines) for (animal, session), lines in problems.items()}
-        super().__init__("\n\n".join(["NWB and DANDI need more metadata.", *self._parts(problems), self._hint(env)]))
+        title = "The metadata for NWB and DANDI are incomplete or invalid."
+        super().__init__("\n\n".join([title, *self._parts(problems), self._hint(env)]))
 
     @staticmethod
     def _parts(problems: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
         parts = []
         for (animal, session), lines in problems.items():
-            wrong = "\n".join(f"  - {line}" for line in lines)
+            listed = "\n".join(f"  - {line}" for line in lines)
             example = "\n".join(f"      {line}" for line in yaml_to_add(lines).splitlines())
             where = f"recordings:\n  {_yaml_key(animal)}:\n    {_yaml_key(session)}"
             how = "Add to the existing entry (no key may occur twice in a file), with your own values"
             entry = f"\n  {how}:\n\n{where}:\n{example}"
-            parts.append(f"{animal}.{session}:\n{wrong}" + (entry if example else ""))
+            parts.append(f"{animal}.{session}:\n{listed}" + (entry if example else ""))
         return parts
 
     @staticmethod
@@ -186,13 +187,13 @@ class MetadataError(ValueError):
         folder = f"conf/{env or 'local'}"
         return (
             f"Recordings are in {folder}/parameters_recordings.yml. Metadata that all of them share can be given once, "
-            f"under `nwb:` in {folder}/parameters_nwb.yml. With `on_issue: warn` there, only what NWB and DANDI "
-            "require is asked for."
+            f"under `nwb:` in {folder}/parameters_nwb.yml. With `on_issue: warn` there, only the fields that NWB and "
+            "DANDI require are mandatory."
         )
 
 
 def _replace_by_example(values: dict[str, Any], loc: Sequence[str]) -> None:
-    """Replaces a wrong value of the metadata by its example, or removes it where there is none."""
+    """Replaces an invalid value of the metadata by its example, or removes it where there is none."""
     if len(loc) > 1 and loc[0] in METADATA_PARTS and isinstance(values.get(loc[0]), dict):
         part, name, path = values[loc[0]], loc[1], f"{loc[0]}.{loc[1]}"
     elif loc and loc[0] in StudyFields.model_fields:
@@ -211,7 +212,7 @@ def shared_problems(shared: NwbParameters | Mapping[str, Any]) -> tuple[NwbParam
         shared: the model, or the values as given in YAML.
 
     Returns:
-        The model (see :func:`validate_leniently`) or None, and one line for each wrong value.
+        The model (see :func:`validate_leniently`) or None, and one line for each invalid value.
     """
     if isinstance(shared, NwbParameters):
         return shared, []
@@ -224,12 +225,12 @@ def check_metadata(
 ) -> None:
     """Checks that the metadata of all recordings are complete and that no two recordings share a file.
 
-    Wrong values among the shared metadata are reported by :func:`shared_problems` instead.
+    Invalid values among the shared metadata are reported by :func:`shared_problems` instead.
 
     Args:
         shared: metadata of all recordings, as a model or as given in YAML.
         recordings: to be exported.
-        env: environment whose files the message names; None: local.
+        env: environment whose files the message names. None means `local`.
 
     Raises:
         MetadataError: with all problems of all recordings, and the YAML lines to add.

@@ -1,14 +1,13 @@
-"""Axes of NWB: the only two functions of the project that turn them.
+"""Conversion to the axis order of NWB: the only two functions of the project that swap axes for it.
 
 Images of this project are (H, W), row then column, and points are (y, x). NWB stores images as (x, y), width before
-height (schema text since core 2.10), and points as (x, y). No validator can detect a file that has them the wrong way
-round.
+height (schema text since core 2.10), and points as (x, y). No validator can detect a file whose axes are exchanged.
 """
 
 from typing import Any
 
 XY_AXES = "Axes: (time, x, y), x is the column and y the row of the frame."
-"""For the descriptions of movies."""
+"""Axis order, for the descriptions of movies."""
 
 
 def images_to_nwb(images: Any) -> Any:

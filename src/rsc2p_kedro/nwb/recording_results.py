@@ -79,8 +79,8 @@ class RecordingResults:
             problems.append("component_table and components do not have the same ids")
         if problems:
             raise ValueError(
-                f"The results do not belong to one recording of {T} frames: {'; '.join(problems)}. "
-                "Run the stages after the one that changed again."
+                f"The results do not belong to the same recording of {T} frames: {'; '.join(problems)}. Run the stages "
+                "again that follow the one whose result changed."
             )
 
     def exported_rois(self, rois: Literal["all", "accepted"]) -> ExportedRois:

@@ -1,4 +1,4 @@
-"""Times of frames, in the form that NWB's time series want them."""
+"""Times of frames, in the form that NWB's time series require."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _EQUAL_STEPS_S = 2e-9
-"""Steps that differ by less are one rate: nwbinspector rounds them to nine decimals before it demands a rate instead of
-timestamps."""
+"""Steps that differ by less count as equal: nwbinspector rounds them to nine decimals before it demands a rate instead
+of timestamps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class Timing:
         times = self.frame_times_s[first : first + n_frames]
         if len(times) < n_frames:
             raise ValueError(
-                f"Times are needed of frames {first} to {first + n_frames}, and there are {len(self.frame_times_s)}: "
-                "the table under `frame_times` should have one row for each frame of the recording."
+                f"Times of frames {first} to {first + n_frames} are needed, but the table under `frame_times` has "
+                f"{len(self.frame_times_s)} rows: it should have one row for each frame on disk."
             )
         steps = np.diff(times)
         if np.ptp(steps) < _EQUAL_STEPS_S:

@@ -1,4 +1,4 @@
-"""Nodes of one stage of one recording, under the names they have among all recordings.
+"""Construction of the nodes of one stage of one recording, with their full names and namespaces.
 
 Kedro's modular pipelines copy every node at each level of the namespace. With thousands of recordings this takes
 minutes at the start of each command, so nodes are made once, with their final names.
@@ -22,15 +22,15 @@ Names = str | Sequence[str] | Mapping[str, str]
 class Stage:
     """Makes the nodes of one stage of one recording.
 
-    Datasets are named within the recording (`movie` stands for `animal.session.movie`), parameters as in `conf`
-    (`params:evaluation`), and `params:recording` stands for the recording's entry in the manifest.
+    Datasets are named within the recording (`movie` means `animal.session.movie`), parameters as in `conf`
+    (`params:evaluation`), and `params:recording` means the recording's entry in the manifest.
 
     Attributes:
         recording: the recording, whose name is the namespace of its datasets.
         name: name of the stage; its nodes have the namespace `animal.session.name`.
-        own: prefix of datasets that belong to this stage alone, `animal.session.own.dataset`; empty: the datasets
-            belong to the recording.
-        shared: datasets of the recording that the stage uses although it has a prefix of its own.
+        own: prefix of the datasets of this stage, `animal.session.own.dataset`. If empty, the datasets are those of the
+            recording.
+        shared: datasets of the recording that a stage with a prefix uses as well.
     """
 
     recording: Recording
@@ -39,10 +39,10 @@ class Stage:
     shared: frozenset[str] = frozenset()
 
     def node(self, function: Callable, inputs: Names, outputs: Names) -> Node:
-        """One node, named after its function.
+        """Makes a node, named after its function.
 
         Args:
-            function: what the node calls.
+            function: function that the node calls.
             inputs: names of datasets and parameters, in the order of the arguments or by their names.
             outputs: names of datasets.
 
@@ -60,13 +60,13 @@ class Stage:
         )
 
     def optional(self, *names: str) -> dict[str, str]:
-        """Inputs for files that a recording need not have.
+        """Selects the inputs for optional files that the recording has.
 
         Args:
-            names: fields of the recording that hold the path of a file, which are also the names of the datasets.
+            names: fields of the recording that contain the path of a file, which are also the names of the datasets.
 
         Returns:
-            Those of them that the recording has, as inputs by name.
+            Inputs by name, for those files that the recording has.
         """
         return {name: name for name in names if getattr(self.recording, name) is not None}
 
@@ -87,10 +87,10 @@ class Stage:
 
 
 def node_of_all(function: Callable, inputs: Sequence[str], outputs: str, stage: str) -> Node:
-    """A node over all recordings. It belongs to none of them, so it has no namespace.
+    """Makes a node over all recordings, which has no namespace.
 
     Args:
-        function: what the node calls; the node is named after it.
+        function: function that the node calls; the node is named after it.
         inputs: full names of datasets, such as `animal_1.day_7.component_table`.
         outputs: name of the output.
         stage: the stage it is tagged with.
@@ -99,20 +99,20 @@ def node_of_all(function: Callable, inputs: Sequence[str], outputs: str, stage: 
         The node.
     """
     with warnings.catch_warnings():
-        # Kedro keeps dots for namespaces, and it is datasets of namespaces that this node brings together.
+        # Kedro reserves dots for namespaces, and this node has inputs from the namespaces of all recordings.
         warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
         return Node(function, inputs=list(inputs), outputs=outputs, name=function.__name__, tags=[stage])
 
 
 @cache
 def bind(function: Callable, *arguments: Any, like: Callable | None = None) -> Callable:
-    """A function with its first arguments given, for a node.
+    """Binds the first arguments of a function, for a node.
 
     Args:
         function: a function of a module, so that the result can be sent to another process.
         *arguments: its first arguments.
-        like: function whose name, documentation and type hints the result shows, as Kedro reads them; None: those of
-            `function`.
+        like: function whose name, documentation and type hints the result gets, as Kedro reads them. None takes those
+            of `function`.
 
     Returns:
         The function of the remaining arguments; the same object for the same call.
@@ -124,10 +124,10 @@ def bind(function: Callable, *arguments: Any, like: Callable | None = None) -> C
 
 
 def _keep_signature(function: Any) -> None:
-    """Stores the signature of a function with it.
+    """Stores the signature of a function as its attribute.
 
-    Kedro asks for it for each node, and Python works it out anew each time: with thousands of recordings a sixth of the
-    time it takes to register their pipelines.
+    Kedro reads it for each node, and Python would compute it each time: with thousands of recordings, this is a sixth
+    of the time that it takes to register their pipelines.
     """
     if "__signature__" not in vars(function):
         function.__signature__ = inspect.signature(function)

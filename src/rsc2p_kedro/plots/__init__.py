@@ -1,1 +1,4 @@
-"""Figures, one per function: arrays in, a matplotlib figure out. Nothing here depends on Kedro, paths or files."""
+"""Figures, one per function, from arrays to a matplotlib figure.
+
+Imports `algorithms`, and neither Kedro nor libraries that read or write files.
+"""

@@ -77,7 +77,7 @@ def _outline(pixels: NDArray, values: NDArray, shape: Shape, energy_share: float
     top, left = rows.min() - 1, columns.min() - 1
     box = np.zeros((rows.max() - top + 2, columns.max() - left + 2))
     box[rows - top, columns - left] = values
-    level = 0.999 * energy_level(values, energy_share)  # just below, so that the faintest pixel lies within
+    level = 0.999 * energy_level(values, energy_share)  # just below, so that the faintest pixel is inside
     box[binary_fill_holes(box >= level)] = values.max()
     y, x = np.arange(box.shape[0]) + top, np.arange(box.shape[1]) + left
     lines = [np.asarray(line) for line in contour_generator(x, y, box).lines(level)]
@@ -137,12 +137,12 @@ def contours(
     Args:
         image: (H, W), usually the correlation image.
         footprints: CSC (H*W, N), rows in C order.
-        accepted: (N,); None before the evaluation: all contours are then purple.
-        ids: (N,) labels of the accepted components, or of all of them where `accepted` is None; None for no labels.
+        accepted: (N,). None (before the evaluation) draws all contours in purple.
+        ids: (N,) labels of the accepted components, or of all if `accepted` is None. None draws no labels.
         title: above the axes.
         energy_share: of each footprint within its contour.
         pixel_size_um: (y, x), for the scale bar.
-        ax: axes to draw on; None for a new figure.
+        ax: axes to draw on; None makes a new figure.
 
     Returns:
         The figure.
@@ -152,7 +152,7 @@ def contours(
     across = 12.0 if many and ids is not None else 8.4
     figure, ax = style.get_axes(ax, across, style.panel_height(shape, across - 0.2, pixel_size_um) + 0.7)
     low, high = style.percentile_limits(image, percentiles=(2.0, 99.5))
-    limits = (low, high + 0.35 * (high - low))  # the brightest parts stay grey, so that lines stand out
+    limits = (low, high + 0.35 * (high - low))  # the brightest parts stay grey, for contrast with the lines
     style.show_image(ax, image, limits=limits, pixel_size_um=pixel_size_um, cmap="gray")
     ax.set_title(title, fontsize=style.TITLE, loc="left", wrap=True)
     if n == 0:
@@ -255,7 +255,7 @@ def footprint_montage(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Spatial footprints by falling SNR, each scaled to its own maximum and framed by its acceptance.
+    """Spatial footprints by decreasing SNR, each scaled to its own maximum, with a frame that shows its acceptance.
 
     Args:
         footprints: CSC (H*W, N), rows in C order.
@@ -264,10 +264,10 @@ def footprint_montage(
         snr: (N,), written after the id.
         accepted: (N,), solid orange frames; the others have dashed blue ones.
         half_width_px: of the part shown around each centre.
-        at_most: components shown. Of more, those of highest and those of lowest SNR are shown, half of each, and the
-            title gives the number omitted.
+        at_most: maximum number of components shown. If there are more, half of them are those of highest and half
+            those of lowest SNR, and the title gives the number omitted.
         title: above the axes.
-        ax: axes to draw on; None for a new figure.
+        ax: axes to draw on; None makes a new figure.
 
     Returns:
         The figure.
@@ -297,7 +297,7 @@ def footprint_montage(
             frames[chosen], facecolors="none", edgecolors=color, linestyles=linestyle, linewidths=1.6
         ))  # fmt: skip
     omitted = f", {footprints.shape[1] - n} of intermediate SNR omitted" if footprints.shape[1] > n else ""
-    heading = f"{style.count(n, 'component')} by falling SNR{omitted}; {size} × {size} px each: id (SNR)"
+    heading = f"{style.count(n, 'component')} by decreasing SNR{omitted}; {size} × {size} px each: id (SNR)"
     ax.set_title("\n".join(filter(None, (title, heading))), fontsize=style.TITLE, loc="left")
     return figure
 
@@ -325,7 +325,7 @@ def snr_against_r_value(
         lowest_snr: a component below this SNR is rejected.
         lowest_r_value: likewise for the spatial correlation.
         title: above the axes.
-        ax: axes to draw on; None for a new figure.
+        ax: axes to draw on; None makes a new figure.
 
     Returns:
         The figure.

@@ -9,7 +9,7 @@ from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots.style import PixelSize
 
 LOWER_HALF_DARK = (50.0, 99.5)
-"""Percentiles shown darkest and brightest for maximum and correlation, as in the notebook this project grew from."""
+"""Percentiles shown darkest and brightest for maximum and correlation, as in the original notebook."""
 ALMOST_ALL = (1.0, 99.5)
 """Percentiles shown darkest and brightest for images whose dark parts matter too."""
 
@@ -105,14 +105,14 @@ def template(
     pixel_size_um: PixelSize = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """The template of a registration; pixels that were not visible in every frame are pale.
+    """The template of a registration; pixels that were not visible in every frame are drawn pale.
 
     Args:
         image: (H, W), the template.
         valid_mask: (H, W), pixels visible in every frame.
         title: above the axes.
         pixel_size_um: (y, x), for the scale bar.
-        ax: axes to draw on; None for a new figure.
+        ax: axes to draw on; None makes a new figure.
 
     Returns:
         The figure.

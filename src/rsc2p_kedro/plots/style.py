@@ -1,4 +1,4 @@
-"""What all figures share: colours, font sizes, images with a scale bar, and messages in empty axes.
+"""Common elements of all figures: colours, font sizes, images with a scale bar, and messages in empty axes.
 
 Figures are created as objects, never through ``pyplot``: no global state is touched, so that nodes can draw in
 parallel. The colours are those of Okabe and Ito, which colour-blind readers can distinguish.
@@ -107,7 +107,7 @@ def show_message(ax: Axes, message: str, *, title: str = "") -> None:
 
     Args:
         ax: axes to write in; their frame is hidden.
-        message: why there is nothing to show.
+        message: reason that there are no data to show.
         title: above the axes.
     """
     ax.set_axis_off()

@@ -1,4 +1,4 @@
-"""A small picture of one recording, for the page over all recordings."""
+"""A small image of one recording, for the page over all recordings."""
 
 import scipy.sparse as sp
 from matplotlib.figure import Figure

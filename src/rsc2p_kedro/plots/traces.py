@@ -24,7 +24,7 @@ class Row(NamedTuple):
         name: label of the row.
         dff: (T,) dF/F, 1 is 100 %.
         spikes: (T,) deconvolved, any unit.
-        inferred: (T,) expected spikes a frame, in units of the component's typical transient amplitude.
+        inferred: (T,) expected spikes per frame, in units of the component's typical transient amplitude.
     """
 
     name: str
@@ -42,11 +42,11 @@ def choose_components(
         snr: (N,).
         accepted: (N,).
         min_snr: SNR from which on a component is accepted; the distance from it is measured as a ratio.
-        n_best: most components of the first kind.
-        n_borderline: most components of the second kind.
+        n_best: maximum number of accepted components.
+        n_borderline: maximum number of components close to the threshold.
 
     Returns:
-        Two arrays of indices without a common member, each by falling SNR.
+        Two arrays of indices without a common member, each by decreasing SNR.
     """
     snr = np.asarray(snr, dtype=np.float64)
     falling = np.argsort(-snr, kind="stable")
@@ -62,10 +62,10 @@ def busiest_window(traces: NDArray, n_frames: int) -> slice:
 
     Args:
         traces: (N, T), each of which is scaled to its maximum before they are summed.
-        n_frames: longest part.
+        n_frames: maximum length of the part.
 
     Returns:
-        Frames of the part: all of a shorter recording.
+        Frames of the part; all frames of a shorter recording.
     """
     T = traces.shape[1]
     if n_frames >= T or len(traces) == 0:
@@ -98,15 +98,15 @@ def traces_with_spikes(
     Args:
         dff: (N, T) dF/F, 1 is 100 %.
         spikes: (N, T) deconvolved, any unit.
-        inferred: (N, T) expected spikes a frame, in units of each component's typical transient amplitude.
+        inferred: (N, T) expected spikes per frame, in units of each component's typical transient amplitude.
         frame_rate_hz: frames per second.
         ids: (N,).
         snr: (N,).
         accepted: (N,).
         min_snr: SNR from which on a component is accepted.
-        n_best: most rows of the first kind.
-        n_borderline: most rows of the second kind.
-        longest_s: most seconds shown.
+        n_best: maximum number of accepted components.
+        n_borderline: maximum number of components close to the threshold.
+        longest_s: maximum duration shown in s.
         title: of the figure.
 
     Returns:
@@ -141,8 +141,8 @@ def traces_with_spikes(
 def draw_rows(ax: Axes, times: NDArray, rows: Sequence[Row], *, title: str = "") -> list[Line2D]:
     """Draws rows of traces, the first at the top, each with its own scale and a scale bar of dF/F.
 
-    Deconvolved spikes are scaled to the largest of the row. Inferred spikes are too, unless none of them reaches 1 (a
-    typical transient amplitude): they are then not scaled up, so that a row without spikes looks empty.
+    Deconvolved spikes are scaled to the largest of the row, and so are inferred spikes, unless none of them reaches 1
+    (a typical transient amplitude): they are then not scaled up, so that a row without spikes appears empty.
 
     Args:
         ax: axes to draw on.

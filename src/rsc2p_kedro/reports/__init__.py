@@ -1,1 +1,4 @@
-"""Results of recordings for readers: automatic assessments, and self-contained HTML pages."""
+"""Automatic assessments of recordings, and self-contained HTML pages: report, index and curation page.
+
+Imports `plots`, `manifest`, `simulation` and `core`.
+"""

@@ -1,7 +1,7 @@
 """Automatic assessment of a recording: each check reads one table and reports a level, a finding and a recommendation.
 
 Each check is a function of one table (see :mod:`rsc2p_kedro.core.schemas`). The limits below are rules of thumb chosen
-by the authors; unless a limit's docstring says otherwise, they are not tuned on data. An assessment directs the
+by the authors; unless the docstring of a limit states evidence, they are not tuned on data. An assessment directs the
 reader's attention; nothing in the pipeline depends on it.
 """
 
@@ -28,7 +28,7 @@ MEASURE_NAMES = {
 }
 MEASURE_FORMATS = {"template_correlation": "{:.3f}".format, "residual_motion_px": "{:.2f}".format}
 UNREGISTERED_REVIEW, UNREGISTERED_PROBLEM = 0.01, 0.05
-"""Fractions of the frames that could not be registered; above the first: review, above the second: problem."""
+"""Fractions of unregistered frames above which the level is review (first) or problem (second)."""
 SATURATED_REVIEW, SATURATED_PROBLEM = 1e-4, 0.01
 """Fractions of the pixels of all frames at the highest value of the recording. Where nothing is clipped, a handful of
 pixels out of a hundred million have that value; one bright cell clipped in some of its transients makes 1e-4."""
@@ -41,13 +41,13 @@ FEW_ACCEPTED = 5
 FEW_ACCEPTED_FRACTION = 0.2
 """Fraction of the components that are accepted; a smaller one calls for review."""
 GOOD_F1, POOR_F1 = 0.85, 0.6
-"""F1 score against the ground truth: at least the first: OK, below the second: problem."""
+"""F1 scores against the ground truth from which the level is OK (first), and below which it is problem (second)."""
 SERIOUS = frozenset({"ERROR", "PYNWB_VALIDATION", "CRITICAL"})
 """Importance of validator messages (nwbinspector's names) that make the file a problem."""
 
 
 class Level(IntEnum):
-    """Result of a check; the larger, the worse."""
+    """Result of a check; a larger value is worse."""
 
     OK = 0
     REVIEW = 1
@@ -67,7 +67,7 @@ class Assessment:
         check: what was checked.
         level: the result.
         finding: the numbers behind the level, in a sentence.
-        recommendation: what to do; empty where nothing needs to be done.
+        recommendation: recommended action; empty if none is needed.
     """
 
     check: str
@@ -92,7 +92,7 @@ def motion_sizes(motion_table: pd.DataFrame) -> np.ndarray:
     """Distance of each frame's rigid shift from the median shift, which is independent of the template's position.
 
     Args:
-        motion_table: one row a frame.
+        motion_table: one row per frame.
 
     Returns:
         (T,) distances in px.
@@ -105,8 +105,8 @@ def assess_motion(motion_table: pd.DataFrame, motion_quality: pd.DataFrame) -> A
     """Checks that motion correction improved the recording, or that there was little motion to correct.
 
     Args:
-        motion_table: one row a frame.
-        motion_quality: one row a measure, before and after correction; NaN where it is unknown.
+        motion_table: one row per frame.
+        motion_quality: one row per measure, before and after correction; NaN where it is unknown.
 
     Returns:
         The assessment `Motion correction`.
@@ -179,7 +179,7 @@ def assess_shift_limit(motion_table: pd.DataFrame, max_shift_px: float) -> Asses
     """Checks whether rigid shifts reached the largest shift allowed.
 
     Args:
-        motion_table: one row a frame.
+        motion_table: one row per frame.
         max_shift_px: largest shift allowed along each axis.
 
     Returns:
@@ -200,7 +200,7 @@ def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
     """Checks for saturated pixels, blank and dark frames, and a loss of fluorescence over the recording.
 
     Args:
-        frame_table: one row a frame of the raw recording.
+        frame_table: one row per frame of the raw recording.
 
     Returns:
         The assessment `Illumination`.
@@ -267,7 +267,7 @@ def assess_components(component_table: pd.DataFrame, min_snr: float) -> tuple[As
     """Checks the number of accepted components and whether most of them pass by their SNR.
 
     Args:
-        component_table: one row a component.
+        component_table: one row per component.
         min_snr: SNR above which a component is accepted.
 
     Returns:
@@ -292,7 +292,7 @@ def assess_dff(guarded: np.ndarray, dark_level: float, brightness: float) -> Ass
 
     Args:
         guarded: (N,), components whose F0 was raised.
-        dark_level: counts of a pixel without light, subtracted from F0.
+        dark_level: counts of a pixel of an unilluminated detector, subtracted from F0.
         brightness: mean counts of a pixel of the raw frames.
 
     Returns:
@@ -317,7 +317,7 @@ def assess_inspection(inspection_table: pd.DataFrame, *, tolerated: Collection[s
     """Checks the messages of the NWB validators.
 
     Args:
-        inspection_table: one row a message.
+        inspection_table: one row per message.
         tolerated: names of validator checks whose messages are known to be harmless.
 
     Returns:
@@ -341,7 +341,7 @@ def assess_ground_truth(scores: pd.DataFrame) -> Assessment:
     """Compares the result of a simulated recording with its ground truth.
 
     Args:
-        scores: one row a measure, with the columns `measure` and `value`.
+        scores: one row per measure, with the columns `measure` and `value`.
 
     Returns:
         The assessment `Ground truth`.
@@ -380,7 +380,7 @@ def from_table(table: pd.DataFrame) -> list[Assessment]:
     """The assessments in a table that :func:`to_table` made.
 
     Args:
-        table: one row an assessment, possibly read from a CSV file, where empty texts are missing values.
+        table: one row per assessment, possibly read from a CSV file, where empty texts are missing values.
 
     Returns:
         One assessment a row.

@@ -22,7 +22,7 @@ from rsc2p_kedro.plots.style import percentile_limits
 from rsc2p_kedro.reports import html
 
 MAX_POINTS = 400_000
-"""Most samples, summed over components, of one kind of trace; five kinds of this size take 5.3 MB of the page."""
+"""Maximum number of samples of one kind of trace over all components; five kinds of this size take 5.3 MB."""
 
 MEASURES = {"snr": "snr", "r_value": "r_value", "classifier_score": "classifier_score"}
 """Measure, as in the names of its thresholds -> its column in the component table."""
@@ -47,14 +47,14 @@ def render_curation_page(
     frame_rate_hz: float,
     pixel_size_um: tuple[float, float] | None,
 ) -> str:
-    """The curation page of one recording.
+    """Renders the curation page of one recording.
 
     Args:
         name: of the recording.
         summary: its size, in one line.
         images: summary images of the corrected movie.
         components: footprints and traces.
-        table: one row a component, in the order of `components`.
+        table: one row per component, in the order of `components`.
         dff: of the components.
         inferred: spikes of the components.
         parameters: of the evaluation that made the table.

@@ -1,4 +1,4 @@
-"""Building blocks of the HTML pages: tables, embedded images, templates and the one script a page may run.
+"""Building blocks of the HTML pages: tables, embedded images, templates and the only script that a page may run.
 
 Pages are self-contained: images are embedded, nothing is fetched, and every value is escaped.
 """
@@ -108,7 +108,7 @@ def parameter_table(title: str, model: FrozenModel) -> Table:
         model: the parameters.
 
     Returns:
-        A folded table, one row a parameter: name, value, default where it differs, description.
+        A folded table, one row per parameter: name, value, default where it differs, description.
     """
     rows = []
     for name, field in type(model).model_fields.items():

@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """All that pages and tables over all recordings show of one recording.
+    """Data of one recording for the pages and tables over all recordings.
 
     Attributes:
         summary: the row of the recording in :class:`~rsc2p_kedro.core.schemas.RecordingsTable`.
@@ -77,7 +77,7 @@ def render_index(
     links: Mapping[str, Mapping[str, str]],
     thumbnails: Mapping[str, html.Picture],
 ) -> str:
-    """The page over all recordings.
+    """Renders the page over all recordings.
 
     Args:
         recordings: one row each (:class:`rsc2p_kedro.core.schemas.RecordingsTable`).
@@ -92,15 +92,15 @@ def render_index(
     rows = []
     for record in recordings.to_dict("records"):
         name = record["recording"]
-        found = assessments.get(name, ())
+        own_assessments = assessments.get(name, ())
         rows.append(
             {
                 "name": name,
                 "size": f"{record['height_px']} × {record['width_px']} px, {record['frame_rate_hz']:.4g}\u00a0Hz",
                 "links": links.get(name, {}),
                 "thumbnail": html.data_uri(thumbnails[name]) if name in thumbnails else None,
-                "level": worst_level(found),
-                "flagged": [one for one in found if one.level > Level.OK],
+                "level": worst_level(own_assessments),
+                "flagged": [one for one in own_assessments if one.level > Level.OK],
                 "cells": [_cell(column, record[column.name]) for column in COLUMNS],
             }
         )

@@ -79,12 +79,12 @@ def render_report(
 
     Args:
         name: of the recording.
-        summary: its size, in one line.
+        summary: number of frames, duration, frame rate and size of the field of view, in one line.
         facts: its metadata, as (name, text).
         assessments: in the order in which they are shown.
         figures: by the names in :data:`FIGURES`; figures of other names are shown last.
         tables: by section: `motion`, `components`, `truth`, `inspection`.
-        parameters: one table a stage.
+        parameters: one table per stage.
         provenance: versions, engines and inputs of the results, as (name, text).
         simulated: whether the recording is simulated, which the page then states at its top.
 
@@ -167,15 +167,15 @@ def tables_of(
 
     Args:
         motion_quality: measures of the recording before and after motion correction.
-        component_table: one row a component.
-        lineage_table: one row a component of the first fit or the refit.
-        inspection_table: one row a message of the NWB validators.
+        component_table: one row per component.
+        lineage_table: one row per component of the first fit or the refit.
+        inspection_table: one row per message of the NWB validators.
         dff: dF/F of the components, of which dark level and corrected baselines are shown.
         evaluation: the parameters with which dF/F was computed.
         truth_scores: scores against the ground truth; None for a recording that is not simulated.
 
     Returns:
-        Tables by section; the components are sorted by acceptance, then by falling SNR.
+        Tables by section; the components are sorted by acceptance, then by decreasing SNR.
     """
     first = ["component_id", "accepted", "reason", "snr", "r_value"]
     ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
@@ -194,7 +194,7 @@ def tables_of(
 
 
 def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFrame:
-    """How dF/F was computed."""
+    """Parameters that dF/F was computed with, and the number of components whose F0 was raised."""
     source = "estimated from the relation between the variance and the mean of the pixels"
     if parameters.dff_dark_level is not None:
         source = "given by dff_dark_level"

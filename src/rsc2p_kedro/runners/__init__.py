@@ -1,4 +1,4 @@
-"""Kedro runners."""
+"""Kedro runners; this package imports no other package of this project."""
 
 from rsc2p_kedro.runners.recording import RecordingRunner
 

@@ -1,7 +1,8 @@
 """Settings of a simulated recording.
 
-Fluorescence is in units of the mean background, lengths in px, light in photons. The frame rate, and the decay time of
-the indicator unless it is given here, come from the recording's :class:`~rsc2p_kedro.core.parameters.Acquisition`.
+Fluorescence is in units of the mean background, lengths in px, detected fluorescence in photons. The frame rate, and
+the decay time of the indicator unless it is given here, come from the recording's
+:class:`~rsc2p_kedro.core.parameters.Acquisition`.
 """
 
 from typing import Literal

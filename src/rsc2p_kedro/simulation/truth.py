@@ -24,7 +24,7 @@ table."""
 _MIN_IOU = 0.5
 """IoU of a match; above one half, no two components can match the same neuron. A convention, not tuned."""
 _MAX_OFFSET_PX = 3
-"""Largest offset of the footprints in px along each axis; chosen, not tuned."""
+"""Largest offset of the footprints in px along each axis. Chosen by hand; not tuned."""
 _SPIKE_SIGMA_FRAMES = 2.0
 """Standard deviation in frames of the Gaussian that spike trains are smoothed with before they are compared."""
 _N_GRID = 4
@@ -322,7 +322,7 @@ def score_results(
     accepted: NDArray[np.bool_] | None = None,
     motion: MotionCorrection | None = None,
 ) -> list[TruthScore]:
-    """Measures the accuracy of whatever results there are.
+    """Measures the accuracy of the given results.
 
     Args:
         truth: Ground truth of the recording.

@@ -209,7 +209,7 @@ def test_n_background_0_gives_no_background(scene):
     ("options", "message"),
     [
         ({"valid_mask": np.ones((3, 3), bool)}, "valid_mask should have shape"),
-        ({"seeds": CENTRES}, "needs seeds"),
+        ({"seeds": CENTRES}, "Seeds should be given"),
     ],
 )
 def test_inputs_that_do_not_fit_together_are_rejected(options, message, scene):

@@ -124,7 +124,7 @@ def test_rows_of_the_table_find_their_components_in_any_order() -> None:
 
 
 def test_a_table_older_than_its_components_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"lacks the components \[3\].*evaluation"):
+    with pytest.raises(ValueError, match=r"should have all components, but lacks \[3\].*evaluation"):
         nodes.plot_footprints(make_components(2), make_component_table(1), make_recording())
 
 

@@ -1,4 +1,4 @@
-"""Deconvolution of fluorescence traces and inference of spike rates."""
+"""Deconvolution of fluorescence traces (OASIS) and inference of spike rates (posterior mean)."""
 
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay, decay_to_ar, estimate_ar, estimate_noise
 from rsc2p_kedro.algorithms.deconvolution.oasis import Deconvolution, deconvolve

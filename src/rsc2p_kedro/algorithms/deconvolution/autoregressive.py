@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-# The values below have not been changed since they were written, nor been varied one by one.
+# The values below were chosen by hand; they have not been tuned or varied one by one.
 MAX_DECAY_RATIO = 2.0
 """Largest ratio of an estimated decay to the known one of the indicator, either way."""
 _N_LAGS = 5
@@ -92,7 +92,7 @@ def estimate_noise(traces: NDArray) -> NDArray[np.float64]:
     traces = np.atleast_2d(traces)
     n_frames = traces.shape[1]
     if n_frames < 4:
-        raise ValueError(f"traces should have 4 frames or more to tell noise from signal, have {n_frames}.")
+        raise ValueError(f"traces should have at least 4 frames to estimate their noise, have {n_frames}.")
     window = np.hanning(n_frames + 2)[1:-1]
     centred = traces - traces.mean(axis=1, keepdims=True)
     power = np.abs(scipy.fft.rfft(centred * window, axis=1)) ** 2 / np.sum(window**2)

@@ -15,8 +15,8 @@ Friedrich, Zhou & Paninski 2017, doi 10.1371/journal.pcbi.1005423. For a trace y
   constraint of that paper), and b the best baseline for it. Between two changes of the set of spikes c is linear in (b,
   lam), so both follow from one quadratic equation.
 
-The spikes are in the units of the trace: one of size s raises calcium by s. s_0 = c_0 stands for all calcium before the
-first frame.
+The spikes are in the units of the trace: a spike of size s raises calcium by s. s_0 = c_0 includes all calcium from
+before the first frame.
 """
 
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def _project(x, g1, g2, silent, c, m):
     """Projects x on the traces without spikes in the frames Z, `silent`: fills c, and the multipliers m (0 elsewhere).
 
     c = x + G_Z^T m with G_Z c = 0, by a banded LDL^T of G_Z G_Z^T (bandwidth 2, also for a subset of frames).
-    (scipy.linalg.solveh_banded alone takes 4.8 times as long at 1500 frames.)
+    (At 1500 frames, scipy.linalg.solveh_banded by itself takes 4.8 times as long as this function.)
     """
     T = x.size
     z = np.flatnonzero(silent)
@@ -201,7 +201,7 @@ def _residual_step(r, p, q, power, free, b, lowest):
 
 @njit(nogil=True, cache=True)
 def _fit(y, g1, g2, noise, lam, b, free_lam, free_b, lowest, c, s):
-    """Deconvolves one trace: fills c and s, returns (baseline, penalty). Both stay as given unless they are free."""
+    """Deconvolves one trace: fills c and s, returns (baseline, penalty), which are unchanged unless they are free."""
     T = y.size
     h = np.empty(T)
     for t in range(T):
@@ -263,7 +263,7 @@ def deconvolve(
 
     Args:
         traces: (T,) or (N, T), any unit; finite, 4 frames or more.
-        order: 1 decays, 2 rises and decays. Ignored where `g` is given.
+        order: of the autoregressive model, 1 (decay) or 2 (rise and decay). Ignored where `g` is given.
         decay_frames: known decay of the indicator in frames; needed where `g` is not given.
         g: AR coefficients, (p,) for all traces or (N, p), p 1 or 2; None estimates them (:func:`estimate_ar`).
         noise: standard deviation, scalar or (N,); None estimates it from the spectrum. Used only for `lam` and `g`.

@@ -1,8 +1,8 @@
 """Spike inference: the expected number of spikes in each frame, the posterior mean given the whole trace.
 
-:mod:`.oasis` gives the single most probable set of spikes, which denoises calcium. The correlation with true spike
-rates is highest for another estimate, the posterior mean, which spreads spikes over frames where the data leave their
-times open.
+:mod:`.oasis` gives the single most probable spike train, which serves to denoise calcium. The posterior mean correlates
+better with true spike rates: where the time of a spike is uncertain, it is spread over the frames in question.
+
 With the trace y of a component less its slow baseline, at frame t::
 
     y_t = b + c_t + e_t,    e_t ~ N(0, sigma^2)
@@ -60,19 +60,22 @@ those of the full recursion on 160 levels within 0.002 (tests/algorithms/deconvo
 per sigma the correlation falls by up to 0.007."""
 _LEVELS = int(2 * _REACH * _LEVELS_PER_NOISE) + 1
 _MIN_NOISE_FRACTION = 0.5
-"""Lower bound of sigma, in units of the noise in the upper half of the spectrum. 0.25 and 0.75: up to 0.002."""
+"""Lower bound of sigma, in units of the noise in the upper half of the spectrum. With 0.25 and 0.75 the correlation
+changes by up to 0.002."""
 _MIN_AMPLITUDE_SD = 2.0
-"""Lower bound, and initial value, of the mean transient amplitude mu, in sigma. 1 and 4: up to 0.001."""
+"""Lower bound, and initial value, of the mean transient amplitude mu, in sigma. With 1 and 4 the correlation changes by
+up to 0.001."""
 _MIN_EVENT_RATE_HZ, _MAX_EVENT_PROBABILITY = 0.005, 0.5
-"""Bounds of the probability p of a jump: a rate in Hz, and a probability per frame. 0.0005 and 0.9: no change."""
+"""Bounds of the probability p of a jump: a rate in Hz, and a probability per frame. With 0.0005 and 0.9 the correlation
+does not change."""
 _INITIAL_EVENT_RATE_HZ = 0.5
-"""Initial rate of jumps in Hz. 0.1 and 2: up to 0.002."""
+"""Initial rate of jumps in Hz. With 0.1 and 2 the correlation changes by up to 0.002."""
 _INITIAL_BASELINE_SD = 0.5
-"""Initial constant baseline in sigma: how far the slow baseline, a 20th percentile, lies below the mean of noise (0.84
-without transients, which changes the correlation by up to 0.002)."""
+"""Initial constant baseline in sigma: the distance of the slow baseline, a 20th percentile, below the mean of the noise
+(it is 0.84 without transients; with 0.84 the correlation changes by up to 0.002)."""
 _EM_ROUNDS = 2
-"""Rounds of expectation-maximization, before and after the decay is selected. 1: falls by up to 0.003; 4: rises by up
-to 0.005."""
+"""Rounds of expectation-maximization, before and again after the decay is selected. With 1 the correlation falls by up
+to 0.003, with 4 it increases by up to 0.005."""
 _TRACES_AT_ONCE = 16
 """Traces in one task of a thread; does not change the result."""
 
@@ -344,14 +347,14 @@ def infer_spikes_of_all(
     """:func:`infer_spikes` in parallel.
 
     Args:
-        traces: (N, T), as there.
-        acquisition: as there.
-        delay: as there, in decay times of the trace.
-        supralinearity: as there.
-        compute: resources of the machine; does not change the result by a bit.
+        traces: (N, T), noisy, in any unit; finite, 4 frames or more.
+        acquisition: frame rate, and the known decay of the indicator.
+        delay: from a spike to the middle of the rise of fluorescence, in decay times of the trace.
+        supralinearity: k, see :func:`infer_spikes`.
+        compute: resources of the machine; the result does not depend on them.
 
     Returns:
-        What :func:`infer_spikes` returns.
+        The same record as :func:`infer_spikes`.
 
     Raises:
         ValueError: traces are too short, or not finite.

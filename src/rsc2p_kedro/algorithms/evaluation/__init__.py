@@ -1,4 +1,4 @@
-"""Evaluation of components: SNR of the transients, spatial consistency, and optionally a classifier score."""
+"""Evaluation of components: SNR of the transients, spatial consistency and, optionally, the score of a classifier."""
 
 from dataclasses import dataclass
 
@@ -41,11 +41,11 @@ def evaluate_components(
         components: extracted from that movie.
         acquisition: frame rate and decay time, which set the length of a transient.
         parameters: thresholds, and whether to use the classifier.
-        compute: resources of the machine; does not change the result by a bit.
+        compute: resources of the machine; the result does not depend on them.
 
     Returns:
-        SNR, r_value, acceptance with its reason, number of transients and, if asked for, classifier score of each
-        component.
+        SNR, r_value, acceptance with its reason and number of transients of each component; its classifier score if
+        `use_classifier` is set.
 
     Raises:
         ValueError: the components are not of this movie, or the classifier is used and they do not record the
@@ -53,9 +53,9 @@ def evaluate_components(
     """
     _check(movie, components)
     if not components.n_components:
-        nothing = np.zeros(0, np.float32)
-        no_score = nothing if parameters.use_classifier else None
-        return ComponentQuality(nothing, nothing, np.zeros(0, bool), (), np.zeros(0, np.int64), no_score)
+        empty = np.zeros(0, np.float32)
+        no_score = empty if parameters.use_classifier else None
+        return ComponentQuality(empty, empty, np.zeros(0, bool), (), np.zeros(0, np.int64), no_score)
     measures = _measure(movie, components, acquisition, compute=compute)
     score = None
     if parameters.use_classifier:
@@ -81,7 +81,7 @@ def component_features(
         movie: (T, H, W), lazy or not.
         components: extracted from that movie.
         acquisition: frame rate and decay time.
-        compute: resources of the machine; does not change the result by a bit.
+        compute: resources of the machine; the result does not depend on them.
 
     Returns:
         (N,) by name.
@@ -141,6 +141,6 @@ def _check(movie: blocks.Movie, components: Components) -> None:
     expected = (components.n_frames, *components.shape)
     if movie.shape != expected:
         raise ValueError(
-            f"Components cannot be evaluated: they are of a movie (T, H, W) of {expected}, this one is {movie.shape}. "
-            "Evaluate them on the movie they were extracted from."
+            f"The components were extracted from a movie (T, H, W) of shape {expected}, this movie has shape "
+            f"{movie.shape}. Evaluate them on the movie that they were extracted from."
         )

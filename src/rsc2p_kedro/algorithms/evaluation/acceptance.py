@@ -16,7 +16,7 @@ from rsc2p_kedro.core.parameters import EvaluationParameters
 def accept_components(
     snr: NDArray, r_value: NDArray, parameters: EvaluationParameters, *, classifier_score: NDArray | None = None
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Accepted components, and the reasons.
+    """Decides which components are accepted, with a reason for each.
 
     Args:
         snr: (N,).

@@ -1,4 +1,4 @@
-"""Classifier of footprint and trace: how likely a component is a neuron.
+"""Classifier that scores from footprint and trace how likely a component is a neuron.
 
 K small neural networks of one hidden layer each classify the features x of a component (:mod:`.features`)::
 
@@ -112,7 +112,7 @@ class Classifier:
         """The classifier as JSON.
 
         Returns:
-            An object with one array a line.
+            A JSON object with one array per line.
         """
         values = {"provenance": self.provenance, "features": self.features}
         values |= {name: getattr(self, name).tolist() for name in _ARRAYS}

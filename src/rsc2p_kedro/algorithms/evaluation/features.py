@@ -100,7 +100,7 @@ def transient_edges(trace: NDArray, frames: NDArray[np.bool_], length: int) -> d
 
 
 def trace_statistics(noisy: NDArray, denoised: NDArray, background: NDArray) -> dict[str, float]:
-    """Features of the distribution of a trace, its noise and its likeness to the background.
+    """Features of the distribution of a trace, its noise and its correlation with the background.
 
     Args:
         noisy: (T,), less its slow baseline.
@@ -179,7 +179,7 @@ def compute_features(
         half_width_px: half-width of a neuron in px.
 
     Returns:
-        (N,) by name. Without components, only those that are computed for all at once.
+        (N,) by name. Without components, only the features that are computed for all components together.
     """
     n_frames, length = components.n_frames, min(transient_length(acquisition), components.n_frames)
     noisy = remove_baseline(components.traces + components.residual_traces, acquisition)

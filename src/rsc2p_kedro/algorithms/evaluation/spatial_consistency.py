@@ -39,9 +39,9 @@ from rsc2p_kedro.core.results import Components
 # Evidence: precision and recall at default thresholds with `greedy_roi` (benchmarks/evaluation_calibration.py
 # thresholds), 0.892 and 0.963 with the values below, with one of them changed.
 MARGIN_RADII = 1.25
-"""Width of the margin, in radii of the cell. Half of it: 0.782 and 0.973; twice: 1.000 and 0.915."""
+"""Width of the margin, in radii of the cell. With half of it 0.782 and 0.973, with twice 1.000 and 0.915."""
 BLUR_RADII = 1 / 6
-"""Standard deviation of the blur, in radii of the cell. Half of it: 0.959 and 0.872; twice: 0.631 and 1.000."""
+"""Standard deviation of the blur, in radii of the cell. With half of it 0.959 and 0.872, with twice 0.631 and 1.000."""
 _MIN_NEIGHBOUR_COSINE = 0.1
 """Cosine of two footprints from which components are neighbours. 0.03 and 0.3 give the same figures."""
 _RIDGE = 1e-3
@@ -86,10 +86,10 @@ def spatial_snippets(
         movie: (T, H, W).
         components: of that movie.
         weights: k, (N, T), from :func:`transient_weights`.
-        compute: resources of the machine; does not change the result by a bit.
+        compute: resources of the machine; the result does not depend on them.
 
     Returns:
-        Images on the pixels of each component; the transient image is 0 where the weights are.
+        Images on the pixels of each component; the transient image of a component without weights is 0.
     """
     region = evaluation_regions(components)
     others = components.traces.astype(np.float64) @ weights.T
@@ -110,7 +110,7 @@ def r_values(snippets: SpatialSnippets, components: Components) -> NDArray[np.fl
         components: of a movie.
 
     Returns:
-        r_value (N,), in -1..1; 0 where the transient image is.
+        r_value (N,), in -1..1; 0 for a transient image of zeros.
     """
     radius, result = radii(components.footprints), np.zeros(components.n_components)
     for i in range(components.n_components):
@@ -152,7 +152,7 @@ def _pixels_within(pixels: NDArray, shape: tuple[int, int], margin_px: float) ->
 
 
 def blur(values: NDArray, pixels: NDArray, width: int, sigma_px: float) -> NDArray[np.float64]:
-    """Gaussian blur among the given pixels only: each is a weighted mean over them, whatever lies outside.
+    """Gaussian blur among the given pixels only: each becomes a weighted mean of them; other pixels have no influence.
 
     Args:
         values: (n, P), of n images at the pixels.
@@ -259,7 +259,7 @@ def weighted_frame_sums(
         movie: (T, H, W).
         weights: (N, T), weights of the frames for each component.
         region: CSC (H*W, N), pixels of each component.
-        compute: resources of the machine; does not change the sums by a bit.
+        compute: resources of the machine; the sums do not depend on them.
 
     Returns:
         (region.nnz,), in the order of the region's indices.

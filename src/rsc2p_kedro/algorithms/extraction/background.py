@@ -32,8 +32,8 @@ _INTERPOLATION_SD = 1.5
 footprint (up to 2 half-widths), not beyond its surroundings. Not tuned; other values are compared in
 docs/methods_extraction.md."""
 _MIN_FREE_SHARE = 0.05
-"""Share of the pixels without footprint that the line through gain and mean image needs, otherwise it is fitted to all
-pixels; not tuned."""
+"""Fraction of the pixels that must be outside all footprints for the line through gain and mean image to be fitted to
+these only; otherwise it is fitted to all pixels. Not tuned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def expected_gain(binned: BinnedMovie, A: sp.csc_array, gain: Float, neuron_half
     """The gain of the neuropil that the mean image predicts: a straight line through gain over mean brightness.
 
     The offset of the line is that of the detector. Footprints are left out of the fit. The mean image under a footprint
-    contains the resting fluorescence of the neuron, so the mean of the surroundings stands in for it.
+    contains the resting fluorescence of the neuron, so it is replaced by the mean of the surroundings.
 
     Args:
         binned: the binned movie, with mean image and mask.
@@ -182,7 +182,7 @@ def expected_gain(binned: BinnedMovie, A: sp.csc_array, gain: Float, neuron_half
 def resting_fluorescence(
     binned: BinnedMovie, footprints: sp.csc_array, neuron_half_width_px: float
 ) -> NDArray[np.float64]:
-    """How much of the mean image belongs to each footprint: the excess over its surroundings.
+    """Resting fluorescence of each neuron: the excess of the mean image under its footprint over the surroundings.
 
     Args:
         binned: the binned movie, with mean image and mask.

@@ -22,16 +22,16 @@ from rsc2p_kedro.algorithms.extraction import partition
 from rsc2p_kedro.core.parameters import Compute
 
 MAX_BINS = 3000
-"""Bins of the binned movie, at most: longer recordings get longer bins, so that time and memory of detection stay
-bounded. Chosen for its cost (0.8 GB at 256 x 256 px); not tuned for accuracy."""
+"""Maximum number of bins of the binned movie: longer recordings get longer bins, so that time and memory of detection
+stay bounded. Chosen for its cost (0.8 GB at 256 x 256 px); not tuned for accuracy."""
 MIN_FRAMES = 8
-"""Frames of the shortest movie that is accepted, and bins at least; not tuned."""
+"""Minimum number of frames of a movie, and of bins of the binned movie. Not tuned."""
 _MAX_NOISE_SEGMENTS = 8
 """Segments (of about 256 frames) whose spectra are averaged for the noise, spread over the recording. Each has 64
 frequencies in the band, so that the relative error of the sd is 1 / (2 sqrt(8 x 64)) = 2 %; not tuned."""
 _MIN_RELATIVE_NOISE = 0.05
-"""Noise of a pixel, at least, as a part of the median over pixels: bounds the weight of pixels that hardly
-vary; not tuned."""
+"""Lower bound of the noise of a pixel, as a fraction of the median over pixels: limits the weight of pixels that hardly
+vary. Not tuned."""
 _ROWS_PER_FFT = 16
 """Rows that are transformed at once, for the CPU's cache; changes no result."""
 
@@ -119,7 +119,7 @@ def bin_movie(
     """
     n_frames, height, width = movie.shape
     if n_frames < MIN_FRAMES:
-        raise ValueError(f"The movie should have {MIN_FRAMES} frames or more to find sources in it, has {n_frames}.")
+        raise ValueError(f"The movie should have at least {MIN_FRAMES} frames for source extraction, has {n_frames}.")
     binned = _allocate((n_frames // bin_frames, height, width), compute)
     segments = partition.time_segments(n_frames, bin_frames)
     n_spectra = 0 if known_noise is not None else min(len(segments), max(2, len(segments) // 2), _MAX_NOISE_SEGMENTS)
@@ -169,7 +169,8 @@ def _normalize(
     mask = np.ones(mean.shape, bool) if valid_mask is None else np.array(valid_mask, bool)
     if not np.isfinite(mean[mask]).all():
         raise ValueError(
-            "The movie holds NaN or infinity in pixels that should be valid. Give a valid_mask without them."
+            "The movie should be finite in all valid pixels, but holds NaN or infinity. Exclude these pixels by "
+            "valid_mask."
         )
     mean, noise = np.where(mask, mean, 0), np.where(mask, noise, 0)
     rounding = 1e-6 * (np.abs(mean).max(initial=0) + np.median(noise[mask]) if mask.any() else 1) + 1e-30

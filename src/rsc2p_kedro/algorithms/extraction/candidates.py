@@ -19,7 +19,7 @@ margins. Not tuned; other values are compared in docs/methods_extraction.md."""
 
 
 def detect_candidates(inputs: Inputs, state: Factorization) -> Factorization:
-    """Adds the candidates that the residual of the factorization holds.
+    """Detects candidates in the residual of the factorization and appends them to its components.
 
     Args:
         inputs: data and settings.

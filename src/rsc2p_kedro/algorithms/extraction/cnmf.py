@@ -35,8 +35,8 @@ from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParamete
 from rsc2p_kedro.core.results import Components
 
 MAX_DETECTION_ROUNDS = 3
-"""Rounds of detection and refinement with `adaptive`, at most: on simulated movies a fourth found processes, not
-neurons. Other values are compared in docs/methods_extraction.md."""
+"""Maximum number of rounds of detection and refinement with `adaptive`: on simulated movies a fourth round detected
+processes, not neurons. Other values are compared in docs/methods_extraction.md."""
 
 
 @blocks.one_blas_thread()
@@ -55,7 +55,7 @@ def fit(
         movie: (T, H, W), lazy or not, integers or floats, finite inside the mask.
         acquisition: frame rate, and decay time of the indicator.
         parameters: settings of the extraction.
-        compute: resources of the machine; change no bit of the result.
+        compute: resources of the machine; the result does not depend on them.
         valid_mask: (H, W), pixels to use. None uses all. No footprint has pixels outside.
         seeds: centres (n, 2) as (y, x) in px or masks (n, H, W), for `initialization: seeded`.
 
@@ -63,13 +63,13 @@ def fit(
         Components with ids 0 ... N - 1; N is 0 where nothing exceeds the noise.
 
     Raises:
-        ValueError: arrays do not fit together, the movie is too short or not finite, or seeds are missing or not
-            asked for.
+        ValueError: arrays do not fit together, the movie is too short or not finite, or seeds are missing, or given
+            for another `initialization`.
     """
     if (seeds is not None) != (parameters.initialization == "seeded"):
         raise ValueError(
-            f"`initialization: seeded` needs seeds and only it takes them; initialization is "
-            f"`{parameters.initialization}` and seeds are {'given' if seeds is not None else 'missing'}."
+            f"Seeds should be given if, and only if, `initialization` is `seeded`; it is "
+            f"`{parameters.initialization}`, and seeds are {'given' if seeds is not None else 'missing'}."
         )
     inputs = prepare(movie, acquisition, parameters, compute, valid_mask)
     state = initialize_background(inputs)
@@ -91,7 +91,7 @@ def _detect_components(inputs: Inputs, state: Factorization) -> Factorization:
 
 
 def _refine(inputs: Inputs, state: Factorization) -> Factorization:
-    """Updates traces and footprints, merges, and removes what is not a neuron; keeps all of the user's seeds."""
+    """Updates traces and footprints, merges and selects components; the user's seeds are not subject to selection."""
     state, _ = update_traces(inputs, state)
     state = update_footprints(inputs, state)
     state = state.select(np.flatnonzero(np.diff(state.A.indptr) > 0))

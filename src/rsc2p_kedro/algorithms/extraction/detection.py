@@ -1,4 +1,4 @@
-"""Candidate detection: where the neurons are, in a block of the binned movie without its background.
+"""Candidate detection: initial footprints and traces of neurons in a block of the binned movie without its background.
 
 Greedy, as in Pnevmatikakis et al. 2016 (doi 10.1016/j.neuron.2015.11.037): filter the residual R with a Gaussian of the
 size of a neuron, so that a neuron becomes a peak of the filtered residual Z (:mod:`.matched_filter`); take the pixel of
@@ -30,40 +30,40 @@ ACTIVE_SD = 3.0
 """Theta: a bin counts as active above this many sd of noise. White noise exceeds it in 0.13 % of bins. Not tuned; other
 values are compared in docs/methods_extraction.md."""
 _MIN_ENERGY_SD = 6.0
-"""By how many sd of the thresholded energy of noise a candidate must exceed its mean; noise alone does so in less than
-0.2 % of 5000 simulated traces (test_the_energy_of_noise_stays_below_its_threshold). Not tuned; other values are
-compared in docs/methods_extraction.md."""
+"""The thresholded energy of a candidate must exceed the mean of that of noise by this many of its sd. Pure noise does
+in less than 0.2 % of 5000 simulated traces (test_the_energy_of_noise_stays_below_its_threshold). Not tuned; other
+values are compared in docs/methods_extraction.md."""
 _RANK1_UPDATES = 4
 """Updates of footprint and trace of a candidate; CaImAn's greedy_roi does 5 (nIter). Not tuned; other values are
 compared in docs/methods_extraction.md."""
 _PROMISING = 0.7
-"""Part of the minimal peak amplitude that the filtered residual of a single pixel must have for a footprint to be
-estimated at all: the footprint, as a better filter, raises it. Saves time. Not tuned; other values are compared in
-docs/methods_extraction.md."""
+"""Fraction of the minimum peak amplitude that the filtered residual of a single pixel must reach before a footprint is
+estimated, which saves time; filtering with the footprint then increases the amplitude. Not tuned; other values are
+compared in docs/methods_extraction.md."""
 _MIN_OF_PEAK = 0.2
-"""Pixels of a candidate's footprint below this part of its maximum are set to 0. Not tuned; other values are compared
-in docs/methods_extraction.md."""
+"""Pixels of a candidate's footprint below this fraction of its maximum are set to 0. Not tuned; other values are
+compared in docs/methods_extraction.md."""
 _SUBTRACTED_SD = 2.0
 """A candidate is subtracted in the bins in which it exceeds this many sd of noise; not tuned."""
 _REST_QUANTILE = 0.2
 """Quantile of a trace from which its resting level is estimated: a neuron may be active most of the time. Tested with
 one that is active for more than 60 % of it. Not tuned."""
 _REST_BELOW_MEAN_SD = 0.8416
-"""That quantile of Gaussian noise lies this many sd below its mean."""
+"""Distance in sd of that quantile of Gaussian noise below its mean."""
 
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """What counts as a candidate.
+    """Size, number and thresholds of candidates.
 
     Attributes:
         neuron_half_width_px: half-width of a neuron in px.
-        max_per_patch: candidates in a patch, at most (adaptive) or always (greedy_roi).
-        min_energy: thresholded energy of a candidate, at least; ignored by greedy_roi.
-        min_peak_amplitude: net peak amplitude of its trace in sd of noise, at least; ignored by greedy_roi.
+        max_per_patch: maximum (adaptive) or exact (greedy_roi) number of candidates per patch.
+        min_energy: minimum thresholded energy of a candidate; ignored by greedy_roi.
+        min_peak_amplitude: minimum net peak amplitude of its trace in sd of noise; ignored by greedy_roi.
         decay: factor by which calcium decays from one bin to the next.
         patch_px: (rows, columns) of a patch in px, without its overlap.
-        adaptive: which of the two methods.
+        adaptive: whether the method is `adaptive`, otherwise `greedy_roi`.
     """
 
     neuron_half_width_px: float
@@ -76,7 +76,7 @@ class DetectionSettings:
 
     @property
     def min_area_px(self) -> int:
-        """Pixels of a footprint, at least: those of a disc with half the half-width of a neuron."""
+        """Minimum number of pixels of a footprint: those of a disc with half the half-width of a neuron."""
         return max(2, int(pi * (0.5 * self.neuron_half_width_px) ** 2))
 
 
@@ -101,7 +101,7 @@ class _Limits(NamedTuple):
 
 
 def energy_threshold(n_bins: int, min_peak_sd: float) -> float:
-    """Thresholded energy that is beyond noise of variance 1.
+    """Thresholded energy that noise of variance 1 does not reach.
 
     Args:
         n_bins: length of a trace.
@@ -126,7 +126,7 @@ def _energy(z, theta):
 
 @njit(nogil=True, cache=True)
 def _update_energies(Z, theta, closed, energies, top, bottom, left, right):
-    """Energies of the pixels of a rectangle; -1 where a pixel is closed."""
+    """Energies of the pixels of a rectangle; -1 for closed pixels, which cannot be the centre of a candidate."""
     for y in range(max(top, 0), min(bottom, Z.shape[0])):
         for x in range(max(left, 0), min(right, Z.shape[1])):
             energies[y, x] = -1.0 if closed[y, x] else _energy(Z[y, x], np.float32(theta))
@@ -134,7 +134,7 @@ def _update_energies(Z, theta, closed, energies, top, bottom, left, right):
 
 @njit(nogil=True, cache=True)
 def _close(energies, closed, top, bottom, left, right):
-    """No candidate will be centred in a rectangle any more."""
+    """Excludes the pixels of a rectangle as centres of further candidates."""
     for y in range(max(0, top), min(energies.shape[0], bottom)):
         for x in range(max(0, left), min(energies.shape[1], right)):
             closed[y, x] = True
@@ -251,7 +251,7 @@ def _regress_trace(R, a, top, left, c):
 
 @njit(nogil=True, cache=True)
 def _subtract(R, Z, a, c, active, kernel, norm, top, left):
-    """Subtracts a c from R in the active bins, and from Z what it contributes there."""
+    """Subtracts the candidate a c from the residual R, and its filtered form from Z, in the active bins."""
     h, w = a.shape
     H, W = R.shape[0], R.shape[1]
     reach, trace = kernel.size // 2, _active_part(c, active)
@@ -389,10 +389,10 @@ def _detect(R, Z, norm, kernel, core, patch, limits, footprints, traces):
 def peak_amplitudes(traces: NDArray, decay: float, noise: NDArray) -> NDArray[np.float64]:
     """Net peak amplitude of each trace: height of its highest peak minus depth of its lowest trough, both from rest.
 
-    Noise, neuropil and motion go up and down alike; calcium only rises. The trace is filtered with a decaying
-    exponential of unit norm, which keeps the sd of white noise. Rest is estimated from the 20th percentile, as a
-    neuron may be active most of the time, corrected for the distance at which that quantile of noise lies below its
-    mean.
+    Noise, neuropil and motion cause positive and negative excursions alike; calcium transients are positive only. The
+    trace is filtered with a decaying exponential of unit norm, which keeps the sd of white noise. Rest is estimated
+    from the 20th percentile, as a neuron may be active most of the time, corrected for the distance between that
+    quantile of noise and its mean.
 
     Args:
         traces: (N, T).
@@ -411,12 +411,12 @@ def peak_amplitudes(traces: NDArray, decay: float, noise: NDArray) -> NDArray[np
 def detect_in_block(
     residual: NDArray, mask: NDArray[np.bool_], settings: DetectionSettings, core: tuple[slice, slice]
 ) -> tuple[Float, Float]:
-    """Candidates of one block whose peak lies in its core.
+    """Candidates of one block whose peak is in its core.
 
     Args:
         residual: (n, h, w), in units of the noise.
         mask: (h, w), pixels to use.
-        settings: what counts as a candidate.
+        settings: size, number and thresholds of candidates.
         core: (rows, columns) within the block; patches of `settings.patch_px` divide it.
 
     Returns:

@@ -2,9 +2,9 @@
 
 Two components are merged when their footprints share pixels and their traces correlate above the threshold. Chains of
 such pairs become one component, whose footprint and trace are the best rank-1 approximation of the sum (Pnevmatikakis
-et al. 2016, doi 10.1016/j.neuron.2015.11.037). The more two footprints overlap, the less correlation is required: what
-least squares give too much to one of them they take from the other, so that the errors of overlapping components are
-anticorrelated, and a positive correlation in spite of that is evidence for one neuron.
+et al. 2016, doi 10.1016/j.neuron.2015.11.037). The more two footprints overlap, the less correlation is required: the
+errors of least squares are anticorrelated between overlapping components, so that a positive correlation in spite of
+that is evidence for one neuron.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 SAME_PLACE = 0.8
-"""Cosine of two footprints above which they are merged whatever their traces, which least squares cannot tell apart
-there: the variance of the difference of two traces grows as 1 / (1 - cosine). Not tuned; other values are compared in
-docs/methods_extraction.md."""
+"""Cosine similarity of two footprints above which they are merged irrespective of their traces, which least squares
+cannot separate: the variance of the difference of two traces grows as 1 / (1 - cosine). Not tuned; other values are
+compared in docs/methods_extraction.md."""
 _RANK1_UPDATES = 10
 """Power iterations for the rank-1 approximation of merged components, whose sum is nearly of rank 1; not tuned."""
 

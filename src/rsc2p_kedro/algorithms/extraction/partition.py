@@ -1,4 +1,4 @@
-"""How the frame is divided into blocks, and time into segments, that are worked on in parallel.
+"""Division of the frame into blocks, and of the recording into segments, which are processed in parallel.
 
 Neither depends on the machine (:class:`rsc2p_kedro.core.parameters.Compute`), so neither does any result.
 """

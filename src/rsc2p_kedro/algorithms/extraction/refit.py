@@ -39,7 +39,7 @@ def refit(
         components: the earlier result, all of it or a selection.
         acquisition: frame rate, and decay time of the indicator.
         parameters: settings of the extraction.
-        compute: resources of the machine; change no bit of the result.
+        compute: resources of the machine; the result does not depend on them.
         valid_mask: (H, W), pixels to use. None uses all. No footprint has pixels outside.
 
     Returns:
@@ -51,7 +51,10 @@ def refit(
             short or not finite.
     """
     if components.shape != tuple(movie.shape[1:]):
-        raise ValueError(f"The components are of a {components.shape} frame, the movie has {tuple(movie.shape[1:])}.")
+        raise ValueError(
+            f"The frames of the components have shape {components.shape}, those of the movie {tuple(movie.shape[1:])}. "
+            "Refit components on the movie that they were extracted from."
+        )
     inputs = prepare(movie, acquisition, parameters, compute, valid_mask, components.pixel_noise)
     reasons: dict[int, str] = {}
     state = _initialize(inputs, components)
@@ -110,5 +113,5 @@ def _lineage(ids: NDArray, state: Factorization, reasons: dict[int, str]) -> tup
             continue
         entries.append(LineageEntry(new_id, "merged", earlier, "overlapping footprints and correlated traces"))
         entries += [LineageEntry(k, "removed", (k,), f"merged into {new_id}") for k in earlier[1:]]
-    entries += [LineageEntry(int(ids[j]), "removed", (int(ids[j]),), why) for j, why in sorted(reasons.items())]
+    entries += [LineageEntry(int(ids[j]), "removed", (int(ids[j]),), reason) for j, reason in sorted(reasons.items())]
     return tuple(entries)

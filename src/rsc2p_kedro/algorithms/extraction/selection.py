@@ -1,4 +1,4 @@
-"""Selection: which components are rejected, by the shape of their footprints and the amplitude of their transients."""
+"""Selection of components by the shape of their footprints and the amplitude of their transients."""
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -11,11 +11,11 @@ from rsc2p_kedro.algorithms.extraction.footprints import half_axes
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
 
 MIN_MINOR_AXIS = 0.58
-"""Minor half-axis of a footprint, at least, in neuron half-widths; thinner ones are processes. Of 5900 neurons marked
+"""Minimum minor half-axis of a footprint in neuron half-widths; thinner ones are processes. Of 5900 neurons marked
 by hand (Allen Brain Observatory, neurofinder), 98 % have a minor half-axis of 0.55 to 1.45 times the median of their
 field. Not tuned; other values are compared in docs/methods_extraction.md."""
 MAX_MAJOR_AXIS = 2.0
-"""Major half-axis of a footprint, at most, in neuron half-widths; longer ones are processes or neuropil. In the same
+"""Maximum major half-axis of a footprint in neuron half-widths; longer ones are processes or neuropil. In the same
 markings minor over major is 0.82 in the median, so that few neurons reach 2 medians. Not tuned; other values are
 compared in docs/methods_extraction.md."""
 CUT_OFF_FACTOR = 0.5
@@ -32,7 +32,7 @@ docs/methods_extraction.md."""
 
 
 def rejection_reasons(inputs: Inputs, state: Factorization, isolated_traces: NDArray) -> list[str]:
-    """Why components are not neurons.
+    """Reasons to reject components as neurons.
 
     Args:
         inputs: data and settings.

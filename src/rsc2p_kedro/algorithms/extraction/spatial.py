@@ -25,14 +25,14 @@ from rsc2p_kedro.core.parameters import Compute
 
 Float = NDArray[np.float32]
 GAIN_PRIOR_SD = 0.2
-"""Sd of the neuropil's gain in a pixel around the one expected from the mean image, as a part of it. Not tuned; other
-values are compared in docs/methods_extraction.md."""
+"""Sd of the neuropil's gain in a pixel around the one expected from the mean image, as a fraction of the latter. Not
+tuned; other values are compared in docs/methods_extraction.md."""
 ENERGY_KEPT = 0.995
-"""Part of the energy (sum of squares) of a footprint that its brightest pixels must hold; dimmer ones are set to 0.
+"""Fraction of the energy (sum of squares) of a footprint that its brightest pixels keep; dimmer ones are set to 0.
 CaImAn's `nrgthr` is 0.9999. Not tuned; other values are compared in docs/methods_extraction.md."""
 MIN_OF_PEAK = 0.1
-"""Pixels below this part of the maximum of a footprint are set to 0; CaImAn's `maxthr` is 0.1 as well. Not tuned; other
-values are compared in docs/methods_extraction.md."""
+"""Pixels below this fraction of the maximum of a footprint are set to 0; CaImAn's `maxthr` is 0.1 as well. Not tuned;
+other values are compared in docs/methods_extraction.md."""
 MIN_SIGNIFICANCE_SD = 2.0
 """Pixels below this many sd of their noise are set to 0. Not tuned; other values are compared in
 docs/methods_extraction.md."""
@@ -41,9 +41,9 @@ _NOISE_OF_MEDIAN = 0.41
 _BLOCK_PX = 48
 """Size of the blocks that are regressed in parallel, for memory and the CPU's cache; not tuned."""
 _MAX_SWEEPS = 200
-"""Sweeps of coordinate descent in a pixel, at most; not tuned."""
+"""Maximum number of sweeps of coordinate descent in a pixel. Not tuned."""
 _TOLERANCE = 1e-5
-"""Coordinate descent stops when no coefficient moves by more than this part of the largest one; not tuned."""
+"""Coordinate descent stops when no coefficient changes by more than this fraction of the largest one. Not tuned."""
 
 
 @njit(nogil=True, cache=True)
@@ -140,7 +140,7 @@ def regress_footprints(
         gain: (H, W), current gain in units of the noise.
         expected_gain: (H, W), h0 in units of the noise.
         grow_px: by how many px a footprint may grow.
-        compute: resources of the machine; change no result.
+        compute: resources of the machine; the result does not depend on them.
 
     Returns:
         New footprints CSC (H*W, N) float32, not yet cleaned, and gain (H, W) float32, in units of the noise.
@@ -181,11 +181,11 @@ def regress_footprints(
 
 
 def clean_footprints(A: sp.csc_array, C: NDArray, scale: NDArray, shape: tuple[int, int]) -> sp.csc_array:
-    """Removes noise and stray parts from footprints, each on its own.
+    """Removes noise and disconnected parts from each footprint.
 
     Args:
         A: (H*W, N) in units of the noise.
-        C: traces (N, n) that they were regressed on; their norm tells how significant a pixel is.
+        C: traces (N, n) that they were regressed on; their norms give the significance of a pixel.
         scale: (H, W), unit of the noise: a footprint in units of the movie is A times scale.
         shape: (H, W).
 

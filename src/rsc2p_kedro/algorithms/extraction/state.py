@@ -1,4 +1,4 @@
-"""What the steps of CNMF share: the inputs of the factorization, and its current state."""
+"""Records shared by the steps of CNMF: the inputs of the factorization, and its current state."""
 
 from dataclasses import dataclass, replace
 
@@ -60,7 +60,7 @@ class Inputs:
         neuropil: splines of the neuropil.
         acquisition: frame rate, and decay time of the indicator.
         parameters: settings of the extraction.
-        compute: resources of the machine; change no result.
+        compute: resources of the machine; the result does not depend on them.
     """
 
     binned: BinnedMovie
@@ -81,7 +81,7 @@ class Inputs:
 
     @property
     def detection(self) -> detection.DetectionSettings:
-        """What counts as a candidate. A patch is 2 x half-width + 1 px wide, less the overlap with its neighbours."""
+        """Settings of candidate detection. A patch is 2 x half-width + 1 px wide, less the overlap with neighbours."""
         p = self.parameters
         patch_px = max(2 * p.patch_half_width_px + 1 - p.patch_overlap_px, 4)
         return detection.DetectionSettings(
@@ -123,7 +123,7 @@ def prepare(
         movie: (T, H, W).
         acquisition: frame rate, and decay time of the indicator.
         parameters: settings of the extraction.
-        compute: resources of the machine; change no result.
+        compute: resources of the machine; the result does not depend on them.
         valid_mask: (H, W), pixels to use. None uses all.
         known_noise: (H, W), noise sd of each pixel from an earlier pass. None estimates it.
 

@@ -28,14 +28,14 @@ from rsc2p_kedro.algorithms.extraction.background import NeuropilBasis
 from rsc2p_kedro.core.parameters import Compute
 
 NEUROPIL_PRIOR_SD = 0.3
-"""Prior sd of the time course of a spline, as a part of the resting fluorescence. It determines the time courses of
-splines with few valid pixels, and leaves the others to the data. Not tuned; other values are compared in
+"""Prior sd of the time course of a spline, as a fraction of the resting fluorescence. It determines the time courses of
+splines with few valid pixels, and hardly affects the others. Not tuned; other values are compared in
 docs/methods_extraction.md."""
 MIN_OVERLAP = 0.02
 """Cosine of two footprints above which their components are not deconvolved at the same time. Not tuned; other values
 are compared in docs/methods_extraction.md."""
 _RIDGE = 1e-6
-"""Added to A^T A as a part of its diagonal: keeps it regular where two footprints are the same."""
+"""Fraction of the diagonal of A^T A that is added to it, which keeps it regular where two footprints are the same."""
 _FRAMES_PER_TASK = 64
 """Frames that are read at once: the length of a stored chunk."""
 _FRAMES_IN_CACHE = 8
@@ -107,7 +107,7 @@ def project_movie(
         A: footprints (H*W, N) in units of the noise.
         neuropil: splines of the neuropil.
         gain: (H, W), brightness of the neuropil in units of the noise, 0 outside the mask.
-        compute: resources of the machine; change no result.
+        compute: resources of the machine; the result does not depend on them.
 
     Returns:
         Projections and Gram matrices, float64.
@@ -231,8 +231,8 @@ def update_traces(
         traces: current traces and neuropil.
         order: order of the autoregressive model of calcium, 1 or 2.
         decay_frames: decay time of the indicator in frames (or bins).
-        sweeps: how often all components are updated.
-        compute: resources of the machine; change no result.
+        sweeps: number of times that all components are updated.
+        compute: resources of the machine; the result does not depend on them.
 
     Returns:
         Traces (deconvolved calcium plus baseline) and neuropil, and the deconvolution of the last sweep.

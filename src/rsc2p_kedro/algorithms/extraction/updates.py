@@ -10,8 +10,8 @@ from rsc2p_kedro.algorithms.extraction import background, merging, spatial, temp
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
 
 MIN_EXPLAINED_ENERGY = 1.0
-"""Energy that a component explains, at least, to take part in the spatial update: the noise of one pixel in one bin.
-What is regressed on a weaker trace is noise, almost infinitely large: footprints of 1e20 overflowed in one of sixty
+"""Minimum energy that a component must explain to take part in the spatial update: the noise of one pixel in one bin.
+Regression on a weaker trace gives noise of almost infinite size: footprints of 1e20 overflowed in one of sixty
 simulated movies with greedy_roi."""
 
 
@@ -96,14 +96,14 @@ def _active_footprints(state: Factorization) -> sp.csc_array:
 
 
 def merge_components(inputs: Inputs, state: Factorization) -> Factorization:
-    """Merging: one component for all that overlap and are correlated.
+    """Merges components that overlap and whose traces correlate.
 
     Args:
         inputs: data and settings.
         state: current factorization.
 
     Returns:
-        The factorization with merged components in the place of their first members, which keep note of all parents.
+        The factorization with each merged component at the position of its first member; `parents` lists all members.
     """
     groups = merging.merge_groups(state.A, state.C, inputs.parameters.merge_threshold)
     A, C = merging.merge(state.A, state.C, groups)

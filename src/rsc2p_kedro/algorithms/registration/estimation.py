@@ -1,8 +1,8 @@
-"""Motion of a block of frames with respect to a finished template: rigid start, then Gauss-Newton steps of the field.
+"""Motion of a block of frames relative to a template: an initial rigid estimate, then Gauss-Newton steps of the field.
 
-The rigid start and the first step work on frames binned 2 x 2, at a quarter of the cost, with residuals blurred by 1 px
-(2 px of the frame): this extends their range from the rigid start to deviations of up to `max_deviation_px`. The last
-steps use frames at full resolution.
+The rigid estimate and the first step use frames binned 2 x 2, at a quarter of the cost, and residuals blurred by 1 px
+(2 px of the frame), so that the first step can correct deviations from the rigid estimate of up to `max_deviation_px`.
+The last steps use frames at full resolution.
 """
 
 import math
@@ -38,7 +38,7 @@ COARSE_BLUR_PX = 1.0
 Not tuned."""
 
 COARSE_STEPS = 1
-"""Gauss-Newton steps on binned frames. A second one is of no use, see `FINE_STEPS`."""
+"""Gauss-Newton steps on binned frames. A second one does not improve the result, see `FINE_STEPS`."""
 
 FINE_STEPS = 2
 """Gauss-Newton steps on full frames. Measured for (1, 1), (2, 1), (1, 2) and (2, 2) coarse and fine steps: known shifts
@@ -58,7 +58,7 @@ class Template:
         level: mean brightness of the frames it is made of.
         variance: (H, W) float32, variance of registered frames around it.
         brightness_limit: largest deviation from a frame's mean in the rigid start; pixels beyond it are clipped.
-        usable: (H, W) bool, false for empty borders and as far around them as motion may carry them.
+        usable: (H, W) bool, false for empty borders and for all pixels that motion may move them to.
     """
 
     image: Float
@@ -70,7 +70,7 @@ class Template:
 
 @dataclass(frozen=True, eq=False)
 class Estimator:
-    """All that the registration of frames to one template needs.
+    """Precomputed data for the registration of frames to one template.
 
     Attributes:
         correlator: for the rigid start, of binned frames.
@@ -112,7 +112,7 @@ class Estimates:
 def rigid_correlator(
     image: Float, usable: NDArray[np.bool_], brightness_limit: float, *, max_shift: float, high_pass_sigma: float
 ) -> Correlator:
-    """Prepares the rigid start of a template.
+    """Prepares the initial rigid estimate for a template.
 
     Args:
         image: (H, W) float32, of mean 0.
@@ -192,7 +192,7 @@ def make_estimator(
 def refine_fields(
     frames: Float, fields: Float, equations: NormalEquations, n_steps: int, *, max_shift: float, max_deviation: float
 ) -> tuple[Float, Float]:
-    """Takes some Gauss-Newton steps.
+    """Refines fields by Gauss-Newton steps.
 
     Args:
         frames: (T, H, W) float32, of mean 0.

@@ -9,8 +9,8 @@ from rsc2p_kedro.algorithms.blocks import Movie
 Float = NDArray[np.float32]
 
 MIN_FRAME_SIZE_PX = 32
-"""Smallest height and width of frames in px. Dim frames of this size are already at the limit, see "Known limits" in
-docs/methods_registration.md."""
+"""Smallest height and width of frames in px; see "Known limits" in docs/methods_registration.md for the accuracy on dim
+frames of this size."""
 
 
 def subtract_frame_means(frames: NDArray) -> Float:
@@ -71,15 +71,15 @@ def check_movie(movie: Movie) -> None:
         movie: (T, H, W), T >= 1, H and W >= 32 px, integers or floats.
 
     Raises:
-        ValueError: the shape or dtype is another one; the message lists all problems.
+        ValueError: the shape or dtype is not supported; the message lists all problems.
     """
     problems = []
     if movie.ndim != 3:
         problems.append(f"a movie should be (T, H, W), this one has shape {movie.shape}")
     elif movie.shape[0] < 1 or min(movie.shape[1:]) < MIN_FRAME_SIZE_PX:
         problems.append(
-            f"there should be at least one frame, at least {MIN_FRAME_SIZE_PX} px high and wide, the movie is "
-            f"{movie.shape}"
+            f"a movie should have at least one frame, of at least {MIN_FRAME_SIZE_PX} x {MIN_FRAME_SIZE_PX} px, this "
+            f"one has shape {movie.shape}"
         )
     if movie.dtype.kind not in "iuf":
         problems.append(f"pixels should be integers or floats, they are {movie.dtype}; convert the movie first")

@@ -1,6 +1,6 @@
 """Gauss-Newton registration of frames by a displacement field (maximum likelihood with a Gaussian prior).
 
-Where the content of a frame I has moved by a field u(theta), it reads I(x + u(x)) = a T(x) + c + noise, with the
+A frame I whose content is displaced by a field u(theta) is modelled as I(x + u(x)) = a T(x) + c + noise, with the
 template T, a gain a and an offset c. Around the present field the residual r(x) = (I(x + u(x)) - c) / a - T(x) is, to
 first order, minus the gradient of T times the error of u, and the best step solves the normal equations (Lucas & Kanade
 1981; in the inverse compositional form of Baker & Matthews 2004, doi 10.1023/B:VISI.0000011205.11775.fd)
@@ -8,12 +8,12 @@ first order, minus the gradient of T times the error of u, and the best step sol
     M step = -b,   b_ai = sum_x q_a(x) B_i(x) r(x),   M_ai,bj = sum_x q_a(x) g_b(x) B_i(x) B_j(x)
 
 for the axes a, b and the nodes i, j, with the nodes' splines B_i, the gradient g of T and, for white noise of variance
-s2(x), q = g / s2. Three properties follow. (1) The Hessian M depends on the template alone: it is inverted once for all
+s2(x), q = g / s2. Three properties follow. (1) The Hessian M depends on the template only: it is inverted once for all
 frames. (2) Noise of the frame is multiplied by the gradient of the denoised template only, so that a low photon count
-makes the estimate noisy but not biased, and displacements are not drawn towards whole pixels. (3) Any filter of the
+makes the estimate noisy but not biased, without a bias towards whole pixels either. (3) Any filter of the
 residual can be applied to q instead: here q = L (1/s2) L g, with a high-pass L that removes slow changes of brightness
 (neuropil, bleaching). The variance s2 is measured in each pixel around the registered template, so that pixels of
-active cells, whose brightness says little about motion, have a low weight.
+active cells, whose brightness changes are not due to motion, have a low weight.
 
 A Gaussian prior keeps the field near its mean where a patch has no texture: M + prior is inverted. Residuals are
 clipped at some standard deviations, for robustness against flashes and hot pixels.
@@ -34,8 +34,8 @@ Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 
 CLIP_SD = 4.0
-"""Residuals are clipped at this many standard deviations: beyond it lie 0.006 % of Gaussian noise. Chosen for that
-share; not tuned."""
+"""Residuals are clipped at this many standard deviations, which 0.006 % of Gaussian noise exceeds. Chosen for that
+fraction; not tuned."""
 
 LARGEST_CLIP = 1.5
 """Largest clipping limit of a pixel, as a multiple of the limit of a typical pixel. Without it the high-pass filter
@@ -334,7 +334,7 @@ def _multiply_rows(rows, matrix, out):  # type: ignore[no-untyped-def]
 
 
 def multiply_rows(rows: Double, matrix: Double) -> Double:
-    """Product of a matrix of rows and another matrix, each row by itself.
+    """Product of two matrices, computed row by row.
 
     The product of BLAS (`rows @ matrix`) is four times as fast, 7 µs against 30 µs for 64 frames and 50 values, but the
     last bits of a row depend on how many rows are multiplied at once (by up to 7e-15 of values near 10): results
@@ -371,7 +371,7 @@ def gauss_newton_step(fields: Float, b: Double, equations: NormalEquations, *, l
 
 
 def clip_fields(fields: Float, grid: FieldGrid, *, max_shift: float, max_deviation: float) -> Float:
-    """Holds fields within the limits of rigid shift and deviation.
+    """Clips fields to the limits of rigid shift and deviation.
 
     Args:
         fields: (T, 2, Py, Px), displacement of the content at the nodes in px.

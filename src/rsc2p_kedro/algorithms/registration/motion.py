@@ -42,7 +42,7 @@ def field_grid(shape: tuple[int, int], parameters: MotionCorrectionParameters) -
     if grid.n_nodes == 1:
         log.warning(
             "Patches of %d px are as large as the frame of %s px: motion is estimated rigidly. "
-            "Lower patch_stride_px or patch_overlap_px for motion that differs by place.",
+            "Decrease patch_stride_px or patch_overlap_px to estimate non-rigid motion.",
             parameters.patch_stride_px + parameters.patch_overlap_px,
             "x".join(map(str, shape)),
         )
@@ -128,7 +128,7 @@ def estimate_motion(
     Args:
         movie: (T, H, W), integers or floats.
         parameters: of motion correction.
-        compute: resources of the machine; they do not change a bit of the result.
+        compute: resources of the machine; the result does not depend on them.
         neuron_half_width_px: half-width of a neuron in px; the length over which fields are smoothed scales with it.
 
     Returns:
@@ -137,7 +137,7 @@ def estimate_motion(
         time.
 
     Raises:
-        ValueError: the movie is not (T, H, W), smaller than 32 px, or of another kind of dtype.
+        ValueError: the movie is not (T, H, W), frames are smaller than 32 px, or pixels are no integers or floats.
     """
     check_movie(movie)
     grid = field_grid(movie.shape[1:], parameters)
@@ -215,8 +215,8 @@ def fields_from_record(motion: MotionCorrection) -> tuple[Float, FieldGrid]:
     order = np.lexsort((motion.patch_centres[:, 1], motion.patch_centres[:, 0]))
     if grid.n_nodes != len(order) or not np.allclose(motion.patch_centres[order], grid.centres):
         raise ValueError(
-            f"patch_centres should be all crossings of some rows and columns; {len(order)} centres came with "
-            f"{len(nodes[0])} rows and {len(nodes[1])} columns. Apply the rigid shifts instead."
+            f"patch_centres should form a grid, but there are {len(order)} centres in {len(nodes[0])} rows and "
+            f"{len(nodes[1])} columns. Apply the rigid shifts instead."
         )
     fields = -motion.patch_shifts[:, order].transpose(0, 2, 1).reshape(motion.n_frames, 2, *map(len, nodes))
     return np.ascontiguousarray(fields, np.float32), grid
@@ -239,8 +239,8 @@ def apply_motion(movie: Movie, motion: MotionCorrection, parameters: MotionCorre
     """
     if movie.shape != (motion.n_frames, *motion.template.shape):
         raise ValueError(
-            f"The motion is of a movie of shape {(motion.n_frames, *motion.template.shape)}, the movie has shape "
-            f"{movie.shape}; give the movie that the motion was estimated from."
+            f"The motion was estimated from a movie of shape {(motion.n_frames, *motion.template.shape)}, this movie "
+            f"has shape {movie.shape}. Apply the motion to the movie that it was estimated from."
         )
     fields, grid = fields_from_record(motion)
     dtype = movie.dtype if parameters.corrected_dtype == "raw" else np.dtype(np.float32)

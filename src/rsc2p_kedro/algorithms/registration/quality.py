@@ -3,8 +3,8 @@
 The measures are the mean correlation of frames with the template; the crispness of the mean image, the norm of its
 gradient; and the residual motion. For the last, frames are averaged in time bins, and for each of the first principal
 components of these averages the mean images of the bins of lowest and highest score are registered to each other: where
-a component is motion, they are displaced. The displacement is estimated by :mod:`.estimation` on a patch grid of its
-own, which scales with the size of neurons.
+a component is motion, they are displaced. The displacement is estimated by :mod:`.estimation` on a separate patch grid,
+which scales with the size of neurons.
 """
 
 import numpy as np
@@ -20,7 +20,8 @@ from rsc2p_kedro.core.results import MotionCorrection, MotionQuality
 Float = NDArray[np.float32]
 
 MAX_TIME_BINS = 256
-"""Time bins that frames are averaged in, at most; bounds memory and the size of the eigenvalue problem. Not tuned."""
+"""Maximum number of time bins that frames are averaged in; limits memory and the size of the eigenvalue problem. Not
+tuned."""
 
 N_COMPONENTS = 5
 """Principal components whose two ends are compared. Not tuned."""
@@ -211,7 +212,7 @@ def motion_quality(
         share of registered frames.
 
     Raises:
-        ValueError: the movie is not (T, H, W), smaller than 32 px, or of another kind of dtype.
+        ValueError: the movie is not (T, H, W), frames are smaller than 32 px, or pixels are no integers or floats.
     """
     check_movie(movie)
     template = (motion.template - motion.template.mean(dtype=np.float64)).astype(np.float32)

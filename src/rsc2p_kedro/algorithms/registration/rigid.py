@@ -3,10 +3,10 @@
 The peak is searched at whole pixels within ±max_shift, both ends included, and refined by a parabola through it and its
 neighbours along each axis. The result is where the Gauss-Newton steps of :mod:`.gauss_newton` start.
 
-What remains of the correlation surface after the template's own correlation, shifted to the peak and scaled to its
-height, is subtracted is noise. The height of the peak over the standard deviation of this noise is the quality of the
-peak. Unlike a ratio of the first peak to the second, it is not lowered by a template that resembles shifted copies of
-itself.
+The noise of a correlation surface is its residual after the autocorrelation of the template, shifted to the peak and
+scaled to its height, is subtracted. The quality of the peak is its height over the standard deviation of this noise.
+Unlike the ratio of the highest to the second-highest peak, it is not reduced by a template that resembles shifted
+copies of itself.
 """
 
 import numpy as np

@@ -8,14 +8,14 @@ Wiener filter
     s(f) = y(f) S(f) / (S(f) + c),   S(f) + c estimated by the smoothed periodogram
 
 is the best linear estimate (Wiener 1949). Fast motion, such as heartbeat or the jerks of a running animal, is kept
-wherever it is above the noise: no time constant is assumed. At high photon counts little is smoothed, at low ones much.
-Power that is no higher than expected by chance is set to 0: kept are those modes and frequencies that are significant
-by the procedure of Benjamini & Hochberg (1995, doi 10.1111/j.2517-6161.1995.tb02031.x). So tissue that stands still
-gets no shifts, and rigid motion no local ones.
+where it exceeds the noise: no time constant is assumed. The lower the photon count, the stronger the smoothing. Power
+that is no higher than expected by chance is set to 0: only those modes and frequencies are kept that are significant by
+the procedure of Benjamini & Hochberg (1995, doi 10.1111/j.2517-6161.1995.tb02031.x). Tissue that does not move thus
+gets no shifts, and rigid motion gets no local ones.
 
-The noise of real frames is somewhat larger than photon noise alone (cells change their brightness). Motion fills few of
-all modes and frequencies, so that the median power of all of them estimates the noise: c, held within bounds in case
-motion fills more.
+The noise of real frames is somewhat larger than photon noise (cells change their brightness). Motion occupies few of
+all modes and frequencies, so that the median power of all of them estimates the noise c, within bounds in case motion
+occupies more.
 
 The modes, in the units of y, are first the shift of the whole frame, then its linear deformations (stretch and shear),
 then the principal axes of smooth random fields; the first of these are smooth and well measured, the last rough and
@@ -35,8 +35,8 @@ Double = NDArray[np.float64]
 
 CORRELATION_LENGTH_HALF_WIDTHS = 30.0
 """Length over which smooth fields are correlated (sigma of a Gaussian), in half-widths of a neuron: 120 px at the
-default of 4 px. Chosen; of little effect: the local error on a simulated movie (400 frames of 192 x 192 px, 12 photons)
-is the same to four decimals at 60, 120 and 240 px."""
+default of 4 px. Chosen by hand; it has little effect: the local error on a simulated movie (400 frames of 192 x 192 px,
+12 photons) is the same to four decimals at 60, 120 and 240 px."""
 
 LARGEST_EXCESS = 3.0
 """Largest variance of the noise in units of the one expected from the normal equations. Raised from 2 for dim movies
@@ -68,7 +68,7 @@ def linear_fields(centres: NDArray) -> Double:
         centres: (P, 2), nodes in px.
 
     Returns:
-        (2 P, n) float64, one field a column: the two shifts first; n is 2, 4 or 6, as nodes span 0, 1 or 2 axes.
+        (2 P, n) float64, one field per column: the two shifts first; n is 2, 4 or 6 for nodes along 0, 1 or 2 axes.
     """
     from_middle = (centres - centres.mean(0)).astype(np.float64)
     slopes = [axis / np.ptp(axis) for axis in from_middle.T if np.ptp(axis) > 0]
@@ -84,7 +84,7 @@ def spatial_modes(lower: Double, centres: NDArray, length: float) -> Double:
         length: correlation length in px of smooth fields.
 
     Returns:
-        (K, K) float64, one mode a column: linear fields first, then smooth ones by increasing variance.
+        (K, K) float64, one mode per column: linear fields first, then smooth ones by increasing variance.
     """
     linear = np.linalg.solve(lower, linear_fields(centres))
     basis, n = np.linalg.qr(linear, mode="complete")[0], linear.shape[1]
@@ -96,7 +96,7 @@ def spatial_modes(lower: Double, centres: NDArray, length: float) -> Double:
 def wiener_filter(series: Double) -> Double:
     """Removes white noise from series by a Wiener filter in the cosine transform over time.
 
-    `scipy.signal.wiener` is another filter, of local means and variances.
+    `scipy.signal.wiener` is a different filter, which uses local means and variances.
 
     Args:
         series: (T, K), signal plus white noise of a variance of 1 to `LARGEST_EXCESS`.

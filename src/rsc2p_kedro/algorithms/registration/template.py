@@ -1,10 +1,10 @@
 """Template: the mean of registered frames, improved by iterative registration.
 
 1. A sample of frames is taken, spread evenly over the recording. 2. The frame whose most similar frames correlate best
-with it, and these frames, are averaged to the first template (as in Suite2p, doi 10.1101/061507): it is sharp, and no
-average over many positions. 3. All frames of the sample are registered to it, shifted back and averaged; their mean
-displacement is subtracted, so that the template shows the tissue in its mean position and shape. Step 3 is repeated,
-first with rigid shifts, then with fields.
+with it, and these frames, are averaged to the first template (as in Suite2p, doi 10.1101/061507), which is sharp,
+unlike an average over many positions. 3. All frames of the sample are registered to it, shifted back and averaged;
+their mean displacement is subtracted, so that the template shows the tissue in its mean position and shape. Step 3 is
+repeated, first with rigid shifts, then with fields.
 
 Frames that could not be registered are left out. The variance of the registered frames around the template in each
 pixel sets the weight of the pixel in the estimation. The sample is kept in its own dtype; it is processed in groups of
@@ -40,7 +40,8 @@ GROUP_FRAMES = 16
 """Frames of the sample that one thread works on at a time. Sums depend on it in their last bits, so it is fixed."""
 
 SAMPLE_BYTES = 512 * 2**20
-"""Largest size of the sample in bytes, to bound memory. Chosen; 200 frames of 16 bits reach it at 1158 x 1158 px."""
+"""Largest size of the sample in bytes, which limits memory. Chosen by hand: 200 frames of 16 bits reach it at 1158 x
+1158 px."""
 
 N_SIMILAR_FRAMES = 20
 """Frames that are averaged with the most typical one to the first template: Suite2p's number."""
@@ -231,9 +232,9 @@ def denoise_template(image: Float, noise_variance: float) -> Float:
 def usable_pixels(sample: NDArray, reach: int) -> NDArray[np.bool_]:
     """Pixels that show tissue in all frames: far enough from any that hardly changes over time.
 
-    Pixels of a border that the microscope left empty, and dead pixels, stay where they are whatever the tissue does,
-    and would bias every estimate towards no motion. Frames whose brightness is further than three median absolute
-    deviations from the median are ignored.
+    Pixels of a border that the microscope left empty, and dead pixels, do not move with the tissue and would bias every
+    estimate towards no motion. Frames whose brightness is further than three median absolute deviations from the median
+    are ignored.
 
     Args:
         sample: (n, H, W).

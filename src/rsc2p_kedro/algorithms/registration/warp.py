@@ -72,11 +72,10 @@ def pad_edges(frame, padded):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, fastmath=True)
 def locate_sources(y, u, v, H, W, pitch, start, a, b):  # type: ignore[no-untyped-def]
-    """Locates the sources of the pixels of row y, displaced by (u, v) and held within the frame.
+    """Locates the sources of the pixels of row y, displaced by (u, v) and clipped to the frame.
 
     `start[x] + x` is the index, in the flattened padded frame, of the upper left one of the 4 x 4 pixels around the
-    source of pixel x; the source lies `a[x]` px below and `b[x]` px to the right of the second pixel of their second
-    row.
+    source of pixel x; the source is `a[x]` px below and `b[x]` px to the right of the second pixel of their second row.
 
     Args:
         y: the row.

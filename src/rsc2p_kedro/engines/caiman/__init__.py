@@ -1,4 +1,4 @@
-"""CaImAn as an engine, in this process or in an environment of its own.
+"""CaImAn as an engine, in this process or in a separate Python environment.
 
 :mod:`.engine` implements the engine, :mod:`.mapping` converts parameters, :mod:`.conversions` converts arrays,
 :mod:`.exchange` sends requests to CaImAn, and :mod:`.worker` processes them in CaImAn's environment.

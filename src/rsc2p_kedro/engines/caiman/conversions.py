@@ -1,4 +1,4 @@
-"""Conversion between CaImAn's conventions and those of this project. No other module knows CaImAn's.
+"""Conversion between CaImAn's conventions and those of this project, for which no other module converts.
 
 | | CaImAn | this project |
 |---|---|---|
@@ -85,7 +85,7 @@ def sparse_from_arrays(name: str, arrays: Arrays, n_rows: int) -> sp.csc_array:
     Args:
         name: of the matrix.
         arrays: contain its three arrays.
-        n_rows: number of rows, which the arrays do not tell.
+        n_rows: number of rows, which cannot be derived from the arrays.
 
     Returns:
         The matrix (n_rows, N).
@@ -95,7 +95,7 @@ def sparse_from_arrays(name: str, arrays: Arrays, n_rows: int) -> sp.csc_array:
 
 
 def valid_mask_of_shifts(shape: tuple[int, int], shifts: NDArray) -> NDArray[np.bool_]:
-    """Marks the pixels whose source lies within the frame for every shift.
+    """Marks the pixels whose source is within the frame for every shift.
 
     Args:
         shape: (H, W).
@@ -284,7 +284,7 @@ def seed_masks(seeds: NDArray, shape: tuple[int, int], half_width: int) -> NDArr
     Args:
         seeds: masks (n, H, W), or centres (n, 2) as (y, x) in px.
         shape: (H, W).
-        half_width: radius in px of the discs that stand for centres.
+        half_width: radius in px of the discs around the centres.
 
     Returns:
         (H*W, n), pixels in F order.
@@ -309,7 +309,7 @@ def _match_footprints(similarity: NDArray) -> dict[int, int]:
 
 
 def lineage_by_similarity(earlier: Components, later: Components) -> tuple[NDArray[np.int64], tuple[LineageEntry, ...]]:
-    """Matches the components of a refit to those of the first fit, as CaImAn does not record what its refit does.
+    """Matches the components of a refit to those of the first fit, as CaImAn does not record their lineage.
 
     A component of the refit keeps the id of the one in the first fit that it is matched to: pairs by the Hungarian
     method, cosine of their footprints above 0.3. A component of the first fit without a match counts as merged if its

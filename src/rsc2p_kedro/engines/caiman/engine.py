@@ -69,7 +69,7 @@ def _provenance(response: Response, parameters: FrozenModel, *, warn: bool = Tru
 class _CorrectedMovie:
     """Frames of the corrected movie, which CaImAn computes in segments when one of their frames is read.
 
-    The last two segments are kept, as several threads read neighbouring blocks, in order.
+    The last two segments are kept in memory, because several threads read neighbouring blocks in order.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class CaimanEngine:
 
         Args:
             movie: (T, H, W), the movie that the motion was estimated from.
-            motion: motion of that movie, estimated by CaImAn; its patches are used, whatever the parameters say.
+            motion: motion of that movie, estimated by CaImAn; its patches take precedence over those of the parameters.
             parameters: of motion correction; `corrected_dtype` sets the dtype of the result.
 
         Returns:
@@ -363,14 +363,17 @@ def _extraction_inputs(
     if parameters.initialization != "seeded":
         return {}
     if seeds is None or len(seeds) == 0:
-        raise CaimanError("`initialization: seeded` needs seeds: centres (n, 2) or masks (n, H, W); there are none.")
+        raise CaimanError(
+            "`initialization: seeded` needs seeds, but none were given: name a file of centres or masks under `seeds:` "
+            "in the recording's entry."
+        )
     return {"seeds": conversions.seed_masks(seeds, shape, parameters.neuron_half_width_px)}
 
 
 def _component_quality(response: Response, parameters: EvaluationParameters) -> ComponentQuality:
     """CaImAn's measures and decisions.
 
-    The reasons are those of this project's rule. It is CaImAn's rule, except for values that lie on a threshold.
+    The reasons are those of this project's rule, which differs from CaImAn's only for values equal to a threshold.
     """
     arrays = response.arrays
     snr, r_value = (np.nan_to_num(arrays[name], posinf=1e3, neginf=0) for name in ("snr", "r_value"))

@@ -1,7 +1,7 @@
-"""Requests to CaImAn: a folder per request, files in it, and CaImAn in this process or in an environment of its own.
+"""Requests to CaImAn, which runs in this process or in a separate Python environment.
 
-The folder contains the movie as a memory map in CaImAn's format, the request and the response; see :mod:`.worker`. It
-is removed after the request, also after an error, an interruption, or the death of this process.
+Each request has a folder with the movie as a memory map in CaImAn's format, the request and the response; see
+:mod:`.worker`. It is removed after the request, also after an error or an interruption, or if this process is killed.
 """
 
 import errno
@@ -118,7 +118,7 @@ def _allocate(path: Path, size: int) -> None:
     except OSError as error:
         raise CaimanError(
             f"CaImAn needs the movie as a file of {size / 1e9:.1f} GB; {path.parent.parent} has {free / 1e9:.1f} GB "
-            f"of free space ({error.strerror}). Set caiman.scratch_folder to a folder with more."
+            f"of free space ({error.strerror}). Set caiman.scratch_folder to a folder with more free space."
         ) from error
 
 
@@ -154,7 +154,10 @@ def write_memory_map(
     for block in _blocks(movie, compute):
         frames = read(movie, block).astype(np.float32) - np.float32(offset)
         if not np.isfinite(frames).all():
-            raise CaimanError(f"Frames {block.start} to {block.stop - 1} of the movie contain NaN or infinity.")
+            raise CaimanError(
+                f"Frames {block.start} to {block.stop - 1} of the movie contain NaN or infinity, which CaImAn cannot "
+                "process. Exclude these frames with `frames` in the recording's entry."
+            )
         if valid_mask is not None:
             frames[:, ~valid_mask] = 0
         target[:, block] = c_to_f_order(frames.reshape(len(frames), -1).T, (H, W))
@@ -266,9 +269,9 @@ def _run_worker(python: str, folder: Path) -> None:
     if not (folder / "response.json").is_file():
         tail = "\n".join((folder / "log.txt").read_text(errors="replace").splitlines()[-_LOG_LINES:])
         raise CaimanError(
-            f"The process of CaImAn ({python}) ended with code {process.returncode} before it finished. Code -9: "
-            "the system killed it, mostly for lack of memory; fewer compute.threads need less. Last lines of its log:\n"
-            f"{tail}"
+            f"The process of CaImAn ({python}) ended with exit code {process.returncode} before it finished. Exit code "
+            "-9 means that the system killed it, usually for lack of memory: reduce compute.threads. Last lines of its "
+            f"log:\n{tail}"
         )
 
 

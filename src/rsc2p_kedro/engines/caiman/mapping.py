@@ -39,7 +39,7 @@ class NotHonoured(NamedTuple):
 
     Attributes:
         reason: what CaImAn does instead, for the user.
-        values: values of the field that CaImAn cannot honour. None stands for all values.
+        values: values of the field that CaImAn cannot honour. None means all values.
     """
 
     reason: str
@@ -98,7 +98,7 @@ APPLIED_OUTSIDE: dict[type[FrozenModel], dict[str, str]] = {
     MotionCorrectionParameters: {
         "engine": "selects CaImAn",
         "corrected_dtype": "corrected frames are rounded after CaImAn",
-        "smoothing": "`none` is what CaImAn does",
+        "smoothing": "`none` corresponds to CaImAn",
     },
     ExtractionParameters: {
         "engine": "selects CaImAn",
@@ -142,7 +142,7 @@ NOT_HONOURED: dict[type[FrozenModel], dict[str, NotHonoured]] = {
 
 FIXED: Groups = {
     # shifts_opencv: the shifts are those of the patches, not of a finer grid interpolated from them.
-    # border_nan: pixels whose source lies beyond the frame take the nearest pixel, as in the embedded engine.
+    # border_nan: pixels whose source is outside the frame take the nearest pixel, as in the embedded engine.
     "motion": {"shifts_opencv": True, "border_nan": "copy", "nonneg_movie": True},
     "init": {"method_init": "greedy_roi"},
     # As in the original notebook: patches, with one background each, only initialize components; the fit itself uses

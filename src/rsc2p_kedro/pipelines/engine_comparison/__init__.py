@@ -1,4 +1,4 @@
-"""The pipeline `engine_comparison`."""
+"""The pipeline `engine_comparison`: results, cost and agreement of both engines on the same recordings."""
 
 from rsc2p_kedro.pipelines.engine_comparison.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""Nodes of the comparison: those of the stages by a given engine, their cost, and how far two engines agree."""
+"""Nodes of the comparison: the nodes of the stages run by a given engine, their cost, and the agreement of engines."""
 
 import inspect
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from rsc2p_kedro.plots.engines import agreement_figure
 
 
 def by_engine(function: Callable, engine: EngineName, *arguments: Any, **named: Any) -> Any:
-    """Calls the node function of a stage with a given engine, whatever engine the parameters name.
+    """Calls the node function of a stage with a given engine, which overrides that of the parameters.
 
     Args:
         function: node function of a stage, with an argument `recording`.
@@ -32,7 +32,7 @@ def by_engine(function: Callable, engine: EngineName, *arguments: Any, **named: 
         **named: further arguments by name.
 
     Returns:
-        What the function returns.
+        The result of the function.
     """
     bound = inspect.signature(function).bind(*arguments, **named)
     bound.arguments["recording"] = bound.arguments["recording"].with_engine(engine)
@@ -40,7 +40,7 @@ def by_engine(function: Callable, engine: EngineName, *arguments: Any, **named: 
 
 
 def measured_by_engine(function: Callable, engine: EngineName, *arguments: Any, **named: Any) -> tuple[Any, StepCost]:
-    """As :func:`by_engine`, and what the call costs; kernels are compiled before the clock starts.
+    """Calls a node function as :func:`by_engine` does and measures its cost, without the compilation of kernels.
 
     Args:
         function: node function of a stage, with an argument `recording`.
@@ -49,7 +49,7 @@ def measured_by_engine(function: Callable, engine: EngineName, *arguments: Any, 
         **named: further arguments by name.
 
     Returns:
-        What the function returns, and its cost.
+        The result of the function, and the cost of the call.
     """
     if engine == "embedded":
         _compile_kernels()
@@ -70,18 +70,18 @@ def measure_apply_motion(
     compute: Compute,
     caiman: CaimanSettings,
 ) -> StepCost:
-    """Cost of applying shifts: every corrected frame is computed once and discarded.
+    """Measures the cost of applying shifts: every corrected frame is computed once and discarded.
 
-    The corrected movie itself is lazy and computed while the catalog saves it, so its time cannot be taken there.
+    The corrected movie itself is lazy and computed while the catalog saves it, so its cost cannot be measured there.
 
     Args:
         engine: the engine that estimated the motion.
         movie: raw movie (T, H, W).
         motion: its motion.
-        recording: the recording, whose own parameters have precedence.
+        recording: the recording, whose own parameters take precedence.
         parameters: how shifts are applied.
-        compute: what the machine may use.
-        caiman: where the user's CaImAn is.
+        compute: resources of the machine.
+        caiman: location of the user's CaImAn.
 
     Returns:
         The cost.
@@ -110,7 +110,7 @@ def collect_run(
     dff: DeltaFOverF,
     *costs: StepCost,
 ) -> EngineRun:
-    """What one engine made of a recording.
+    """Collects the results of one engine on a recording.
 
     Args:
         engine: the engine.
@@ -121,26 +121,26 @@ def collect_run(
         *costs: cost of each step, in the order of the steps.
 
     Returns:
-        All of it in one record.
+        The results and their cost in one record.
     """
     return EngineRun(engine, motion, components, component_quality, dff, costs)
 
 
 def tabulate_agreement(first: EngineRun, second: EngineRun) -> pd.DataFrame:
-    """How far two engines agree on motion, components and their activity, and what each costs.
+    """Tabulates the agreement of two engines on motion, components and activity, and the cost of each.
 
     Args:
         first: run of the embedded engine.
         second: run of CaImAn.
 
     Returns:
-        An :class:`~rsc2p_kedro.core.schemas.EngineAgreementTable`, one row a measure.
+        An :class:`~rsc2p_kedro.core.schemas.EngineAgreementTable`, one row per measure.
     """
     return agreement_table(first, second, compare_runs(first, second))
 
 
 def plot_agreement(first: EngineRun, second: EngineRun, images: SummaryImages, recording: Recording) -> Figure:
-    """Outlines, traces, shifts and cost of two engines side by side.
+    """Draws contours, traces, shifts and cost of two engines side by side.
 
     Args:
         first: run of the embedded engine.
@@ -151,19 +151,19 @@ def plot_agreement(first: EngineRun, second: EngineRun, images: SummaryImages, r
     Returns:
         The figure.
     """
-    found = compare_runs(first, second)
-    shape, (dy, dx) = first.components.shape, np.rint(found.offset_px).astype(int)
+    agreement = compare_runs(first, second)
+    shape, (dy, dx) = first.components.shape, np.rint(agreement.offset_px).astype(int)
     accepted = [np.flatnonzero(engine_run.quality.accepted) for engine_run in (first, second)]
     own = sp.csc_array(first.components.footprints[:, accepted[0]])
     other = sp.csc_array(second.components.footprints[:, accepted[1]])
-    among_accepted = [np.searchsorted(accepted[side], found.matched[:, side]) for side in (0, 1)]
+    among_accepted = [np.searchsorted(accepted[side], agreement.matched[:, side]) for side in (0, 1)]
     return agreement_figure(
         images.correlation,
         (own, shift_footprints(other, shape, int(dy), int(dx))),
         np.column_stack(among_accepted),
-        iou=found.iou,
-        trace_correlation=found.trace_correlation,
-        dff_correlation=found.dff_correlation,
+        iou=agreement.iou,
+        trace_correlation=agreement.trace_correlation,
+        dff_correlation=agreement.dff_correlation,
         shifts=(first.motion.shifts, second.motion.shifts),
         seconds=(first.seconds, second.seconds),
         memory_gb=(first.peak_memory_gb, second.peak_memory_gb),

@@ -1,4 +1,4 @@
-"""engine_comparison: raw movie -> results of both engines, from the nodes of the stages -> how far they agree."""
+"""engine_comparison: raw movie -> results of both engines, by the nodes of the stages -> their agreement and cost."""
 
 from collections.abc import Callable, Iterable
 
@@ -44,7 +44,7 @@ PARAMETERS = {"recording", "motion_correction", "source_extraction", "evaluation
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """The comparison of both engines. It starts from the raw movie, and changes no other result.
+    """Makes the comparison of both engines, which starts from the raw movie and changes no other result.
 
     Args:
         recordings: recordings of the manifest.
@@ -73,7 +73,7 @@ def _nodes(recording: Recording) -> list[Node]:
 
 
 def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
-    """The notebook's workflow from the raw movie to dF/F by one engine."""
+    """Nodes of the workflow from the raw movie to dF/F by one engine."""
     stage = _stage_of(recording, engine)
     measured = [
         stage.node(

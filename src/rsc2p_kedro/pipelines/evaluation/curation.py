@@ -1,4 +1,4 @@
-"""Decisions of the user on components, applied to the table of components."""
+"""Application of the user's manual decisions to the component table."""
 
 import pandas as pd
 
@@ -20,13 +20,14 @@ def curate(component_table: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFra
     unknown = sorted(set(decisions["component_id"]) - set(component_table["component_id"]))
     if unknown:
         raise ValueError(
-            f"The curation table decides on components {unknown}, which are not there: it was made for other results."
+            f"The curation table has decisions on components {unknown}, which do not exist in these results. Make a "
+            "curation table from the curation page of these results, or remove `curation:` from the manifest."
         )
     curated = component_table.set_index("component_id")
     for record in decisions.to_dict("records"):
         component, accepted = int(record["component_id"]), record["decision"] == "accept"
         verb, note = ("accepted" if accepted else "rejected"), (f" ({record['note']})" if record["note"] else "")
-        was = curated.loc[component, "reason"]
+        earlier_reason = curated.loc[component, "reason"]
         curated.loc[component, ["accepted", "curated"]] = [accepted, True]
-        curated.loc[component, "reason"] = f"{verb}: by the user{note}; was {was!s}"
+        curated.loc[component, "reason"] = f"{verb}: by the user{note}; was {earlier_reason!s}"
     return curated.reset_index()[component_table.columns]

@@ -1,4 +1,4 @@
-"""Nodes of evaluation: datasets of the catalog on one side, an engine on the other."""
+"""Nodes of the stage evaluation: they pass datasets of the catalog to an engine or an algorithm."""
 
 import dask.array as da
 import numpy as np
@@ -21,15 +21,15 @@ def evaluate_components(
     compute: Compute,
     caiman: CaimanSettings,
 ) -> ComponentQuality:
-    """Quality of each component, and whether it is accepted.
+    """Evaluates the quality of components and accepts or rejects them.
 
     Args:
-        corrected_movie: corrected movie (T, H, W) that the components were found in.
+        corrected_movie: corrected movie (T, H, W) that the components were extracted from.
         components: components of the refit.
-        recording: the recording, whose own parameters have precedence.
-        parameters: thresholds, and which engine evaluates.
-        compute: what the machine may use.
-        caiman: where the user's CaImAn is.
+        recording: the recording, whose own parameters take precedence.
+        parameters: thresholds, and the engine to use.
+        compute: resources of the machine.
+        caiman: location of the user's CaImAn.
 
     Returns:
         SNR, r_value, acceptance and its reason of each component.
@@ -43,16 +43,16 @@ def evaluate_components(
 def infer_component_spikes(
     components: Components, recording: Recording, parameters: EvaluationParameters, compute: Compute
 ) -> SpikeInference:
-    """Spike rates of all components from their noisy traces.
+    """Infers spike rates of all components from their noisy traces.
 
     Args:
         components: components of the refit.
-        recording: the recording, whose own parameters have precedence.
+        recording: the recording, whose own parameters take precedence.
         parameters: delay and supralinearity of the indicator.
-        compute: what the machine may use; components are worked on in parallel.
+        compute: resources of the machine; components are processed in parallel.
 
     Returns:
-        Spike rates (N, T), and what is needed to read them.
+        Spike rates and event probabilities (N, T); decay time, transient amplitude and noise (N,).
     """
     parameters = recording.override(parameters)
     return infer_spikes_of_all(
@@ -71,20 +71,20 @@ def tabulate_components(
     recording: Recording,
     curation: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Place, size, quality and acceptance of each component.
+    """Tabulates position, area, quality and acceptance of each component.
 
     Args:
         components: components of the refit.
         component_quality: their quality and acceptance.
         spike_inference: their spikes.
         recording: the recording, for its frame rate.
-        curation: decisions of the user, which have precedence over those of the evaluation.
+        curation: decisions of the user, which take precedence over those of the evaluation.
 
     Returns:
-        A :class:`~rsc2p_kedro.core.schemas.ComponentTable`, one row a component.
+        A :class:`~rsc2p_kedro.core.schemas.ComponentTable`, one row per component.
 
     Raises:
-        ValueError: the user decided on a component that is not there.
+        ValueError: there is a decision on a component that does not exist.
     """
     rate, quality = recording.frame_rate_hz, component_quality
     centres = description.centres(components.footprints, components.shape)
@@ -113,13 +113,13 @@ def tabulate_components(
 def compute_dff(
     components: Components, recording: Recording, parameters: EvaluationParameters, caiman: CaimanSettings
 ) -> DeltaFOverF:
-    """dF/F of all components.
+    """Computes dF/F of all components.
 
     Args:
         components: components of the refit.
-        recording: the recording, whose own parameters have precedence.
-        parameters: percentile and window of the baseline, and which engine computes.
-        caiman: where the user's CaImAn is.
+        recording: the recording, whose own parameters take precedence.
+        parameters: percentile and window of the baseline, and the engine to use.
+        caiman: location of the user's CaImAn.
 
     Returns:
         dF/F and F0, (N, T) each.

@@ -1,4 +1,4 @@
-"""evaluation: components -> their quality and acceptance, spikes, a table of all of that, dF/F."""
+"""evaluation: components -> quality and acceptance, spike rates, component table, dF/F."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from rsc2p_kedro.pipelines.stage import Stage
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """The stage for all recordings.
+    """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.

@@ -1,4 +1,4 @@
-"""The stage `export`."""
+"""The stage `export`: one inspected NWB file per recording."""
 
 from rsc2p_kedro.pipelines.export.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""Nodes of the export: results of all stages on one side, an NWB file on the other."""
+"""Nodes of the stage export: they build an NWB file from the results of all stages."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def build_nwb(
     evaluation: EvaluationParameters,
     frame_times: NDArray[np.float64] | None = None,
 ) -> NWBFile:
-    """The NWB file of a recording.
+    """Builds the NWB file of a recording.
 
     Args:
         movie: raw movie (T, H, W).
@@ -60,24 +60,24 @@ def build_nwb(
         frame_table: file and page of each frame that was used.
         motion: template and shifts.
         components: components of the refit.
-        component_table: their place, quality and acceptance.
+        component_table: their position, quality and acceptance.
         component_quality: their quality, for its provenance.
         dff: their dF/F.
         spike_inference: their spike rates.
         corrected_summary_images: images of the corrected movie.
         recording: the recording, with its metadata.
-        nwb: metadata that all recordings share, and what the file holds.
+        nwb: metadata that all recordings share, and options of the export.
         ingestion: parameters of the stage.
-        motion_correction: parameters of the stage; those that made `motion` have precedence.
-        source_extraction: parameters of the stage; those that made `components` have precedence.
-        evaluation: parameters of the stage; those that made `component_quality` have precedence.
-        frame_times: (n,) times in s of all frames on disk; None: frames follow the frame rate.
+        motion_correction: parameters of the stage, unless `motion` records the ones it was computed with.
+        source_extraction: parameters of the stage, unless `components` record the ones they were computed with.
+        evaluation: parameters of the stage, unless `component_quality` records the ones it was computed with.
+        frame_times: (n,) times in s of all frames on disk. None means that frames are evenly spaced.
 
     Returns:
         The file in memory; movies are read as it is saved.
 
     Raises:
-        ValueError: there are fewer frame times than frames, or the results are not of one recording.
+        ValueError: there are fewer frame times than frames, or the results belong to different recordings.
     """
     results = RecordingResults(
         movie,
@@ -89,7 +89,7 @@ def build_nwb(
         spike_inference,
         corrected_summary_images,
         link_tiffs(file_table, frame_table, recording) if nwb.raw == "external" else None,
-        None if frame_times is None else _enough_times(frame_times, recording, len(movie)),
+        None if frame_times is None else _check_times(frame_times, recording, len(movie)),
     )
     stages = {
         "acquisition": recording.acquisition,
@@ -120,16 +120,16 @@ def build_nwb(
 
 
 def describe_inputs(recording: Recording, movie: da.Array, **results: Any) -> dict[str, Any]:
-    """What an NWB file is made of, identified by content, so that the same input makes the same file anywhere.
+    """Identifies the inputs of an NWB file by content, so that the same inputs give the same file on any machine.
 
     Args:
         recording: the recording.
         movie: raw movie (T, H, W).
-        **results: results and tables by the name of their dataset. `frame_table`, which has the file and the
-            brightness of each raw frame, must be among them.
+        **results: results and tables by the name of their dataset. They must include `frame_table`, which has the file
+            and the brightness of each raw frame.
 
     Returns:
-        Facts of the raw frames under `raw_frames`, and the SHA-256 of each result under its name.
+        Properties of the raw frames under `raw_frames`, and the SHA-256 of each result under its name.
     """
     files = results["frame_table"]["file"]
     raw = {
@@ -145,7 +145,7 @@ def describe_inputs(recording: Recording, movie: da.Array, **results: Any) -> di
 
 
 def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: Recording) -> Links:
-    """Links to the TIFFs that hold the frames that were used, and so to all frames in these files.
+    """Makes links to the TIFFs that contain the frames that were used, and thus to all frames in these files.
 
     Args:
         file_table: files on disk in reading order, and the number of frames in each.
@@ -153,7 +153,7 @@ def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: R
         recording: the recording, for its path.
 
     Returns:
-        The files, and where the frames that were used begin in them.
+        The files, and the positions of their frames in the linked movie.
     """
     used = frame_table["file"].unique()
     one_file = used.tolist() == [recording.path.name]  # then `path` names that file, and no folder
@@ -164,18 +164,18 @@ def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: R
     return Links(paths, tuple(map(int, starts)), int(counts.sum()), int(frame_table["page"].iloc[0]))
 
 
-def _enough_times(times: NDArray[np.float64], recording: Recording, n_frames: int) -> NDArray[np.float64]:
+def _check_times(times: NDArray[np.float64], recording: Recording, n_frames: int) -> NDArray[np.float64]:
     needed = recording.frames[1] if recording.frames else n_frames
     return check_frame_times(times, needed, source=recording.frame_times or "frame_times")
 
 
 def tabulate_inspection(messages: pd.DataFrame) -> pd.DataFrame:
-    """Messages of pynwb, nwbinspector and, where its client is installed, DANDI about an NWB file.
+    """Tabulates the messages of pynwb, nwbinspector and, if its client is installed, DANDI about an NWB file.
 
     Args:
-        messages: one row a message, as the dataset `nwb@inspection` loads them from the file.
+        messages: one row per message, as the dataset `nwb@inspection` loads them from the file.
 
     Returns:
-        The same, an :class:`~rsc2p_kedro.core.schemas.InspectionTable`; no row: the file is in order.
+        The same messages as an :class:`~rsc2p_kedro.core.schemas.InspectionTable`, empty if there are none.
     """
     return messages

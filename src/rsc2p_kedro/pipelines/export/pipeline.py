@@ -1,4 +1,4 @@
-"""export: everything a recording gave -> its NWB file, and the messages of the validators about it."""
+"""export: all results of a recording -> its NWB file, and the messages of the validators about it."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ PARAMETERS = ("recording", "nwb", "ingestion", "motion_correction", "source_extr
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """The stage for all recordings.
+    """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.
@@ -37,7 +37,7 @@ def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
 
 
 def _nodes(recording: Recording) -> list[Node]:
-    """The nodes of one recording; the times of the frames are an input where the recording has a table of them."""
+    """The nodes of one recording; frame times are an input if the recording has a table of them."""
     stage = Stage(recording, "export")
     inputs = {name: name for name in RESULTS} | {name: f"params:{name}" for name in PARAMETERS}
     return [

@@ -1,4 +1,4 @@
-"""Turns raw frames into a movie, and describes them."""
+"""Nodes of the stage ingestion: they convert raw frames to a movie and describe them."""
 
 import dask.array as da
 import numpy as np
@@ -12,15 +12,15 @@ from rsc2p_kedro.manifest.recordings import Recording
 
 
 def ingest_frames(raw_frames: RawFrames, recording: Recording, parameters: IngestionParameters) -> da.Array:
-    """The movie of a recording.
+    """Converts raw frames to the movie of a recording.
 
     Args:
-        raw_frames: frames as they lie on disk.
-        recording: the recording, whose own parameters have precedence.
+        raw_frames: frames on disk.
+        recording: the recording, whose own parameters take precedence.
         parameters: size of the chunks that the movie is stored in.
 
     Returns:
-        (T, H, W) in the dtype of the files, lazy, chunked as it is to be stored.
+        (T, H, W) in the dtype of the files, lazy, in the chunks that it will be stored in.
 
     Raises:
         RecordingError: pixels are NaN or infinite; raised when the movie is computed.
@@ -30,27 +30,27 @@ def ingest_frames(raw_frames: RawFrames, recording: Recording, parameters: Inges
 
 
 def tabulate_files(raw_frames: RawFrames) -> pd.DataFrame:
-    """The files of a recording and how many frames each holds on disk.
+    """Tabulates the files of a recording and the number of frames in each.
 
     Args:
-        raw_frames: frames as they lie on disk.
+        raw_frames: frames on disk.
 
     Returns:
-        A :class:`~rsc2p_kedro.core.schemas.FileTable`, one row a file, in reading order.
+        A :class:`~rsc2p_kedro.core.schemas.FileTable`, one row per file, in reading order.
     """
     return pd.DataFrame(raw_frames.frames_per_file.items(), columns=["file", "n_frames"])
 
 
 def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) -> pd.DataFrame:
-    """Where each frame came from and how bright it is.
+    """Tabulates the origin and the brightness of each frame.
 
     Args:
-        raw_frames: frames as they lie on disk.
+        raw_frames: frames on disk.
         movie: the same frames, (T, H, W), as they were stored.
-        compute: what the machine may use.
+        compute: resources of the machine.
 
     Returns:
-        A :class:`~rsc2p_kedro.core.schemas.FrameTable`, one row a frame.
+        A :class:`~rsc2p_kedro.core.schemas.FrameTable`, one row per frame.
     """
     statistics = frame_statistics(movie, compute=compute)
     return pd.DataFrame(
@@ -67,11 +67,11 @@ def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) ->
 
 
 def summarize_movie(movie: da.Array, compute: Compute) -> SummaryImages:
-    """Summary images of the raw movie.
+    """Computes summary images of the raw movie.
 
     Args:
         movie: raw movie (T, H, W).
-        compute: what the machine may use.
+        compute: resources of the machine.
 
     Returns:
         Mean, maximum, standard deviation and local correlation over time, (H, W) each.

@@ -10,7 +10,7 @@ from rsc2p_kedro.pipelines.stage import Stage
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """The stage for all recordings.
+    """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.

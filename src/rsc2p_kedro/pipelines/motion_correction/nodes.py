@@ -1,4 +1,4 @@
-"""Nodes of motion correction: datasets of the catalog on one side, an engine on the other."""
+"""Nodes of the stage motion correction: they pass datasets of the catalog to an engine."""
 
 import dask.array as da
 import numpy as np
@@ -24,11 +24,11 @@ def estimate_motion(
 
     Args:
         movie: raw movie (T, H, W).
-        recording: the recording, whose own parameters have precedence.
-        parameters: how motion is estimated, and by which engine.
-        extraction: says how large neurons are, which lengths within the tissue scale with.
-        compute: what the machine may use.
-        caiman: where the user's CaImAn is.
+        recording: the recording, whose own parameters take precedence.
+        parameters: parameters of motion correction, including the engine.
+        extraction: gives the half-width of a neuron, which lengths within the tissue scale with.
+        compute: resources of the machine.
+        caiman: location of the user's CaImAn.
 
     Returns:
         Template and shifts.
@@ -47,14 +47,14 @@ def apply_motion(
     parameters: MotionCorrectionParameters,
     caiman: CaimanSettings,
 ) -> da.Array:
-    """The corrected movie.
+    """Corrects the motion of a movie.
 
     Args:
         movie: raw movie (T, H, W).
         motion: its motion, estimated by the same engine.
-        recording: the recording, whose own parameters have precedence.
-        parameters: which engine applies the shifts, and in which dtype.
-        caiman: where the user's CaImAn is.
+        recording: the recording, whose own parameters take precedence.
+        parameters: engine that applies the shifts, and dtype of the result.
+        caiman: location of the user's CaImAn.
 
     Returns:
         (T, H, W), lazy: it is computed as it is stored.
@@ -64,12 +64,12 @@ def apply_motion(
 
 
 def summarize_corrected_movie(corrected_movie: da.Array, motion: MotionCorrection, compute: Compute) -> SummaryImages:
-    """Summary images of the corrected movie, comparable with those of the raw one.
+    """Computes summary images of the corrected movie.
 
     Args:
         corrected_movie: corrected movie (T, H, W).
-        motion: its motion, whose valid mask limits the images.
-        compute: what the machine may use.
+        motion: its motion; the correlation image is restricted to its valid mask.
+        compute: resources of the machine.
 
     Returns:
         Mean, maximum, standard deviation and local correlation over time, (H, W) each.
@@ -85,19 +85,19 @@ def assess_motion(
     extraction: ExtractionParameters,
     compute: Compute,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Whether motion correction helped.
+    """Measures the registration quality before and after motion correction.
 
     Args:
         movie: raw movie (T, H, W).
         corrected_movie: corrected movie (T, H, W).
         motion: template and shifts.
-        recording: the recording, whose own parameters have precedence.
-        extraction: says how large neurons are, which the windows of residual motion scale with.
-        compute: what the machine may use.
+        recording: the recording, whose own parameters take precedence.
+        extraction: gives the half-width of a neuron, which the windows of residual motion scale with.
+        compute: resources of the machine.
 
     Returns:
-        A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row a frame, and a
-        :class:`~rsc2p_kedro.core.schemas.MotionQualityTable`, one row a measure of the whole recording.
+        A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row per frame, and a
+        :class:`~rsc2p_kedro.core.schemas.MotionQualityTable`, one row per measure of the whole recording.
     """
     half_width = recording.override(extraction).neuron_half_width_px
     quality = registration.motion_quality(
@@ -108,14 +108,14 @@ def assess_motion(
 
 
 def tabulate_motion(motion: MotionCorrection, quality: MotionQuality) -> pd.DataFrame:
-    """Shifts of each frame, and its similarity to the template before and after correction.
+    """Tabulates the shifts of each frame, and its correlation with the template before and after correction.
 
     Args:
         motion: template and shifts.
         quality: correlations of the frames with the template.
 
     Returns:
-        A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row a frame.
+        A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row per frame.
     """
     deviations = motion.patch_shifts - motion.shifts[:, None]
     largest = np.linalg.norm(deviations, axis=2).max(axis=1) if motion.piecewise else np.zeros(motion.n_frames)

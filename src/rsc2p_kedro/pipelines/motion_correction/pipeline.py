@@ -1,4 +1,4 @@
-"""motion_correction: movie -> template and shifts, corrected movie, tables of both."""
+"""motion_correction: movie -> template and shifts, corrected movie and its summary images, tables of motion."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from rsc2p_kedro.pipelines.stage import Stage
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """The stage for all recordings.
+    """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.

@@ -1,4 +1,4 @@
-"""The stage `reporting`."""
+"""The stage `reporting`: figures, assessment, report and curation page of each recording, and an index of all."""
 
 from rsc2p_kedro.pipelines.reporting.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""Adapters of the stage reporting: results and tables on one side, figures and pages on the other."""
+"""Nodes of the stage reporting: they draw figures and write pages from results and tables."""
 
 import base64
 from typing import Any
@@ -37,8 +37,8 @@ def _rows_of(component_table: pd.DataFrame, components: Components) -> pd.DataFr
     missing = sorted(set(components.ids.tolist()) - set(component_table["component_id"]))
     if missing:
         raise ValueError(
-            f"The component table lacks the components {missing}: it is older than the components. Run the stage "
-            "`evaluation` again."
+            f"The component table should have all components, but lacks {missing}: it is older than the components. "
+            "Run the stage `evaluation` again."
         )
     return component_table.set_index("component_id").loc[components.ids].reset_index()
 
@@ -51,7 +51,7 @@ def _accepted(component_table: pd.DataFrame, components: Components) -> np.ndarr
 def _parameters_used(
     quality: ComponentQuality, recording: Recording, evaluation: EvaluationParameters
 ) -> EvaluationParameters:
-    """The parameters of the evaluation that made the quality, which may differ from those of the present run."""
+    """Parameters that the quality was computed with, which may differ from those of the present run."""
     return parameters_of(quality.provenance, recording.override(evaluation))
 
 
@@ -118,7 +118,7 @@ def plot_shifts(motion_table: pd.DataFrame, recording: Recording) -> Figure:
     """Draws the shifts over time.
 
     Args:
-        motion_table: one row a frame.
+        motion_table: one row per frame.
         recording: gives title, frame rate and pixel size.
 
     Returns:
@@ -160,8 +160,8 @@ def plot_motion_quality(motion_table: pd.DataFrame, motion_quality: pd.DataFrame
     """Draws the quality of the motion correction.
 
     Args:
-        motion_table: one row a frame.
-        motion_quality: one row a measure, before and after.
+        motion_table: one row per frame.
+        motion_quality: one row per measure, before and after.
         recording: gives title and frame rate.
 
     Returns:
@@ -193,7 +193,7 @@ def plot_contours(
         corrected_summary_images: of the corrected movie.
         fit_components: of the first fit.
         components: of the refit.
-        component_table: one row a component, in any order.
+        component_table: one row per component, in any order.
         recording: gives title and pixel size.
 
     Returns:
@@ -217,7 +217,7 @@ def plot_component_map(
     Args:
         corrected_summary_images: of the corrected movie.
         components: of the refit.
-        component_table: one row a component, in any order.
+        component_table: one row per component, in any order.
         recording: gives title and pixel size.
 
     Returns:
@@ -236,11 +236,11 @@ def plot_component_map(
 
 
 def plot_footprints(components: Components, component_table: pd.DataFrame, recording: Recording) -> Figure:
-    """Draws the spatial footprints, by falling SNR.
+    """Draws the spatial footprints, in order of decreasing SNR.
 
     Args:
         components: of the refit.
-        component_table: one row a component, in any order.
+        component_table: one row per component, in any order.
         recording: gives the title.
 
     Returns:
@@ -266,7 +266,7 @@ def plot_quality(
     """Draws SNR against spatial correlation, with the thresholds.
 
     Args:
-        component_table: one row a component.
+        component_table: one row per component.
         component_quality: holds the parameters it was computed with.
         recording: gives the title.
         evaluation: used where the quality does not hold its parameters.
@@ -299,7 +299,7 @@ def plot_traces(
         dff: of the components.
         components: of the refit, with deconvolved spikes.
         spike_inference: inferred spikes.
-        component_table: one row a component, in any order.
+        component_table: one row per component, in any order.
         component_quality: holds the parameters it was computed with.
         recording: gives title and frame rate.
         evaluation: used where the quality does not hold its parameters.
@@ -324,12 +324,12 @@ def plot_traces(
 def plot_thumbnail(
     corrected_summary_images: SummaryImages, components: Components, component_table: pd.DataFrame, recording: Recording
 ) -> Figure:
-    """Draws a small picture of the recording for the page over all recordings.
+    """Draws a small image of the recording for the page over all recordings.
 
     Args:
         corrected_summary_images: of the corrected movie.
         components: of the refit, of which the accepted ones are outlined.
-        component_table: one row a component, in any order.
+        component_table: one row per component, in any order.
         recording: gives the pixel size.
 
     Returns:
@@ -352,10 +352,10 @@ def score_against_truth(
         truth: of the simulation.
         motion: as it was estimated.
         components: of the refit.
-        component_table: one row a component, in any order.
+        component_table: one row per component, in any order.
 
     Returns:
-        One row a measure (:class:`rsc2p_kedro.core.schemas.TruthScoreTable`).
+        One row per measure (:class:`rsc2p_kedro.core.schemas.TruthScoreTable`).
     """
     rows = score_results(truth, components, _accepted(component_table, components), motion)
     return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
@@ -373,22 +373,22 @@ def assess_recording(
     dff: DeltaFOverF,
     inspection_table: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Assesses the quality of a recording by its tables.
+    """Assesses the quality of a recording from its tables.
 
     Args:
-        recording: gives parameters of its own.
+        recording: gives the parameters that differ for this recording.
         motion_correction: gives the largest shift allowed.
         evaluation: used where the quality does not hold its parameters.
-        frame_table: one row a frame of the raw recording.
-        motion_table: one row a frame.
-        motion_quality: one row a measure, before and after.
-        component_table: one row a component.
+        frame_table: one row per frame of the raw recording.
+        motion_table: one row per frame.
+        motion_quality: one row per measure, before and after.
+        component_table: one row per component.
         component_quality: holds the parameters it was computed with.
         dff: gives the components whose F0 was raised, and the dark level.
-        inspection_table: one row a message of the NWB validators.
+        inspection_table: one row per message of the NWB validators.
 
     Returns:
-        One row a check (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
+        One row per check (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
     """
     registered = motion_table["registered"].to_numpy(dtype=bool)
     min_snr = _parameters_used(component_quality, recording, evaluation).min_snr
@@ -424,19 +424,19 @@ def write_report(
     """Writes the report of one recording.
 
     Args:
-        recording: gives metadata and parameters of its own.
+        recording: gives metadata, and the parameters that differ for this recording.
         motion_correction: used where `motion` does not hold its parameters.
         source_extraction: used where `components` does not hold its parameters.
         evaluation: used where `component_quality` does not hold its parameters.
-        assessment_table: one row a check.
+        assessment_table: one row per check.
         motion: gives size, parameters and provenance.
-        motion_quality: one row a measure, before and after.
+        motion_quality: one row per measure, before and after.
         components: of the refit.
-        component_table: one row a component.
+        component_table: one row per component.
         component_quality: gives parameters and provenance.
         dff: gives the components whose F0 was raised, and the dark level.
-        lineage_table: one row a component of the first fit or the refit.
-        inspection_table: one row a message of the NWB validators.
+        lineage_table: one row per component of the first fit or the refit.
+        inspection_table: one row per message of the NWB validators.
         truth_scores: scores of a simulated recording.
         **figures: figures, or the bytes of image files, by the names in `report.FIGURES`.
 
@@ -486,15 +486,15 @@ def write_curation_page(
     """Writes the page on which the components of one recording are inspected, accepted and rejected.
 
     Args:
-        recording: gives name, frame rate, pixel size and parameters of its own.
+        recording: gives name, frame rate, pixel size, and the parameters that differ for this recording.
         evaluation: used where the quality does not hold its parameters.
         corrected_summary_images: of the corrected movie.
         components: of the refit.
-        component_table: one row a component, in any order.
+        component_table: one row per component, in any order.
         component_quality: holds the parameters it was computed with.
         dff: of the components.
         spike_inference: inferred spikes.
-        curation: earlier decisions (component_id, decision, note); None where there are none.
+        curation: earlier decisions (component_id, decision, note). None if there are none.
 
     Returns:
         A page of HTML.
@@ -528,11 +528,11 @@ def summarize_recording(
     Args:
         recording: gives name, frame rate and pixel size.
         motion: gives the number of frames, the shape, and the frames that were not registered.
-        motion_quality: one row a measure, before and after.
+        motion_quality: one row per measure, before and after.
         fit_components: of the first fit.
         components: of the refit.
-        component_table: one row a component.
-        inspection_table: one row a message of the NWB validators.
+        component_table: one row per component.
+        inspection_table: one row per message of the NWB validators.
 
     Returns:
         One row (:class:`rsc2p_kedro.core.schemas.RecordingsTable`).
@@ -568,15 +568,15 @@ def collect_index_entry(
     report: str,
     curation_page: str,
 ) -> IndexEntry:
-    """Collects all that pages and tables over all recordings show of one recording.
+    """Collects the data of one recording for the pages and tables over all recordings.
 
     Args:
         summary_table: the recording in one row.
         assessment_table: its assessment.
         component_table: its components.
         thumbnail: bytes of an image file.
-        report: its report, which the page over all recordings links to, and so must exist before that.
-        curation_page: its page for curation, likewise.
+        report: its report, which must be written before the page over all recordings, which links to it.
+        curation_page: its curation page, likewise.
 
     Returns:
         The entry.
@@ -601,7 +601,7 @@ def tabulate_recordings(*entries: IndexEntry) -> pd.DataFrame:
         *entries: of all recordings.
 
     Returns:
-        A :class:`~rsc2p_kedro.core.schemas.RecordingsTable`, one row a recording, in the order given.
+        A :class:`~rsc2p_kedro.core.schemas.RecordingsTable`, one row per recording, in the order given.
     """
     return pd.DataFrame([entry.summary for entry in entries])
 
@@ -613,7 +613,7 @@ def tabulate_all_components(*entries: IndexEntry) -> pd.DataFrame:
         *entries: of all recordings.
 
     Returns:
-        An :class:`~rsc2p_kedro.core.schemas.AllComponentsTable`, one row a component, with the name of its recording.
+        An :class:`~rsc2p_kedro.core.schemas.AllComponentsTable`, one row per component, with the name of its recording.
     """
     names = [entry.summary["recording"] for entry in entries for _ in entry.components["component_id"]]
     columns = {name: [v for entry in entries for v in entry.components[name]] for name in entries[0].components}
@@ -624,7 +624,7 @@ def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry) -> str:
     """Writes the page over all recordings.
 
     Args:
-        recordings_table: one row a recording.
+        recordings_table: one row per recording.
         *entries: of all recordings, in the order of the table.
 
     Returns:

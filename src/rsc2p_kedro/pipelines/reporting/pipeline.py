@@ -1,4 +1,4 @@
-"""reporting: results of a recording -> figures, assessment and pages; and a table and a page over all recordings."""
+"""reporting: results of a recording -> figures, assessment and pages; tables and an index of all recordings."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ CURATED = (
 
 
 def create_pipeline(recordings: Sequence[Recording]) -> Pipeline:
-    """The stage for all recordings.
+    """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.
@@ -46,7 +46,7 @@ def create_pipeline(recordings: Sequence[Recording]) -> Pipeline:
 
 
 def _nodes(recording: Recording) -> list[Node]:
-    """The nodes of one recording; only a simulated one has a ground truth to be scored against."""
+    """The nodes of one recording; a simulated one is also scored against its ground truth."""
     stage = Stage(recording, "reporting")
     return [*_figures(stage), *_tables(stage), *_pages(stage)]
 
@@ -75,7 +75,7 @@ def _figures(stage: Stage) -> list[Node]:
 
 
 def _tables(stage: Stage) -> list[Node]:
-    """Assessment, summary and, of a simulated recording, scores against the ground truth."""
+    """Assessment, summary and, for a simulated recording, scores against the ground truth."""
     return [
         stage.node(
             nodes.assess_recording,
@@ -121,8 +121,10 @@ def _tables(stage: Stage) -> list[Node]:
 
 
 def _pages(stage: Stage) -> list[Node]:
-    """The report, the page for curation, which shows earlier decisions where there are some, and what the page over
-    all recordings needs. That is one dataset, so that nothing else leaves the recording's box in Kedro-Viz.
+    """The report, the curation page, and the entry for the page over all recordings.
+
+    The entry is a single dataset, so that in Kedro-Viz only one edge connects a recording with that page. Earlier
+    manual decisions are an input of the curation page if the recording has any.
     """
     scores = {} if stage.recording.simulation is None else {"truth_scores": "truth_score_table"}
     parameters = {name: f"params:{name}" for name in PARAMETERS}

@@ -1,4 +1,4 @@
-"""Simulates recordings, with a known truth to compare results with."""
+"""Node of the stage simulation: it simulates recordings with known ground truth."""
 
 import dask.array as da
 
@@ -14,7 +14,7 @@ def simulate_recording(recording: Recording) -> tuple[da.Array, SimulatedTruth]:
         recording: the recording, with its `simulation`.
 
     Returns:
-        Its frames (T, H, W), lazy: they are simulated as they are written; and the truth about them.
+        Its frames (T, H, W), lazy: they are simulated as they are written; and their ground truth.
 
     Raises:
         ValueError: the recording has no `simulation` in the manifest.

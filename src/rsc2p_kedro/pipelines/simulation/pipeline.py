@@ -1,4 +1,4 @@
-"""simulation: settings -> folder of TIFF frames, and their truth."""
+"""simulation: settings -> folder of TIFF frames, and their ground truth."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ from rsc2p_kedro.pipelines.stage import Stage
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """The stage for all simulated recordings.
+    """Makes the nodes of the stage for all simulated recordings.
 
     Args:
-        recordings: recordings of the manifest; those that are not simulated are passed over.
+        recordings: recordings of the manifest; those that are not simulated are skipped.
 
     Returns:
         Its nodes, in the namespace of each recording.

@@ -1,4 +1,4 @@
-"""Nodes of source extraction: datasets of the catalog on one side, an engine on the other."""
+"""Nodes of the stage source extraction: they pass datasets of the catalog to an engine."""
 
 import dask.array as da
 import pandas as pd
@@ -20,15 +20,15 @@ def fit_components(
     caiman: CaimanSettings,
     seeds: NDArray | None = None,
 ) -> Components:
-    """The first fit.
+    """Fits components to the corrected movie (first fit).
 
     Args:
         corrected_movie: corrected movie (T, H, W).
-        motion: its motion, whose valid mask limits where neurons are sought.
-        recording: the recording, whose own parameters have precedence.
-        parameters: how sources are extracted, and by which engine.
-        compute: what the machine may use.
-        caiman: where the user's CaImAn is.
+        motion: its motion, whose valid mask limits the search for neurons.
+        recording: the recording, whose own parameters take precedence.
+        parameters: parameters of source extraction, including the engine.
+        compute: resources of the machine.
+        caiman: location of the user's CaImAn.
         seeds: centres (n, 2) as (y, x) in px or masks (n, H, W), for `initialization: seeded`.
 
     Returns:
@@ -59,16 +59,16 @@ def refit_components(
     compute: Compute,
     caiman: CaimanSettings,
 ) -> Components:
-    """The refit, which starts from the first fit.
+    """Refits the components of the first fit.
 
     Args:
         corrected_movie: corrected movie (T, H, W).
-        motion: its motion, whose valid mask limits where neurons are sought.
+        motion: its motion, whose valid mask limits the search for neurons.
         fit_components: components of the first fit, by the same engine.
-        recording: the recording, whose own parameters have precedence.
-        parameters: how sources are extracted, and by which engine.
-        compute: what the machine may use.
-        caiman: where the user's CaImAn is.
+        recording: the recording, whose own parameters take precedence.
+        parameters: parameters of source extraction, including the engine.
+        compute: resources of the machine.
+        caiman: location of the user's CaImAn.
 
     Returns:
         The components of the refit, with their lineage.
@@ -85,13 +85,13 @@ def refit_components(
 
 
 def tabulate_lineage(components: Components) -> pd.DataFrame:
-    """Lineage of each component between fit and refit.
+    """Tabulates the lineage of each component between fit and refit.
 
     Args:
         components: components of the refit.
 
     Returns:
-        A :class:`~rsc2p_kedro.core.schemas.LineageTable`, one row a component of the fit or the refit.
+        A :class:`~rsc2p_kedro.core.schemas.LineageTable`, one row per component of the fit or the refit.
     """
     rows = [(e.component_id, e.event, " ".join(map(str, e.parents)), e.reason) for e in components.lineage]
     return pd.DataFrame(rows, columns=["component_id", "event", "parents", "reason"])

@@ -17,7 +17,7 @@ PARAMETERS = {
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
-    """The stage for all recordings.
+    """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.
