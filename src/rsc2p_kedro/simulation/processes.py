@@ -80,7 +80,7 @@ def draw_process(
 
 
 def draw_spot(rng: np.random.Generator, shape: tuple[int, int], place: NDArray | None = None) -> sp.csc_array:
-    """Draws one bright spot, round or a little elongated, with a standard deviation of 0.7 to 1.5 px.
+    """Draws one bright spot, round or a little elongated, with a standard deviation of 0.6 to 1.5 px.
 
     Args:
         rng: Random generator.
@@ -92,7 +92,7 @@ def draw_spot(rng: np.random.Generator, shape: tuple[int, int], place: NDArray |
     """
     place, angle = rng.uniform(0, shape) if place is None else place, rng.uniform(0, np.pi)
     offsets = np.linspace(-1, 1, 5)[:, None] * rng.uniform(0, 1.2) * np.array([np.sin(angle), np.cos(angle)])
-    return rasterize(place + offsets, np.ones(5), rng.uniform(0.7, 1.3), shape)
+    return rasterize(place + offsets, np.ones(5), rng.uniform(0.6, 1.2), shape)
 
 
 def rasterize(points: NDArray, brightness: NDArray, sigma_px: float, shape: tuple[int, int]) -> sp.csc_array:

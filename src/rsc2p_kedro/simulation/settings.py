@@ -111,7 +111,7 @@ class SimulationSettings(FrozenModel):
         40.0,
         ge=0,
         le=500,
-        description="Number of thin processes per 100 x 100 px; there are 0.8 times as many bright spots. For "
+        description="Number of thin processes per 100 x 100 px; there are 1.2 times as many bright spots. For "
         "`tissue: processes`. A higher value gives more candidates that are no neurons.",
     )
     process_strength: float = Field(

@@ -33,9 +33,11 @@ _BLUR_SIGMA_PX = 1.1
 """Standard deviation in px of the blur that is mixed in as the plane moves."""
 _DIFFUSE_SCALE_PX = 40.0
 """Distance in px over which the diffuse neuropil changes."""
+_EXPRESSION_SPREAD = 0.6
+"""Standard deviation of the logarithm of the expression of the indicator, by which rest and transients of a soma grow."""
 _UNLABELLED_PER_NEURON = 0.6
 """Number of unlabelled cells per neuron."""
-_SPOTS_PER_PROCESS = 0.8
+_SPOTS_PER_PROCESS = 1.2
 """Number of bright spots per process."""
 _SHARED_AXON = 0.35
 """Probability that the next spot lies on the same axon and has the same trace."""
@@ -217,7 +219,7 @@ def draw_dendrites(
     for owner, mask in enumerate(masks):
         for _ in range(rng.integers(1, 4) if rng.random() < 0.5 else 0):
             start, length = np.argwhere(mask).mean(axis=0) + canvas.margin, rng.lognormal(np.log(30), 0.4)
-            dendrite = draw_process(rng, canvas.shape, length, rng.uniform(0.8, 1.3), start=start)
+            dendrite = draw_process(rng, canvas.shape, length, rng.uniform(0.7, 1.1), start=start)
             columns.append(dendrite.multiply(outside[:, None]).tocsc())
             owners.append(owner)
     return _as_columns(columns, len(outside)), np.array(owners, np.int64)
@@ -271,15 +273,15 @@ def _draw_thin_groups(settings: SimulationSettings, acquisition: Acquisition, sh
     """Processes and spots with events of their own."""
     n = round(settings.process_density * shape[0] * shape[1] / 1e4)
     rng, strength = _rng(settings, 4), settings.process_strength
-    processes = [draw_process(rng, shape, rng.lognormal(np.log(28), 0.5), rng.uniform(0.7, 1.3)) for _ in range(n)]
+    processes = [draw_process(rng, shape, rng.lognormal(np.log(16), 0.7), rng.uniform(0.6, 1.0)) for _ in range(n)]
     traces, _ = tissue_activity.draw_group(rng, n, 0.6, settings, acquisition)
-    traces *= (strength * rng.lognormal(np.log(0.55), 0.5, n))[:, None].astype(np.float32)
-    rest = strength * rng.lognormal(np.log(0.12), 0.8, n)
+    traces *= (strength * rng.lognormal(np.log(0.75), 0.6, n))[:, None].astype(np.float32)
+    rest = strength * rng.lognormal(np.log(0.05), 0.8, n)
     spots, axons = draw_spots(rng, round(_SPOTS_PER_PROCESS * n), shape)
     n_axons = int(axons.max(initial=-1)) + 1
     spot_traces, _ = tissue_activity.draw_group(rng, n_axons, 0.7, settings, acquisition)
-    spot_traces = spot_traces[axons] * (strength * rng.lognormal(np.log(0.9), 0.5, len(axons)))[:, None]
-    spot_rest = strength * rng.lognormal(np.log(0.2), 0.8, len(axons))
+    spot_traces = spot_traces[axons] * (strength * rng.lognormal(np.log(1.1), 0.6, len(axons)))[:, None]
+    spot_rest = strength * rng.lognormal(np.log(0.12), 0.8, len(axons))
     return [
         _Group("process", _as_columns(processes, shape[0] * shape[1]), traces, rest),
         _Group("spot", spots, spot_traces, spot_rest),
@@ -292,10 +294,12 @@ def _draw_soma_groups(
     """Somata, their dendrites and somata out of focus, and the spikes (N, T) of the somata in the plane."""
     rng, n = _rng(settings, 2), len(masks)
     traces, spikes = tissue_activity.draw_soma_activity(_rng(settings, 3), n, settings, acquisition)
-    rest = np.clip(rng.lognormal(np.log(0.35), 0.8, n), 0.05, 2.5)
+    expression = rng.lognormal(np.log(1.3), _EXPRESSION_SPREAD, n)
+    traces *= expression[:, None].astype(np.float32)
+    rest = np.clip(expression * rng.lognormal(np.log(0.35), 1.0, n), 0.05, 6)
     somata = _Group("soma", draw_somata(rng, masks, canvas), traces, rest)
     dendrites, owners = draw_dendrites(rng, masks, canvas)
-    parts = rng.uniform(0.15, 0.5, len(owners))
+    parts = rng.uniform(0.08, 0.35, len(owners))
     own = _Group("process", dendrites, traces[owners] * parts[:, None], rest[owners] * parts, owners)
     n_wide = round(settings.out_of_focus_ratio * n)
     radius = float(np.median(np.sqrt(masks.sum(axis=(1, 2)) / np.pi))) if n else settings.neuron_radius_px

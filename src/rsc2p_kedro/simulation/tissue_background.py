@@ -14,9 +14,9 @@ from rsc2p_kedro.simulation.somata import signed_distance
 
 Float = NDArray[np.float32]
 
-_FIBRES_PER_PX = 0.005
-"""Number of fine fibres per pixel, each 15 to 40 px long: neighbours are some 5 px apart."""
-_UNLABELLED_DARKNESS = (0.25, 0.65)
+_FIBRES_PER_PX = 0.01
+"""Number of fine fibres per pixel, each 15 to 40 px long: neighbours are some 3 px apart."""
+_UNLABELLED_DARKNESS = (0.2, 0.55)
 """Range of the brightness that unlabelled cells lack."""
 
 
@@ -32,8 +32,8 @@ def draw_fibres(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.
     """
     image = np.zeros(shape[0] * shape[1])
     for _ in range(int(_FIBRES_PER_PX * image.size)):
-        fibre = draw_process(rng, shape, rng.uniform(15, 40), 0.8)
-        image[fibre.indices] += rng.lognormal(0, 0.6) * fibre.data
+        fibre = draw_process(rng, shape, rng.uniform(15, 40), 0.65)
+        image[fibre.indices] += rng.lognormal(0, 0.4) * fibre.data
     image = image.reshape(shape)
     return (image - image.mean()) / image.std()
 
@@ -79,8 +79,8 @@ def draw_tissue_background(
     Returns:
         Background (rows, columns) float32 with a mean of 1, and transmission of the vessels (rows, columns) float32.
     """
-    image = np.ones(shape) + 0.13 * draw_fibres(rng, shape)
-    for sigma, strength in ((20.0, 0.15), (6.0, 0.07), (2.0, 0.04)):
+    image = np.ones(shape) + 0.11 * draw_fibres(rng, shape)
+    for sigma, strength in ((20.0, 0.15), (6.0, 0.07), (1.2, 0.04)):
         image += strength * smooth_noise(rng, shape, sigma)
     outlines = draw_outlines(rng, n_unlabelled, 0.85 * radius_px)
     for cell in masks_in_frame(outlines, rng.integers(0, shape, (n_unlabelled, 2)), shape):
