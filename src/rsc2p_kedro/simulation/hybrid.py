@@ -51,7 +51,9 @@ class NoiseLine(NamedTuple):
 
 
 class PlantedNeurons(NamedTuple):
-    """N neurons to plant into a movie of T frames of (H, W) px. Fluorescence is in units of the movie's mean brightness.
+    """N neurons to plant into a movie of T frames of (H, W) px.
+
+    Fluorescence is in units of the movie's mean brightness.
 
     Attributes:
         footprints: CSC (H*W, N) float32, pixels in C order, each with a maximum of 1.
@@ -120,9 +122,7 @@ def displacements_at(motion: MotionCorrection, points: NDArray) -> Float:
     return -motion.patch_shifts[:, distance.argmin(axis=1)]
 
 
-def draw_planted(
-    masks: Mask, settings: SimulationSettings, acquisition: Acquisition
-) -> PlantedNeurons:
+def draw_planted(masks: Mask, settings: SimulationSettings, acquisition: Acquisition) -> PlantedNeurons:
     """Draws brightness and activity of neurons to plant.
 
     Args:

@@ -1,9 +1,10 @@
 """Simulation of a two-photon movie with known ground truth.
 
 The fluorescence of frame t is bleaching(t) [background + A (rest + C(t)) + B f(t)], with footprints A, traces C, and
-neuropil fields B with time courses f; :mod:`rsc2p_kedro.simulation.tissue` has that of `tissue: processes`. It is displaced (:mod:`rsc2p_kedro.simulation.motion`) by cubic interpolation and
-multiplied by a vignette that does not move. Each pixel detects a Poisson number of photons, which the detector turns
-into counts: gain * photons + offset + Gaussian read noise, rounded and clipped.
+neuropil fields B with time courses f; :mod:`rsc2p_kedro.simulation.tissue` has that of `tissue: processes`. It is
+displaced (:mod:`rsc2p_kedro.simulation.motion`) by cubic interpolation and multiplied by a vignette that does not move.
+Each pixel detects a Poisson number of photons, which the detector turns into counts: gain * photons + offset + Gaussian
+read noise, rounded and clipped.
 
 Frames are rendered lazily. Each has its own random generator, so that the same settings give the same movie, bit for
 bit, in whatever order and in whatever blocks frames are computed.

@@ -21,8 +21,8 @@ NON_CELLS = ("piece", "process", "spot", "nothing")
 _MIN_PART = 0.5
 """Part of a soma that an ROI on it has to cover; less is a piece. A convention, not tuned."""
 _MIN_SIMILARITY = 0.3
-"""Lowest cosine similarity of an ROI with the object that it lies on. Chosen, not tuned: an ROI of a single pixel in the
-middle of a spot of 1 px standard deviation has 0.56."""
+"""Lowest cosine similarity of an ROI with the object that it lies on. Chosen, not tuned: an ROI of a single pixel in
+the middle of a spot of 1 px standard deviation has 0.56."""
 _MIN_OBJECT_SNR = 2.0
 """Matched-filter SNR below which an object other than a soma has no transient that an ROI could come from. Chosen, not
 tuned."""
@@ -85,8 +85,8 @@ def score_objects(
         align: Whether to remove a whole-pixel offset of all ROIs first.
 
     Returns:
-        Numbers of findable somata and of ROIs; F1, precision and recall; duplicates (ROIs on a soma that match none, most
-        often because another one does), ROIs of each kind and non-cells, as shares of all ROIs.
+        Numbers of findable somata and of ROIs; F1, precision and recall; duplicates (ROIs on a soma that match none,
+        most often because another one does), ROIs of each kind and non-cells, as shares of all ROIs.
     """
     footprints = align_footprints(truth, footprints) if align else sp.csc_array(footprints)
     n, kinds, findable = footprints.shape[1], kinds_of(footprints, objects), objects.findable

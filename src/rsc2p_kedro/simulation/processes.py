@@ -1,8 +1,8 @@
 """Thin parts of neurons in the plane: branching processes with varicosities, and cross-sections of others.
 
 A process is a random walk of persistent direction that branches, and whose brightness falls where it leaves the plane.
-A spot is what is seen of a bouton, a spine or a dendrite that crosses the plane. Lengths and strengths were chosen by eye beside
-two-photon images of mouse cortex; they were not fitted to data.
+A spot is what is seen of a bouton, a spine or a dendrite that crosses the plane. Lengths and strengths were chosen by
+eye beside two-photon images of mouse cortex; they were not fitted to data.
 """
 
 import numpy as np

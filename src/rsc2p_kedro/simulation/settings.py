@@ -24,8 +24,8 @@ class SimulationSettings(FrozenModel):
 
     tissue: Tissue = Field(
         "smooth",
-        description="`smooth`: compact somata over a smooth background; `processes`: somata with the outlines of marked "
-        "neurons among thin processes, bright spots and somata out of focus, with motion out of the plane.",
+        description="`smooth`: compact somata over a smooth background; `processes`: somata with the outlines of "
+        "marked neurons among thin processes, bright spots and somata out of focus, with motion out of the plane.",
     )
 
     n_neurons: int = Field(30, ge=0, description="Number of neurons.")
@@ -127,6 +127,6 @@ class SimulationSettings(FrozenModel):
         1.0,
         ge=0,
         le=3,
-        description="Standard deviation of the motion out of the plane in units of half the depth of field, which changes "
-        "brightness and blur. For `tissue: processes`.",
+        description="Standard deviation of the motion out of the plane in units of half the depth of field, which "
+        "changes brightness and blur. For `tissue: processes`.",
     )

@@ -1,7 +1,7 @@
 """Brightness of somata inside and around their outlines: dark nuclei, texture and optical blur.
 
-The outline of a soma is where its brightness crosses a fifth of its maximum, so that the mask of a footprint in the
-ground truth (:func:`rsc2p_kedro.simulation.truth.binary_masks`) is the outline itself, whatever the nucleus and texture.
+The outline of a soma is where its brightness crosses a fifth of its maximum, so that the mask of a footprint
+(:func:`rsc2p_kedro.simulation.truth.binary_masks`) is the outline itself, whatever nucleus and texture.
 Strengths were chosen by eye beside two-photon images of mouse cortex; they were not fitted to data.
 """
 

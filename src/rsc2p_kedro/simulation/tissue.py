@@ -34,7 +34,7 @@ _BLUR_SIGMA_PX = 1.1
 _DIFFUSE_SCALE_PX = 40.0
 """Distance in px over which the diffuse neuropil changes."""
 _EXPRESSION_SPREAD = 0.6
-"""Standard deviation of the logarithm of the expression of the indicator, by which rest and transients of a soma grow."""
+"""Standard deviation of the logarithm of the expression of the indicator, a factor of rest and transients of a soma."""
 _UNLABELLED_PER_NEURON = 0.6
 """Number of unlabelled cells per neuron."""
 _SPOTS_PER_PROCESS = 1.2
@@ -110,7 +110,7 @@ class TissueScene:
         blurred_part = np.float32(min(0.15 * z**2, 0.7))
         if blurred_part > 0:
             image += blurred_part * (ndi.gaussian_filter(image, _BLUR_SIGMA_PX, truncate=3) - image)
-        return self.bleaching[frame] * image
+        return (self.bleaching[frame] * image).astype(np.float32, copy=False)
 
     def mean_background(self) -> Float:
         """Mean over time of everything but the somata, without motion out of the plane.
@@ -121,7 +121,8 @@ class TissueScene:
         levels = self.rest + self.object_traces.mean(axis=1)
         levels[: self.n_somata] = 0
         image = (self.objects @ levels).reshape(self.canvas.shape)
-        return image + self.background * (1 + _spread(self.diffuse.mean(axis=0), self.canvas.shape))
+        image += self.background * (1 + _spread(self.diffuse.mean(axis=0), self.canvas.shape))
+        return image.astype(np.float32)
 
 
 def _spread(controls: Float, shape: tuple[int, int]) -> Float:
@@ -225,9 +226,7 @@ def draw_dendrites(
     return _as_columns(columns, len(outside)), np.array(owners, np.int64)
 
 
-def draw_spots(
-    rng: np.random.Generator, n: int, shape: tuple[int, int]
-) -> tuple[sp.csc_array, NDArray[np.int64]]:
+def draw_spots(rng: np.random.Generator, n: int, shape: tuple[int, int]) -> tuple[sp.csc_array, NDArray[np.int64]]:
     """Draws bright spots, some of which lie on the same axon.
 
     Args:
@@ -238,7 +237,9 @@ def draw_spots(
     Returns:
         Footprints CSC (rows * columns, n) float32, and the index of each one's axon (n,) int64, 0 upwards.
     """
-    columns, axons, place, direction = [], [], np.zeros(2), 0.0
+    columns: list[sp.csc_array] = []
+    axons: list[int] = []
+    place, direction = np.zeros(2), 0.0
     for _ in range(n):
         if axons and rng.random() < _SHARED_AXON:
             direction += rng.normal(0, 0.3)
@@ -280,11 +281,11 @@ def _draw_thin_groups(settings: SimulationSettings, acquisition: Acquisition, sh
     spots, axons = draw_spots(rng, round(_SPOTS_PER_PROCESS * n), shape)
     n_axons = int(axons.max(initial=-1)) + 1
     spot_traces, _ = tissue_activity.draw_group(rng, n_axons, 0.7, settings, acquisition)
-    spot_traces = spot_traces[axons] * (strength * rng.lognormal(np.log(1.1), 0.6, len(axons)))[:, None]
+    spot_strength = strength * rng.lognormal(np.log(0.85), 0.6, len(axons))
     spot_rest = strength * rng.lognormal(np.log(0.12), 0.8, len(axons))
     return [
         _Group("process", _as_columns(processes, shape[0] * shape[1]), traces, rest),
-        _Group("spot", spots, spot_traces, spot_rest),
+        _Group("spot", spots, spot_traces[axons] * spot_strength[:, None], spot_rest),
     ]
 
 
@@ -336,11 +337,13 @@ def draw_tissue_scene(
     """
     radius, shape = settings.neuron_radius_px, canvas.shape
     n_unlabelled = round(_UNLABELLED_PER_NEURON * (settings.n_neurons if masks is None else len(masks)))
-    background, transmission = draw_tissue_background(_rng(settings, 0), shape, n_unlabelled, radius, settings.n_vessels)
+    background, transmission = draw_tissue_background(
+        _rng(settings, 0), shape, n_unlabelled, radius, settings.n_vessels
+    )
     masks = draw_masks(settings, canvas, transmission) if masks is None else np.asarray(masks, bool)
     groups, spikes = _draw_soma_groups(settings, acquisition, canvas, masks)
     groups += _draw_thin_groups(settings, acquisition, shape)
-    left = 1 - _DISPLACED_BY_SOMA * sp.csc_array(groups[0].footprints).max(axis=1).toarray().ravel().clip(0, 1)
+    left = 1 - _DISPLACED_BY_SOMA * groups[0].footprints.sum(axis=1).clip(0, 1)
     for i, group in enumerate(groups[1:], start=1):
         weights = sp.diags_array((left * transmission.ravel()).astype(np.float32))
         groups[i] = group._replace(footprints=sp.csc_array(weights @ group.footprints))
