@@ -64,7 +64,7 @@ def draw_nucleus_darkness(rng: np.random.Generator, n: int) -> NDArray[np.float6
     Returns:
         (n,) float64, -0.15 (filled, a little brighter) to 0.85 (a ring).
     """
-    return -0.15 + rng.beta(1.3, 1.3, n)
+    return -0.15 + rng.beta(1.6, 1.1, n)
 
 
 def blur_soma(brightness: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:

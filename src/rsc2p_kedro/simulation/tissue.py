@@ -127,7 +127,8 @@ class TissueScene:
 
 def _spread(controls: Float, shape: tuple[int, int]) -> Float:
     """Image of values at control points by splines."""
-    return frame_basis(shape[0], controls.shape[0]) @ controls @ frame_basis(shape[1], controls.shape[1]).T
+    rows, columns = frame_basis(shape[0], controls.shape[0]), frame_basis(shape[1], controls.shape[1])
+    return (rows @ controls @ columns.T).astype(np.float32, copy=False)
 
 
 def _rng(settings: SimulationSettings, topic: int) -> np.random.Generator:

@@ -79,8 +79,8 @@ def draw_tissue_background(
     Returns:
         Background (rows, columns) float32 with a mean of 1, and transmission of the vessels (rows, columns) float32.
     """
-    image = np.ones(shape) + 0.11 * draw_fibres(rng, shape)
-    for sigma, strength in ((20.0, 0.15), (6.0, 0.07), (1.2, 0.04)):
+    image = np.ones(shape) + 0.14 * draw_fibres(rng, shape)
+    for sigma, strength in ((20.0, 0.12), (6.0, 0.06), (1.0, 0.06)):
         image += strength * smooth_noise(rng, shape, sigma)
     outlines = draw_outlines(rng, n_unlabelled, 0.85 * radius_px)
     for cell in masks_in_frame(outlines, rng.integers(0, shape, (n_unlabelled, 2)), shape):

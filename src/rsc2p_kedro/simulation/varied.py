@@ -65,5 +65,5 @@ def draw_tissue_settings(
     }
     return (
         SimulationSettings.model_validate(settings),
-        Acquisition(frame_rate_hz=frame_rate_hz, decay_time_s=float(decay_s)),
+        Acquisition(frame_rate_hz=frame_rate_hz, decay_time_s=float(decay_s), pixel_size_um=None),
     )
