@@ -90,3 +90,11 @@ def test_a_full_frame_is_reported() -> None:
     outlines = draw_outlines(np.random.default_rng(4), 50, 8.0)
     with pytest.raises(RuntimeError, match="No room"):
         place_outlines(np.random.default_rng(4), outlines, np.ones((40, 40), bool), 0.0)
+
+
+def test_an_overlap_that_cannot_be_had_is_given_up() -> None:
+    free = np.zeros((120, 120), bool)
+    free[20, 20] = free[90, 90] = True
+    outlines = draw_outlines(np.random.default_rng(5), 2, 4.0)
+    places = place_outlines(np.random.default_rng(5), outlines, free, 0.9)
+    assert sorted(places.tolist()) == [[20, 20], [90, 90]]

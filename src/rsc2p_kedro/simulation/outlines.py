@@ -146,6 +146,21 @@ def _common_pixels(first: Mask, second: Mask, offset: NDArray) -> int:
     return int((one & other).sum())
 
 
+def _propose_place(
+    rng: np.random.Generator, outline: Mask, placed: list[Mask], places: NDArray, candidates: NDArray, overlap: bool
+) -> tuple[NDArray, NDArray] | None:
+    """Place (y, x) of an outline that overlaps others or none, and which ones; None if many attempts fail."""
+    areas = np.array([other.sum() for other in placed], int)
+    for _ in range(_MANY_ATTEMPTS if len(candidates) else 0):
+        place = candidates[rng.integers(len(candidates))]
+        near = np.flatnonzero((np.abs(places - place) < len(outline)).all(axis=1))
+        common = np.array([_common_pixels(outline, placed[j], places[j] - place) for j in near], int)
+        fraction = (common / np.minimum(areas[near], outline.sum())).max(initial=0)
+        if (fraction > 0) == overlap and rng.random() < 1 - fraction / _LARGEST_OVERLAP:
+            return place, near[common > 0]
+    return None
+
+
 def place_outlines(
     rng: np.random.Generator, outlines: list[Mask], free: Mask, overlap_share: float
 ) -> NDArray[np.int64]:
@@ -160,7 +175,8 @@ def place_outlines(
         rng: Random generator.
         outlines: N masks in windows of equal odd size.
         free: (H, W), where centres may lie.
-        overlap_share: Fraction of outlines that overlap another.
+        overlap_share: Fraction of outlines that overlap another; less where the free pixels are so many or so
+            few that no overlapping place is found.
 
     Returns:
         (N, 2) int64, (y, x) of the middles of the windows in px.
@@ -168,21 +184,18 @@ def place_outlines(
     Raises:
         RuntimeError: The frame has no room for that many outlines.
     """
-    candidates, areas = np.argwhere(free), [int(outline.sum()) for outline in outlines]
-    places, overlapping = np.zeros((len(outlines), 2), np.int64), np.zeros(len(outlines), bool)
+    candidates, places = np.argwhere(free), np.zeros((len(outlines), 2), np.int64)
+    overlapping = np.zeros(len(outlines), bool)
     for i, outline in enumerate(outlines):
         wanted = i > 0 and overlapping[:i].sum() + 1 < overlap_share * (i + 1)
-        for _ in range(_MANY_ATTEMPTS if len(candidates) else 0):
-            place = candidates[rng.integers(len(candidates))]
-            near = np.flatnonzero((np.abs(places[:i] - place) < len(outline)).all(axis=1))
-            common = np.array([_common_pixels(outline, outlines[j], places[j] - place) for j in near], int)
-            fraction = max((c / min(areas[i], areas[j]) for c, j in zip(common, near, strict=True)), default=0.0)
-            if (fraction > 0) == wanted and rng.random() < 1 - fraction / _LARGEST_OVERLAP:
+        for overlap in (True, False) if wanted else (False,):
+            proposal = _propose_place(rng, outline, outlines[:i], places[:i], candidates, overlap)
+            if proposal is not None:
                 break
         else:
             raise RuntimeError("No room for another neuron: simulate fewer of them, or a larger frame.")
-        places[i], overlapping[i] = place, wanted
-        overlapping[near[common > 0]] = True
+        places[i], others = proposal
+        overlapping[i], overlapping[others] = len(others) > 0, True
     return places
 
 
