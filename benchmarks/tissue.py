@@ -1,7 +1,7 @@
 """Accuracy of the embedded engine on simulated tissue, and how much that tissue resembles real recordings.
 
-    python -m benchmarks.tissue [--movies NAME ...] [--seed 11] [--masks FOLDER] [--hybrid FOLDER]
-                                [--suite2p-python PATH]
+    python -m benchmarks.tissue [--movies NAME ...] [--seed 11] [--varied SEED ...] [--masks FOLDER]
+                                [--hybrid FOLDER] [--suite2p-python PATH]
     python -m benchmarks.tissue --movies --outlines FOLDER --images FOLDER
 
 The first prints a table. Each movie is made by the project's simulator with `tissue: processes`
@@ -9,7 +9,8 @@ The first prints a table. Each movie is made by the project's simulator with `ti
 Allen Brain Observatory with a fast indicator, small ones with a slow indicator and few photons, and dim ones of middle
 size among strong processes with a very fast indicator. The engine runs once with its defaults and once with the
 half-width of the neurons. `--masks` names the folder of marked neurons (`field_K.npz`): two further movies have the
-neurons of a window of fields 1 and 15 instead of drawn ones. `--hybrid` names the folder of a real recording
+neurons of a window of fields 1 and 15 instead of drawn ones. `--varied` adds movies in which size and density of the
+neurons, indicator, noise, motion and neuropil are drawn from a seed. `--hybrid` names the folder of a real recording
 (`movie.tif` and `regions.json`, as for `benchmarks.accuracy`): simulated neurons are planted at places free of marked
 cells.
 
@@ -28,7 +29,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ from rsc2p_kedro.simulation.outlines import (
 )
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import correlations, intersection_over_union, match_footprints
+from rsc2p_kedro.simulation.varied import draw_tissue_settings
 
 SIZE = {"n_frames": 1500, "height_px": 256, "width_px": 256, "tissue": "processes"}
 LARGE = {"n_neurons": 80, "neuron_radius_px": 7.5, "overlap_share": 0.45, "photons": 12.0}
@@ -123,9 +125,23 @@ def recordings(options: argparse.Namespace) -> Iterator[tuple[str, Scenario, Sim
         yield title, scenario, simulate(settings, acquisition_of(scenario), masks=masks)
 
 
+def varied_recordings(seeds: list[int]) -> Iterator[tuple[str, Scenario, SimulatedRecording]]:
+    """Name, scenario and recording of movies whose settings are all drawn."""
+    for seed in seeds:
+        settings, acquisition = draw_tissue_settings(seed)
+        radius = settings.neuron_radius_px
+        scenario = Scenario(
+            frame_rate_hz=acquisition.frame_rate_hz,
+            decay_time_s=acquisition.decay_time_s,
+            half_width_px=round(radius),
+            diameter_px=2 * radius,
+        )
+        yield f"varied, seed {seed}", scenario, simulate(settings, acquisition)
+
+
 def simulated_rows(options: argparse.Namespace, compute: Compute) -> Iterator[str]:
     """Rows of the table, one for each movie, program and size that the program is given."""
-    for name, scenario, recording in recordings(options):
+    for name, scenario, recording in chain(recordings(options), varied_recordings(options.varied)):
         for size in (None, scenario.half_width_px):
             given = dataclasses.replace(scenario, half_width_px=size)
             python, start = options.suite2p_python if size is None else None, time.perf_counter()
@@ -280,6 +296,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11, help="of the simulation")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--masks", type=Path, metavar="FOLDER", help="marked neurons to plant in simulated tissue")
+    parser.add_argument("--varied", type=int, nargs="*", default=[], metavar="SEED", help="movies of drawn settings")
     parser.add_argument("--hybrid", type=Path, metavar="FOLDER", help="a real recording to plant neurons in")
     parser.add_argument("--outlines", type=Path, metavar="FOLDER", help="marked neurons to compare outlines with")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="a real recording to compare images with")
@@ -293,7 +310,7 @@ def main() -> None:
         print(line, flush=True)
     for line in image_lines(options.images, range(1, 6)) if options.images else ():
         print(line, flush=True)
-    if options.movies or options.masks:
+    if options.movies or options.masks or options.varied:
         print("| movie | program | half-width | " + " | ".join(COLUMNS.values()) + " |")
         print("|---" * (len(COLUMNS) + 3) + "|", flush=True)
     for line in simulated_rows(options, compute):
