@@ -39,7 +39,7 @@ class SimulatedTruth:
 
     Attributes:
         footprints: CSC (H*W, N) float32, pixels in C order; without vignetting.
-        traces: (N, T) float32, fluorescence above rest; without bleaching.
+        traces: (N, T) float32, fluorescence above rest; without bleaching and motion out of the plane.
         spikes: (N, T) float32, number of spikes in each frame.
         rigid_motion: (T, 2) float32, mean displacement (dy, dx) in px of the *content*; the correct shift is minus
             this.
