@@ -23,6 +23,8 @@ _MIN_PART = 0.5
 _MIN_SIMILARITY = 0.3
 """Lowest cosine similarity of an ROI with the object that it lies on. Chosen, not tuned: an ROI of a single pixel in
 the middle of a spot of 1 px standard deviation has 0.56."""
+_MIN_OFFSET_PX = 3
+"""Largest offset in px that is removed even if the motion was smaller; as in other scores; chosen, not tuned."""
 _MIN_OBJECT_SNR = 2.0
 """Matched-filter SNR below which an object other than a soma has no transient that an ROI could come from. Chosen, not
 tuned."""
@@ -82,13 +84,17 @@ def score_objects(
         truth: Ground truth of the recording.
         objects: Its objects.
         footprints: CSC (H*W, n), the accepted ROIs.
-        align: Whether to remove a whole-pixel offset of all ROIs first.
+        align: Whether to remove a whole-pixel offset of all ROIs first, of up to the largest rigid motion or 3 px: the
+            position of a template within the range of the motion is arbitrary.
 
     Returns:
         Numbers of findable somata and of ROIs; F1, precision and recall; duplicates (ROIs on a soma that match none,
         most often because another one does), ROIs of each kind and non-cells, as shares of all ROIs.
     """
-    footprints = align_footprints(truth, footprints) if align else sp.csc_array(footprints)
+    if align:
+        largest = int(np.ceil(np.abs(truth.rigid_motion).max(initial=0)))
+        footprints = align_footprints(truth, footprints, max_offset_px=max(_MIN_OFFSET_PX, largest))
+    footprints = sp.csc_array(footprints)
     n, kinds, findable = footprints.shape[1], kinds_of(footprints, objects), objects.findable
     somata = sp.csc_array(objects.footprints[:, : objects.n_somata])
     rows, columns = match_footprints(intersection_over_union(somata, footprints))
