@@ -1,5 +1,7 @@
 """The simulated movie agrees with its ground truth."""
 
+import hashlib
+
 import dask
 import numpy as np
 import pytest
@@ -33,6 +35,17 @@ def test_the_same_seed_gives_the_same_movie_for_any_blocks_and_order() -> None:
     with dask.config.set(scheduler="threads", num_workers=3):
         np.testing.assert_array_equal(parts[40:].compute(), whole[40:])
     np.testing.assert_array_equal(parts[:40].compute(scheduler="synchronous"), whole[:40])
+
+
+@pytest.mark.parametrize(
+    ("motion", "digest"), [("none", "9e885f1fbec8675f"), ("jerks", "d0d70e34ec095390"), ("shear", "fb16610b3d6cddc4")]
+)
+def test_smooth_movies_are_those_of_the_first_simulator(motion: str, digest: str) -> None:
+    """Digests of the movies of commit 08cbce6, before there was `tissue`, with the versions of constraints.txt."""
+    settings = {"n_frames": 40, "height_px": 48, "width_px": 56, "n_neurons": 5, "motion": motion, "seed": 9}
+    for others in ({}, {"tissue": "smooth", "quiet_share": 0.9, "axial_amplitude": 2.0, "process_density": 9.0}):
+        movie = simulate(SimulationSettings(**settings, **others), Acquisition(frame_rate_hz=15)).movie.compute()
+        assert hashlib.sha256(movie.tobytes()).hexdigest()[:16] == digest
 
 
 def test_another_seed_gives_another_recording() -> None:

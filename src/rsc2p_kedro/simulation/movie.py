@@ -1,9 +1,10 @@
 """Simulation of a two-photon movie with known ground truth.
 
 The fluorescence of frame t is bleaching(t) [background + A (rest + C(t)) + B f(t)], with footprints A, traces C, and
-neuropil fields B with time courses f. It is displaced (:mod:`rsc2p_kedro.simulation.motion`) by cubic interpolation and
-multiplied by a vignette that does not move. Each pixel detects a Poisson number of photons, which the detector turns
-into counts: gain * photons + offset + Gaussian read noise, rounded and clipped.
+neuropil fields B with time courses f; :mod:`rsc2p_kedro.simulation.tissue` has that of `tissue: processes`. It is
+displaced (:mod:`rsc2p_kedro.simulation.motion`) by cubic interpolation and multiplied by a vignette that does not move.
+Each pixel detects a Poisson number of photons, which the detector turns into counts: gain * photons + offset + Gaussian
+read noise, rounded and clipped.
 
 Frames are rendered lazily. Each has its own random generator, so that the same settings give the same movie, bit for
 bit, in whatever order and in whatever blocks frames are computed.
@@ -22,7 +23,10 @@ from rsc2p_kedro.algorithms.blocks import frame_blocks
 from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.simulation import activity, anatomy
 from rsc2p_kedro.simulation import motion as motions
+from rsc2p_kedro.simulation.objects import ObjectTruth
+from rsc2p_kedro.simulation.outlines import Mask
 from rsc2p_kedro.simulation.settings import SimulationSettings
+from rsc2p_kedro.simulation.tissue import TissueScene, describe_objects, draw_tissue_scene
 from rsc2p_kedro.simulation.truth import SimulatedTruth
 
 Float = NDArray[np.float32]
@@ -70,6 +74,15 @@ class Scene:
             image += strength * field
         return (self.bleaching[frame] * image).reshape(self.canvas.shape)
 
+    def mean_background(self) -> Float:
+        """Mean over time of background and neuropil.
+
+        Returns:
+            (rows, columns) float32.
+        """
+        background = self.background + self.neuropil_traces.mean(axis=1) @ self.neuropil
+        return background.reshape(self.canvas.shape).astype(np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class SimulatedRecording:
@@ -78,10 +91,12 @@ class SimulatedRecording:
     Attributes:
         movie: (T, H, W) uint16, lazy, in counts.
         truth: Motion, footprints, traces and spikes.
+        objects: Every object and its kind, the somata of `truth` first; None for smooth tissue, which has only somata.
     """
 
     movie: da.Array
     truth: SimulatedTruth
+    objects: ObjectTruth | None = None
 
 
 def _rng(settings: SimulationSettings, *topic: int) -> np.random.Generator:
@@ -89,8 +104,22 @@ def _rng(settings: SimulationSettings, *topic: int) -> np.random.Generator:
     return np.random.default_rng([settings.seed, *topic])
 
 
+def draw_canvas(settings: SimulationSettings) -> anatomy.Canvas:
+    """Canvas with a margin for the largest motion.
+
+    Args:
+        settings: Size of the frame and amplitudes of the motion.
+
+    Returns:
+        The frame and its margin.
+    """
+    # Rigid motion and half of it again as shear, the warp, and 4 px for the interpolation.
+    margin = int(np.ceil(1.5 * settings.rigid_amplitude_px + settings.warp_amplitude_px)) + 4
+    return anatomy.Canvas(settings.height_px, settings.width_px, margin)
+
+
 def draw_scene(settings: SimulationSettings, acquisition: Acquisition) -> tuple[Scene, NDArray[np.int64]]:
-    """Draws everything that frames are rendered from.
+    """Draws everything that frames of smooth tissue are rendered from.
 
     Args:
         settings: Settings of the recording.
@@ -99,9 +128,7 @@ def draw_scene(settings: SimulationSettings, acquisition: Acquisition) -> tuple[
     Returns:
         The scene, and the number of spikes (N, T) int64 of its neurons in each frame.
     """
-    # Rigid motion and half of it again as shear, the warp, and 4 px for the interpolation.
-    margin = int(np.ceil(1.5 * settings.rigid_amplitude_px + settings.warp_amplitude_px)) + 4
-    canvas = anatomy.Canvas(settings.height_px, settings.width_px, margin)
+    canvas = draw_canvas(settings)
     neuron_rng, background_rng = _rng(settings, 1), _rng(settings, 2)
     centres = anatomy.place_neurons(neuron_rng, settings)
     hollow = neuron_rng.random(settings.n_neurons) < settings.hollow_share
@@ -124,7 +151,7 @@ def draw_scene(settings: SimulationSettings, acquisition: Acquisition) -> tuple[
     return scene, spikes
 
 
-def draw_truth(scene: Scene, spikes: NDArray, acquisition: Acquisition) -> SimulatedTruth:
+def draw_truth(scene: Scene | TissueScene, spikes: NDArray, acquisition: Acquisition) -> SimulatedTruth:
     """Draws the motion of a scene and collects the ground truth of its recording.
 
     Args:
@@ -136,7 +163,6 @@ def draw_truth(scene: Scene, spikes: NDArray, acquisition: Acquisition) -> Simul
         The ground truth, on the frame without its margin.
     """
     settings, rng, rate = scene.settings, _rng(scene.settings, 5), acquisition.frame_rate_hz
-    background = scene.background + scene.neuropil_traces.mean(axis=1) @ scene.neuropil
     return SimulatedTruth(
         footprints=scene.canvas.crop_rows(sp.csc_array(scene.footprints)),
         traces=scene.traces,
@@ -144,7 +170,7 @@ def draw_truth(scene: Scene, spikes: NDArray, acquisition: Acquisition) -> Simul
         rigid_motion=motions.draw_rigid(rng, settings),
         shear=motions.draw_shear(rng, settings, rate),
         warp=motions.draw_warp(rng, settings, rate),
-        background=scene.canvas.crop(background.reshape(scene.canvas.shape)).astype(np.float32),
+        background=scene.canvas.crop(scene.mean_background()),
     )
 
 
@@ -181,7 +207,7 @@ def detect(fluorescence: Float, settings: SimulationSettings, rng: np.random.Gen
     return np.clip(np.rint(counts), 0, settings.saturation).astype(np.uint16)
 
 
-def render(scene: Scene, truth: SimulatedTruth, frames: slice) -> NDArray[np.uint16]:
+def render(scene: Scene | TissueScene, truth: SimulatedTruth, frames: slice) -> NDArray[np.uint16]:
     """Renders consecutive frames of the movie.
 
     Args:
@@ -204,23 +230,40 @@ def render(scene: Scene, truth: SimulatedTruth, frames: slice) -> NDArray[np.uin
     return movie
 
 
-def simulate(settings: SimulationSettings, acquisition: Acquisition, *, block_frames: int = 64) -> SimulatedRecording:
+def simulate(
+    settings: SimulationSettings, acquisition: Acquisition, *, block_frames: int = 64, masks: Mask | None = None
+) -> SimulatedRecording:
     """Simulates a recording.
 
     Args:
         settings: Settings of the recording.
         acquisition: Frame rate, and the decay time of the indicator where the settings have none.
         block_frames: Number of frames in one chunk of the lazy movie, which does not change the movie.
+        masks: (N, H, W), somata to plant in a tissue of processes instead of drawn ones; None draws all neurons.
 
     Returns:
-        The lazy movie (T, H, W) uint16 in counts, and its ground truth.
+        The lazy movie (T, H, W) uint16 in counts, its ground truth, and the objects of a tissue of processes.
+
+    Raises:
+        ValueError: Masks are given for smooth tissue, have another shape than the frame, or are empty.
+        RuntimeError: The frame has no room for that many neurons.
     """
-    scene, spikes = draw_scene(settings, acquisition)
+    shape, objects = (settings.height_px, settings.width_px), None
+    if masks is not None:
+        if settings.tissue == "smooth":
+            raise ValueError("Masks can be planted in `tissue: processes` only, `tissue` is `smooth`.")
+        if masks.shape[1:] != shape or not np.any(masks, axis=(1, 2)).all():
+            raise ValueError(f"Masks should be non-empty and have the shape (N, {shape[0]}, {shape[1]}).")
+    scene: Scene | TissueScene
+    if settings.tissue == "smooth":
+        scene, spikes = draw_scene(settings, acquisition)
+    else:
+        scene, spikes = draw_tissue_scene(settings, acquisition, draw_canvas(settings), masks)
+        objects = describe_objects(scene, acquisition)
     truth = draw_truth(scene, spikes, acquisition)
     inputs = [dask.delayed(part, traverse=False) for part in (scene, truth)]
-    shape = (settings.height_px, settings.width_px)
     blocks = [
         da.from_delayed(dask.delayed(render)(*inputs, s), (s.stop - s.start, *shape), dtype=np.uint16)
         for s in frame_blocks(settings.n_frames, block_frames)
     ]
-    return SimulatedRecording(movie=da.concatenate(blocks), truth=truth)
+    return SimulatedRecording(movie=da.concatenate(blocks), truth=truth, objects=objects)

@@ -12,6 +12,7 @@ from pydantic import Field
 from rsc2p_kedro.core.parameters import FrozenModel
 
 MotionKind = Literal["none", "drift", "walk", "jerks", "shear"]
+Tissue = Literal["smooth", "processes"]
 
 
 class SimulationSettings(FrozenModel):
@@ -22,9 +23,25 @@ class SimulationSettings(FrozenModel):
     height_px: int = Field(128, ge=32, description="Height of a frame in px.")
     width_px: int = Field(128, ge=32, description="Width of a frame in px.")
 
+    tissue: Tissue = Field(
+        "smooth",
+        description="`smooth`: compact somata over a smooth background; `processes`: somata with the outlines of "
+        "marked neurons among thin processes, bright spots and somata out of focus, with motion out of the plane.",
+    )
+
     n_neurons: int = Field(30, ge=0, description="Number of neurons.")
-    neuron_radius_px: float = Field(4.6, ge=1.5, le=30, description="Mean radius of a soma in px.")
-    hollow_share: float = Field(0.35, ge=0, le=1, description="Fraction of neurons with a dark nucleus.")
+    neuron_radius_px: float = Field(
+        4.6,
+        ge=1.5,
+        le=30,
+        description="Mean radius of a soma in px; in `processes` the median radius of the circle of the same area.",
+    )
+    hollow_share: float = Field(
+        0.35,
+        ge=0,
+        le=1,
+        description="Fraction of neurons with a dark nucleus; in `processes` all nuclei are dark to some degree.",
+    )
     overlap_share: float = Field(0.2, ge=0, le=0.9, description="Fraction of neurons that touch or overlap another.")
 
     amplitude: float = Field(
@@ -86,4 +103,31 @@ class SimulationSettings(FrozenModel):
     offset: float = Field(100.0, ge=0, description="Offset of the detector in counts.")
     saturation: int = Field(
         65535, ge=1, le=65535, description="Highest count of the digitizer; higher counts are clipped."
+    )
+
+    quiet_share: float = Field(
+        0.33, ge=0, le=1, description="Fraction of neurons that hardly ever spike. For `tissue: processes`."
+    )
+    process_density: float = Field(
+        40.0,
+        ge=0,
+        le=500,
+        description="Number of thin processes per 100 x 100 px; there are 1.2 times as many bright spots. For "
+        "`tissue: processes`. A higher value gives more candidates that are no neurons.",
+    )
+    process_strength: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="Brightness of processes and spots relative to the default. For `tissue: processes`.",
+    )
+    out_of_focus_ratio: float = Field(
+        0.5, ge=0, le=5, description="Number of somata out of focus per neuron. For `tissue: processes`."
+    )
+    axial_amplitude: float = Field(
+        1.0,
+        ge=0,
+        le=3,
+        description="Standard deviation of the motion out of the plane in units of half the depth of field, which "
+        "changes brightness and blur. For `tissue: processes`.",
     )

@@ -39,7 +39,7 @@ class SimulatedTruth:
 
     Attributes:
         footprints: CSC (H*W, N) float32, pixels in C order; without vignetting.
-        traces: (N, T) float32, fluorescence above rest; without bleaching.
+        traces: (N, T) float32, fluorescence above rest; without bleaching and motion out of the plane.
         spikes: (N, T) float32, number of spikes in each frame.
         rigid_motion: (T, 2) float32, mean displacement (dy, dx) in px of the *content*; the correct shift is minus
             this.
@@ -185,12 +185,15 @@ def _maximum_projection(footprints: sp.csc_array, shape: tuple[int, int]) -> NDA
     return (footprints @ sp.diags_array(scale)).max(axis=1).toarray().reshape(shape)
 
 
-def align_footprints(truth: SimulatedTruth, footprints: sp.csc_array) -> sp.csc_array:
+def align_footprints(
+    truth: SimulatedTruth, footprints: sp.csc_array, *, max_offset_px: int = _MAX_OFFSET_PX
+) -> sp.csc_array:
     """Moves all footprints by the whole-pixel offset, within ±3 px, at which they overlap best with the true ones.
 
     Args:
         truth: Ground truth of the recording.
         footprints: CSC (H*W, N).
+        max_offset_px: Largest offset along each axis in px.
 
     Returns:
         CSC (H*W, N); pixels that are moved out of the frame are lost.
@@ -200,7 +203,7 @@ def align_footprints(truth: SimulatedTruth, footprints: sp.csc_array) -> sp.csc_
     def overlap(offset: tuple[int, int]) -> float:
         return float((true * ndi.shift(estimated, offset, order=0, prefilter=False)).sum())
 
-    steps = range(-_MAX_OFFSET_PX, _MAX_OFFSET_PX + 1)
+    steps = range(-max_offset_px, max_offset_px + 1)
     dy, dx = max(((dy, dx) for dy in steps for dx in steps), key=overlap)
     (H, W), entries = truth.shape, sp.coo_array(footprints)
     y, x = entries.row // W + dy, entries.row % W + dx
