@@ -95,7 +95,7 @@ def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--namespaces=a.3"], "There is no namespace a.3. Did you mean a."),
+        (["--namespaces=a.3"], "There is no animal or recording a.3. Did you mean a."),
         (["--namespaces=a.1.exprt"], "Did you mean a.1.export"),
         (["--params=evaluation.min_snrr=3"], "evaluation.min_snrr: there is no such parameter. Did you mean min_snr"),
         (["--params=evaluaton.min_snr=3"], "evaluaton: there is no such group of parameters. Did you mean evaluation?"),

@@ -47,7 +47,7 @@ def test_no_components_have_no_quality(scene, acquisition: Acquisition) -> None:
 
 
 def test_components_of_another_movie_are_refused(scene, acquisition: Acquisition) -> None:
-    with pytest.raises(ValueError, match=r"\(500, 40, 44\), this one is \(499, 40, 44\)"):
+    with pytest.raises(ValueError, match=r"\(500, 40, 44\), this movie has shape \(499, 40, 44\)"):
         evaluate_components(scene.movie[1:], scene.components, acquisition, DEFAULT, compute=COMPUTE)
 
 

@@ -187,7 +187,7 @@ def test_one_frame_and_two_frames_are_movies():
 
 
 def test_all_problems_of_a_movie_are_reported_at_once():
-    with pytest.raises(ValueError, match=r"at least 32 px.*integers or floats"):
+    with pytest.raises(ValueError, match=r"at least 32 x 32 px.*integers or floats"):
         estimate_motion(np.zeros((5, 20, 40), bool), MotionCorrectionParameters(), compute=COMPUTE)
 
 

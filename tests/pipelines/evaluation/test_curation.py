@@ -25,5 +25,5 @@ def test_decisions_replace_those_of_thresholds_and_give_the_reason():
 
 
 def test_decisions_on_other_results_are_refused():
-    with pytest.raises(ValueError, match=r"components \[4\], which are not there"):
+    with pytest.raises(ValueError, match=r"components \[4\], which do not exist"):
         curate(TABLE, pd.DataFrame({"component_id": [4], "decision": ["accept"], "note": [""]}))

@@ -129,6 +129,6 @@ def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
 def test_times_are_needed_for_every_frame_up_to_the_last_one_used() -> None:
     times = np.arange(T) / 14.7 + 0.002 * (np.arange(T) % 2)
     window = example(entry={"frame_times": "times.csv", "frames": [20, T]}).recording
-    np.testing.assert_array_equal(nodes._enough_times(times, window, T - 20), times)
+    np.testing.assert_array_equal(nodes._check_times(times, window, T - 20), times)
     with pytest.raises(ValueError, match=rf"times\.csv: .*row for each of {T + 1} frames, there are {T}"):
-        nodes._enough_times(times, example(entry={"frame_times": "times.csv"}).recording, T + 1)
+        nodes._check_times(times, example(entry={"frame_times": "times.csv"}).recording, T + 1)
