@@ -1,4 +1,4 @@
-"""Kedro hooks: checks at the start of a run, and run times of the stages.
+"""Context and hooks of Kedro: configuration of the session, checks at the start of a run, run times of the stages.
 
 No result depends on a hook, because worker processes of Kedro run none.
 """
@@ -23,8 +23,10 @@ from rsc2p_kedro.nwb.metadata_checks import check_metadata
 logger = logging.getLogger(__name__)
 
 
-class ManifestHook:
+class SessionConfiguration:
     """Keeps the configuration of the running session, which Kedro does not pass to `register_pipelines`.
+
+    It is filled by :class:`RecordingsContext` and not by a hook, since Kedro-Viz switches hooks off.
 
     Attributes:
         config_loader: loader of the session that was started last. None before the first session.
@@ -33,17 +35,25 @@ class ManifestHook:
     def __init__(self) -> None:
         self.config_loader: ManifestConfigLoader | None = None
 
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
+    def update(self, config_loader: ManifestConfigLoader) -> None:
         """Stores the configuration, and has the pipelines registered again for it.
 
         Args:
-            context: context of a session that starts. An earlier session in the same process may have used another
+            config_loader: of a session that starts. An earlier session in the same process may have used another
                 environment with other recordings.
         """
-        if isinstance(context.config_loader, ManifestConfigLoader):
-            self.config_loader = context.config_loader
+        self.config_loader = config_loader
         project.pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")
+
+
+class RecordingsContext(KedroContext):
+    """Kedro's context; passes its configuration to the :class:`SessionConfiguration` of the settings."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for hook in project.settings.HOOKS:
+            if isinstance(hook, SessionConfiguration) and isinstance(self.config_loader, ManifestConfigLoader):
+                hook.update(self.config_loader)
 
 
 class StartHook:

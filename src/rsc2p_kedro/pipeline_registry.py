@@ -7,7 +7,7 @@ from kedro.framework.project import settings
 from kedro.pipeline import Node, Pipeline
 from kedro.utils import find_kedro_project
 
-from rsc2p_kedro.hooks import ManifestHook
+from rsc2p_kedro.hooks import SessionConfiguration
 from rsc2p_kedro.manifest.checks import (
     ManifestError,
     explain_how_to_start,
@@ -71,7 +71,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 def _config_loader() -> ManifestConfigLoader:
     """Configuration of the running session, or that of KEDRO_ENV if there is none (`kedro registry list`)."""
-    hook = next((hook for hook in settings.HOOKS if isinstance(hook, ManifestHook)), None)
+    hook = next((hook for hook in settings.HOOKS if isinstance(hook, SessionConfiguration)), None)
     if hook is not None and hook.config_loader is not None:
         return hook.config_loader
     root = find_kedro_project(Path.cwd()) or Path.cwd()

@@ -78,6 +78,19 @@ def test_each_session_has_the_recordings_of_its_own_environment(project):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("kedro_viz") is None, reason="kedro-viz is not installed")
+@pytest.mark.parametrize(
+    ("env", "params", "expected"),
+    [("other", {}, {"c.9"}), (None, {}, set(NAMES)), (None, {"only_recordings": "a.2"}, {"a.2"})],
+)
+def test_kedro_viz_loads_the_recordings_of_its_environment_without_hooks(project, env, params, expected):
+    from kedro_viz.integrations.kedro.data_loader import load_data
+
+    _, loaded, _ = load_data(project.path, env=env, extra_params=params)
+    nodes = loaded["__default__"].nodes
+    assert {".".join(node.namespace.split(".")[:2]) for node in nodes if node.namespace} == expected
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kedro_viz") is None, reason="kedro-viz is not installed")
 def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
     from kedro_viz.data_access.repositories.modular_pipelines import ModularPipelinesRepository
     from kedro_viz.utils import _hash_input_output
