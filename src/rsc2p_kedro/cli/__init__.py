@@ -1,6 +1,6 @@
 """Commands that this project adds to Kedro's, one per module; imported when they are called, so that others start fast.
 
-Imports all layers below it, from `pipelines` to `core`.
+Imports `manifest`, `datasets`, `engines`, `nwb` and `core`; may import every layer below `hooks`.
 """
 
 import click

@@ -1,4 +1,4 @@
 """Automatic assessments of recordings, and self-contained HTML pages: report, index and curation page.
 
-Imports `plots`, `manifest`, `simulation` and `core`.
+Imports `plots`, `manifest` and `core`.
 """
