@@ -52,7 +52,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     misspelled = misspelled_groups(parameters)
     if misspelled:
         raise ManifestError("\n".join(line for lines in misspelled.values() for line in lines))
-    recordings = parse_manifest(parameters.get("recordings"), parameters.get("nwb"))
+    recordings = parse_manifest(parameters.get("recordings"), parameters.get("nwb"), env=loader.run_env)
     if not recordings:
         # Kedro rejects an empty pipeline without an explanation.
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)

@@ -147,6 +147,19 @@ def test_commands_that_are_advised_carry_the_environment(project, monkeypatch):
         assert " ".join(expected.split()) in " ".join(output.split()), output
 
 
+def test_an_invalid_manifest_is_corrected_in_the_files_of_its_environment(project, monkeypatch):
+    monkeypatch.chdir(project.path)
+    metadata = bootstrap_project(project.path)
+    (project.path / "conf" / "invalid").mkdir()
+    no_metadata = {"path": "x", "frame_rate_hz": 3}
+    manifest = {"recordings": {"a": {"1": {**no_metadata, "frames": [5, 2]}}, "b": {"1": no_metadata}}}
+    (project.path / "conf" / "invalid" / "parameters.yml").write_text(yaml.safe_dump(manifest))
+    output = CliRunner().invoke(cli, ["run", "--env", "invalid"], obj=metadata).output
+    assert "frames should be" in output
+    assert "conf/invalid/parameters_recordings.yml" in output
+    assert "conf/local" not in output
+
+
 def test_run_has_the_options_of_kedros_own_command():
     from kedro.framework.cli.project import run as kedro_run
 

@@ -75,12 +75,13 @@ def examine_manifest(manifest: Any) -> tuple[list[Recording], list[str]]:
     return recordings, problems + _repeated_ids(recordings)
 
 
-def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None) -> list[Recording]:
+def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None, *, env: str | None = None) -> list[Recording]:
     """Validates a manifest.
 
     Args:
         manifest: {animal: {session: entry}}, as the configuration loader returns it. None means no recordings.
         nwb: metadata that all recordings share. None does not check them.
+        env: environment whose files the message names. None means local.
 
     Returns:
         The recordings in the order of the manifest.
@@ -92,16 +93,16 @@ def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None) -> list[
     problems += shared_problems(nwb)[1] if nwb is not None else []
     if problems:
         error = str(ManifestError.listing(problems))
-        raise ManifestError("\n\n".join([error, *_missing_metadata(recordings, nwb)]))
+        raise ManifestError("\n\n".join([error, *_missing_metadata(recordings, nwb, env)]))
     return recordings
 
 
-def _missing_metadata(recordings: list[Recording], nwb: Mapping[str, Any] | None) -> list[str]:
+def _missing_metadata(recordings: list[Recording], nwb: Mapping[str, Any] | None, env: str | None) -> list[str]:
     """Message about missing metadata, reported with the invalid values so that both can be corrected together."""
     if nwb is None:
         return []
     try:
-        check_metadata(nwb, recordings)
+        check_metadata(nwb, recordings, env=env)
     except MetadataError as error:
         return [str(error)]
     return []
