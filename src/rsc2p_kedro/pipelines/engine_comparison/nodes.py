@@ -16,7 +16,6 @@ from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EngineName, Mot
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection, SummaryImages
 from rsc2p_kedro.engines.comparison import EngineRun, agreement_table, compare_runs, shift_footprints
 from rsc2p_kedro.engines.cost import StepCost, measure
-from rsc2p_kedro.engines.warm_up import warm_up
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.motion_correction.nodes import apply_motion
 from rsc2p_kedro.plots.engines import agreement_figure
@@ -58,6 +57,8 @@ def measured_by_engine(function: Callable, engine: EngineName, *arguments: Any, 
 
 @cache
 def _compile_kernels() -> int:
+    from rsc2p_kedro.engines.warm_up import warm_up  # needed here only, and not at the start of every command
+
     return warm_up()
 
 
