@@ -30,7 +30,7 @@ def test_every_parameter_has_a_description():
             assert field.description, f"{model.__name__}.{name}"
 
 
-def test_defaults_are_those_of_the_notebook():
+def test_defaults_are_those_of_the_notebook_but_for_the_size_of_neurons():
     motion, cnmf, quality = p.MotionCorrectionParameters(), p.ExtractionParameters(), p.EvaluationParameters()
     assert (motion.patch_stride_px, motion.patch_overlap_px, motion.max_shift_px, motion.max_deviation_px) == (
         48,
@@ -41,7 +41,7 @@ def test_defaults_are_those_of_the_notebook():
     assert motion.piecewise
     assert (cnmf.ar_order, cnmf.n_background, cnmf.merge_threshold, cnmf.nonnegative_baseline) == (1, 2, 0.85, True)
     assert (cnmf.patch_half_width_px, cnmf.patch_overlap_px, cnmf.components_per_patch) == (15, 10, 4)
-    assert (cnmf.neuron_half_width_px, cnmf.spatial_downsampling, cnmf.temporal_downsampling) == (4, 1, 1)
+    assert (cnmf.neuron_half_width_px, cnmf.spatial_downsampling, cnmf.temporal_downsampling) == ("auto", 1, 1)
     assert (quality.min_snr, quality.min_r_value, quality.use_classifier) == (2.0, 0.85, False)
     assert (quality.min_classifier_score, quality.lowest_classifier_score) == (0.99, 0.1)
     assert p.Acquisition(frame_rate_hz=14.7).decay_time_s == 0.4

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tests.reference import registration as reference
 
+from rsc2p_kedro.algorithms.extraction.neuron_size import FALLBACK_HALF_WIDTH_PX
 from rsc2p_kedro.algorithms.registration import estimate_motion
 from rsc2p_kedro.core.parameters import (
     Acquisition,
@@ -54,7 +55,7 @@ def extract(movie: da.Array, parameters: ExtractionParameters) -> tuple[Componen
 
 
 def test_components_have_the_size_of_neurons_and_the_number_of_fitted_background_components(movie):
-    parameters = ExtractionParameters(neuron_half_width_px=5)
+    parameters = ExtractionParameters(neuron_half_width_px=5, initialization="greedy_roi")
     for components in extract(movie, parameters):
         assert components.n_components > 0
         assert components.neuron_half_width_px == 5
@@ -67,5 +68,5 @@ def test_components_of_an_empty_movie_have_the_size_of_neurons(movie):
     noise = np.random.default_rng(0).normal(100, 5, movie.shape).astype(np.float32)
     for components in extract(da.from_array(noise, chunks=(64, 64, 64)), ExtractionParameters()):
         assert components.n_components == 0
-        assert components.neuron_half_width_px == ExtractionParameters().neuron_half_width_px
+        assert components.neuron_half_width_px == FALLBACK_HALF_WIDTH_PX
         assert components.n_fitted_background == len(components.background_traces)

@@ -15,14 +15,17 @@ def project_frames(frames: NDArray, footprints: NDArray) -> NDArray:
     return np.array([[frame @ column for frame in frames] for column in footprints.T])
 
 
-def regress_pixel(traces: NDArray, neuropil: NDArray, data: NDArray, expected_gain: float) -> NDArray:
+def regress_pixel(traces: NDArray, neuropil: NDArray, data: NDArray, expected_gain: float, current: NDArray) -> NDArray:
     """Footprints of the traces (k, n) and gain of the neuropil (n,) in one pixel (n,).
 
-    The prior of the gain, 20 % of the expected one, is one more row of the least squares.
+    The prior of the gain, 20 % of the expected one, is one more row of the least squares; the inertia of the current
+    footprint (k,), as heavy as the data, one more row for each trace.
     """
     weight = 1 / (0.2 * expected_gain)
     design = np.vstack([np.column_stack([traces.T, neuropil]), np.r_[np.zeros(len(traces)), weight]])
-    return nnls(design, np.r_[data, weight * expected_gain])[0]
+    norms = np.linalg.norm(traces, axis=1)
+    design = np.vstack([design, np.column_stack([np.diag(norms), np.zeros(len(traces))])])
+    return nnls(design, np.r_[data, weight * expected_gain, norms * current])[0]
 
 
 def thresholded_energy(z: NDArray, theta: float) -> NDArray:

@@ -10,7 +10,7 @@ the algorithms are those of the original notebook.
 import logging
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
@@ -218,6 +218,10 @@ class MotionCorrectionParameters(FrozenModel):
     )
 
 
+DEFAULT_HALF_WIDTH_PX = 4.0
+"""Half-width of a neuron in px where it is needed before it can be measured: in the smoothing of motion."""
+
+
 class ExtractionParameters(FrozenModel):
     """Source extraction by CNMF (Pnevmatikakis et al. 2016, doi 10.1016/j.neuron.2015.11.037)."""
 
@@ -236,11 +240,11 @@ class ExtractionParameters(FrozenModel):
         description="Number of components per patch: exact for `greedy_roi`, the maximum of each search for "
         "`adaptive` [K].",
     )
-    neuron_half_width_px: int = Field(
-        4,
-        ge=1,
-        description="Half-width of a neuron in px; the kernel is 2 x this + 1 px wide. The one parameter to adapt to "
-        "the magnification [gSig].",
+    neuron_half_width_px: Annotated[float, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="Half-width of a neuron in px. `auto` measures it from the movie. A number is a hint with "
+        "`adaptive`, which measures as well and takes the measured one if the two differ by more than 25 %; it is used "
+        "as it is with `greedy_roi` and `seeded` [gSig].",
     )
     merge_threshold: float = Field(
         0.85,
@@ -291,11 +295,16 @@ class ExtractionParameters(FrozenModel):
         "faint neurons.",
     )
     background_spacing: float = Field(
-        5.0,
+        4.0,
         ge=2,
         description="Grid spacing of the neuropil background (cubic B-splines) in neuron half-widths. A smaller "
         "spacing follows finer neuropil, but absorbs more of the neurons' signal.",
     )
+
+    @property
+    def given_half_width_px(self) -> float | None:
+        """Half-width of a neuron in px if it is given, None if it is to be measured."""
+        return None if self.neuron_half_width_px == "auto" else self.neuron_half_width_px
 
 
 class EvaluationParameters(FrozenModel):

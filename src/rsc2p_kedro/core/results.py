@@ -204,7 +204,7 @@ class Components:
     ar_coefficients: Float
     lam: Float
     pixel_noise: Float
-    neuron_half_width_px: int | None = None
+    neuron_half_width_px: float | None = None
     n_fitted_background: int | None = None
     lineage: tuple[LineageEntry, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)

@@ -37,7 +37,7 @@ class EmbeddedEngine:
         parameters: MotionCorrectionParameters,
         *,
         compute: Compute,
-        neuron_half_width_px: int = 4,
+        neuron_half_width_px: float = 4,
     ) -> MotionCorrection:
         """Estimates the motion of a movie with :func:`rsc2p_kedro.algorithms.registration.estimate_motion`.
 

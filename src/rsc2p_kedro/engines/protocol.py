@@ -35,7 +35,7 @@ class Engine(Protocol):
         parameters: MotionCorrectionParameters,
         *,
         compute: Compute,
-        neuron_half_width_px: int = 4,
+        neuron_half_width_px: float = 4,
     ) -> MotionCorrection:
         """Estimates the motion of a movie.
 

@@ -28,7 +28,9 @@ def test_the_regression_of_pixels_is_non_negative_least_squares():
     allowed = np.stack([ndi.binary_dilation(image, np.hypot(y, x) <= 2.3) for image in discs], axis=-1)
     for y, x in [(6, 6), (7, 8), (3, 13), (12, 3)]:
         near = np.flatnonzero(allowed[y, x])
-        expected = reference.regress_pixel(C[near], U[:, y, x], movie[:, y, x], 2.0)
+        expected = reference.regress_pixel(
+            C[near], U[:, y, x], movie[:, y, x], 2.0, np.array([discs[j][y, x] for j in near])
+        )
         found = [A[y * shape[1] + x, j] for j in near]
         np.testing.assert_allclose([*found, gain[y, x]], expected, atol=2e-3)
     assert A.data.min() >= 0
@@ -43,7 +45,7 @@ def test_cleaning_keeps_the_disc_and_removes_specks_and_noise():
     body = disc(shape, 14, 14, 5)
     dirty = body + 0.2 * np.abs(rng.normal(0, 0.3, shape)) + disc(shape, 26, 26, 1.5)
     traces = np.array([[10.0]])  # noise of a pixel of the footprint: 1 / 10
-    clean = spatial.clean_footprints(as_footprints(dirty), traces, np.ones(shape), shape).toarray().reshape(shape)
+    clean = spatial.clean_footprints(as_footprints(dirty), traces, np.ones(shape), shape, 5).toarray().reshape(shape)
     assert np.sum((clean > 0) & (body > 0)) / np.sum((clean > 0) | (body > 0)) > 0.8
     assert not clean[23:, 23:].any()
 
@@ -51,7 +53,7 @@ def test_cleaning_keeps_the_disc_and_removes_specks_and_noise():
 def test_a_footprint_of_noise_is_empty_after_cleaning():
     shape = (20, 20)
     noise = np.abs(np.random.default_rng(6).normal(0, 0.1, shape))
-    assert spatial.clean_footprints(as_footprints(noise), np.array([[1.0]]), np.ones(shape), shape).nnz == 0
+    assert spatial.clean_footprints(as_footprints(noise), np.array([[1.0]]), np.ones(shape), shape, 4).nnz == 0
 
 
 def test_column_products_agree_with_numpy():
@@ -61,6 +63,33 @@ def test_column_products_agree_with_numpy():
     np.testing.assert_allclose(UD, (U.astype(float) * D).sum(0), rtol=1e-5, atol=1e-6)
 
 
-def test_the_noise_of_a_median_of_nine_pixels_is_as_the_threshold_assumes():
-    medians = np.median(np.random.default_rng(15).normal(0, 1, (9, 200_000)), axis=0)
-    np.testing.assert_allclose(spatial._NOISE_OF_MEDIAN, medians.std(), rtol=0.01)
+def test_a_process_is_cut_off_its_soma_and_a_dark_nucleus_stays():
+    shape = (40, 40)
+    ring = disc(shape, 18, 18, 6) - 0.95 * disc(shape, 18, 18, 2)
+    process = np.zeros(shape, np.float32)
+    process[18, 24:38] = 0.8
+    clean = spatial.clean_footprints(as_footprints(ring + process), np.array([[1e3]]), np.ones(shape), shape, 6)
+    image = clean.toarray().reshape(shape)
+    assert not image[:, 27:].any()
+    assert (image[disc(shape, 18, 18, 5) > 0] > 0).all()
+    assert 0 < image[18, 18] < 0.4 * image.max()
+
+
+def test_a_weak_footprint_is_smooth_and_compact():
+    rng = np.random.default_rng(7)
+    shape, solidities = (30, 30), []
+    for _ in range(20):
+        noisy = np.maximum(disc(shape, 14, 14, 5) + rng.normal(0, 0.35, shape), 0)
+        clean = spatial.clean_footprints(as_footprints(noisy), np.array([[2.0]]), np.ones(shape), shape, 5)
+        mask = clean.toarray().reshape(shape) > 0
+        assert ndi.label(mask)[1] == 1
+        assert np.sum(mask & (disc(shape, 14, 14, 5) > 0)) / np.sum(mask | (disc(shape, 14, 14, 5) > 0)) > 0.6
+        hull = ndi.binary_closing(np.pad(mask, 12), np.ones((9, 9)))
+        solidities.append(mask.sum() / hull.sum())
+    assert np.median(solidities) > 0.9
+
+
+def test_smoothing_reduces_white_noise_by_the_factor_that_is_assumed():
+    noise = np.random.default_rng(15).normal(0, 1, (200, 200))
+    smooth, _, factor = spatial._smooth(noise, np.ones(noise.shape), 6)
+    np.testing.assert_allclose(smooth[20:-20, 20:-20].std(), factor, rtol=0.05)

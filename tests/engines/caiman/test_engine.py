@@ -135,7 +135,7 @@ def test_caiman_does_not_continue_from_results_of_another_engine(movie):
 
 def test_a_refit_starts_from_the_fit_and_keeps_its_ids(caiman, movie, caplog):
     caiman.outputs = {"fit": recorded.estimates(), "refit": recorded.estimates()}
-    parameters = p.ExtractionParameters(engine="caiman")
+    parameters = p.ExtractionParameters(engine="caiman", neuron_half_width_px=6)
     fit = caiman_engine().extract_sources(movie, ACQUISITION, parameters, compute=COMPUTE)
     assert fit.lineage == ()
     assert (fit.neuron_half_width_px, fit.n_fitted_background) == (parameters.neuron_half_width_px, 2)
@@ -154,7 +154,7 @@ def test_a_refit_starts_from_the_fit_and_keeps_its_ids(caiman, movie, caplog):
 
 def test_seeded_initialization_needs_seeds_and_passes_masks(caiman, movie):
     caiman.outputs["fit"] = recorded.estimates()
-    seeded = p.ExtractionParameters(engine="caiman", initialization="seeded")
+    seeded = p.ExtractionParameters(engine="caiman", initialization="seeded", neuron_half_width_px=4)
     with pytest.raises(CaimanError, match="needs seeds"):
         caiman_engine().extract_sources(movie, ACQUISITION, seeded, compute=COMPUTE)
     caiman_engine().extract_sources(movie, ACQUISITION, seeded, compute=COMPUTE, seeds=np.array([[2.0, 3.0]]))

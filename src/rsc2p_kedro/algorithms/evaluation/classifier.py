@@ -146,7 +146,7 @@ def load_classifier() -> Classifier:
     return Classifier.from_json(resources.files(__package__).joinpath("classifier.json").read_text(encoding="utf-8"))
 
 
-def neuron_half_width(components: Components) -> int:
+def neuron_half_width(components: Components) -> float:
     """Half-width of a neuron that was used to extract components.
 
     Args:

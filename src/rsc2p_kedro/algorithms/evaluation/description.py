@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay
 from rsc2p_kedro.algorithms.evaluation.snr import count_runs
+from rsc2p_kedro.algorithms.extraction.footprints import areas_above
 
 MASK_LEVEL = 0.2
 """Pixels of a footprint above this fraction of its maximum belong to the cell, as in the scores against the truth
@@ -39,11 +40,7 @@ def areas(footprints: sp.csc_array) -> NDArray[np.int64]:
     Returns:
         (N,), in px.
     """
-    A = sp.csc_array(footprints)
-    column = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr))
-    maximum = np.zeros(A.shape[1], A.dtype)
-    np.maximum.at(maximum, column, A.data)
-    return np.bincount(column[A.data > MASK_LEVEL * maximum[column]], minlength=A.shape[1]).astype(np.int64)
+    return areas_above(footprints, MASK_LEVEL)
 
 
 def radii(footprints: sp.csc_array) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.deconvolution import Deconvolution
-from rsc2p_kedro.algorithms.extraction import temporal
+from rsc2p_kedro.algorithms.extraction import spatial, temporal
 from rsc2p_kedro.algorithms.extraction.background import resting_fluorescence
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
 from rsc2p_kedro.core.results import Components
@@ -59,8 +59,8 @@ def _to_movie_units(
     ids: NDArray,
 ) -> Components:
     """The result, with footprints of unit norm, from footprints and gain in units of the noise of a frame."""
-    binned, half_width = inputs.binned, inputs.parameters.neuron_half_width_px
-    footprints = sp.csc_array(A.multiply(binned.noise.reshape(-1, 1)), dtype=np.float32)
+    binned, half_width = inputs.binned, inputs.half_width_px
+    footprints = spatial.trim_footprints(sp.csc_array(A.multiply(binned.noise.reshape(-1, 1))))
     norms = np.sqrt(np.asarray(footprints.power(2).sum(axis=0), np.float64)).ravel()
     footprints = sp.csc_array(footprints @ sp.diags_array(1 / norms), dtype=np.float32)
     footprints.sort_indices()

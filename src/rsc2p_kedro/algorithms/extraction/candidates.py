@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,7 +32,7 @@ def detect_candidates(inputs: Inputs, state: Factorization) -> Factorization:
     p, settings = inputs.parameters, inputs.detection
     patch_px = settings.patch_px[0]
     block_px = max(1, round(DETECTION_BLOCK_PX / patch_px)) * patch_px
-    margin_px = max(p.patch_overlap_px // 2, 2 * p.neuron_half_width_px + 2)
+    margin_px = max(p.patch_overlap_px // 2, ceil(2 * inputs.half_width_px) + 2)
     grid = partition.spatial_blocks(inputs.binned.shape, block_px, margin_px)
 
     def detect(block: partition.SpatialBlock) -> tuple[Float, Float]:

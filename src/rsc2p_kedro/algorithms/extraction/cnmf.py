@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.extraction.assembly import assemble_components
 from rsc2p_kedro.algorithms.extraction.candidates import detect_candidates
+from rsc2p_kedro.algorithms.extraction.neuron_size import set_half_width
 from rsc2p_kedro.algorithms.extraction.seeds import seed_footprints
 from rsc2p_kedro.algorithms.extraction.selection import rejection_reasons
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs, prepare
@@ -71,7 +72,7 @@ def fit(
             f"Seeds should be given if, and only if, `initialization` is `seeded`; it is "
             f"`{parameters.initialization}`, and seeds are {'given' if seeds is not None else 'missing'}."
         )
-    inputs = prepare(movie, acquisition, parameters, compute, valid_mask)
+    inputs = set_half_width(prepare(movie, acquisition, parameters, compute, valid_mask))
     state = initialize_background(inputs)
     state = _detect_components(inputs, state) if seeds is None else _refine(inputs, _add_seeds(inputs, state, seeds))
     return assemble_components(inputs, movie, state, np.arange(state.n_components))
@@ -105,7 +106,7 @@ def _refine(inputs: Inputs, state: Factorization) -> Factorization:
 
 def _add_seeds(inputs: Inputs, state: Factorization, seeds: NDArray) -> Factorization:
     """The user's seeds as footprints, without traces."""
-    masks = seed_footprints(seeds, inputs.binned.shape, inputs.parameters.neuron_half_width_px)
+    masks = seed_footprints(seeds, inputs.binned.shape, inputs.half_width_px)
     n = masks.shape[1]
     parents = tuple((j,) for j in range(n))
     return replace(state, A=inputs.to_noise_units(masks), C=np.zeros((n, inputs.n_bins)), parents=parents)

@@ -66,6 +66,23 @@ def cut_window(footprints: sp.csc_array, j: int, shape: tuple[int, int], margin:
     return window, int(top), int(left)
 
 
+def areas_above(footprints: sp.csc_array, level: float) -> NDArray[np.int64]:
+    """Areas of footprints: pixels above a fraction of the maximum.
+
+    Args:
+        footprints: A, CSC (H*W, N).
+        level: the fraction.
+
+    Returns:
+        (N,), in px.
+    """
+    A = sp.csc_array(footprints)
+    column = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr))
+    maximum = np.zeros(A.shape[1], A.dtype)
+    np.maximum.at(maximum, column, A.data)
+    return np.bincount(column[A.data > level * maximum[column]], minlength=A.shape[1]).astype(np.int64)
+
+
 def half_axes(footprints: sp.csc_array, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Half-axes of the ellipse that has the second moments of each footprint's energy.
 

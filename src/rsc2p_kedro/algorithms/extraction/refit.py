@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.extraction.assembly import assemble_components
+from rsc2p_kedro.algorithms.extraction.neuron_size import set_half_width
 from rsc2p_kedro.algorithms.extraction.selection import rejection_reasons
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs, prepare
 from rsc2p_kedro.algorithms.extraction.updates import (
@@ -56,6 +57,8 @@ def refit(
             "Refit components on the movie that they were extracted from."
         )
     inputs = prepare(movie, acquisition, parameters, compute, valid_mask, components.pixel_noise)
+    known = components.neuron_half_width_px
+    inputs = set_half_width(inputs) if known is None else inputs.with_half_width(known)
     reasons: dict[int, str] = {}
     state = _initialize(inputs, components)
     state = _remove_empty(state, "no pixel inside the valid mask", reasons)
@@ -64,11 +67,8 @@ def refit(
     state = update_footprints(inputs, state)
     state = _remove_empty(state, "footprint is empty after the spatial update", reasons)
     state, isolated_traces = update_traces(inputs, state)
-    state = _remove(state, rejection_reasons(inputs, state, isolated_traces), reasons)
+    state = _remove(state, rejection_reasons(inputs, state, isolated_traces, passed_before=True), reasons)
     state = merge_components(inputs, state)
-    state, _ = update_traces(inputs, state)
-    state = update_footprints(inputs, state)
-    state = _remove_empty(state, "footprint is empty after the spatial update", reasons)
     ids = np.array([components.ids[parents[0]] for parents in state.parents], np.int64)
     result = assemble_components(inputs, movie, state, ids)
     return replace(result, lineage=_lineage(components.ids, state, reasons))

@@ -61,6 +61,7 @@ class Inputs:
         acquisition: frame rate, and decay time of the indicator.
         parameters: settings of the extraction.
         compute: resources of the machine; the result does not depend on them.
+        half_width_px: half-width of a neuron in px, given or measured.
     """
 
     binned: BinnedMovie
@@ -68,6 +69,20 @@ class Inputs:
     acquisition: Acquisition
     parameters: ExtractionParameters
     compute: Compute
+    half_width_px: float
+
+    def with_half_width(self, half_width_px: float) -> "Inputs":
+        """The same data for another size of neurons.
+
+        Args:
+            half_width_px: half-width of a neuron in px.
+
+        Returns:
+            The inputs with that half-width, and splines of the neuropil that suit it.
+        """
+        return replace(
+            self, half_width_px=half_width_px, neuropil=_neuropil(self.binned, self.parameters, half_width_px)
+        )
 
     @property
     def n_bins(self) -> int:
@@ -85,7 +100,7 @@ class Inputs:
         p = self.parameters
         patch_px = max(2 * p.patch_half_width_px + 1 - p.patch_overlap_px, 4)
         return detection.DetectionSettings(
-            neuron_half_width_px=p.neuron_half_width_px,
+            neuron_half_width_px=self.half_width_px,
             max_per_patch=p.components_per_patch,
             min_energy=detection.energy_threshold(self.n_bins, p.min_peak_to_noise),
             min_peak_amplitude=p.min_peak_to_noise,
@@ -116,6 +131,7 @@ def prepare(
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None,
     known_noise: NDArray | None = None,
+    half_width_px: float = 4.0,
 ) -> Inputs:
     """Checks the inputs and reads the movie once: noise and mean of its pixels, and the binned movie.
 
@@ -126,6 +142,7 @@ def prepare(
         compute: resources of the machine; the result does not depend on them.
         valid_mask: (H, W), pixels to use. None uses all.
         known_noise: (H, W), noise sd of each pixel from an earlier pass. None estimates it.
+        half_width_px: half-width of a neuron in px, as far as it is known.
 
     Returns:
         The inputs of all later steps.
@@ -143,11 +160,17 @@ def prepare(
         problems.append(f"movie should hold real numbers, has dtype {movie.dtype}")
     if problems:
         raise ValueError("Cannot extract sources: " + "; ".join(problems) + ".")
-    n_frames, height, width = movie.shape
+    n_frames = len(movie)
     bin_frames = binned_movie.choose_bin_frames(
         n_frames, acquisition.decay_time_frames, parameters.temporal_downsampling
     )
     binned = binned_movie.bin_movie(movie, bin_frames, compute=compute, valid_mask=valid_mask, known_noise=known_noise)
-    spacing_px = parameters.background_spacing * parameters.neuron_half_width_px
-    neuropil = background.neuropil_basis((height, width), spacing_px, parameters.n_background)
-    return Inputs(binned, neuropil, acquisition, parameters, compute)
+    neuropil = _neuropil(binned, parameters, half_width_px)
+    return Inputs(binned, neuropil, acquisition, parameters, compute, half_width_px)
+
+
+def _neuropil(binned: BinnedMovie, parameters: ExtractionParameters, half_width_px: float) -> NeuropilBasis:
+    """Splines of the neuropil for a half-width of neurons."""
+    return background.neuropil_basis(
+        binned.shape, parameters.background_spacing * half_width_px, parameters.n_background
+    )

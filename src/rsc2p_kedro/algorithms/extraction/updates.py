@@ -14,6 +14,12 @@ MIN_EXPLAINED_ENERGY = 1.0
 Regression on a weaker trace gives noise of almost infinite size: footprints of 1e20 overflowed in one of sixty
 simulated movies with greedy_roi."""
 
+CLIPPED_SD = 2.0
+"""Residuals of a pixel beyond this many sd of its noise are clipped in the first estimate of the neuropil. Without it,
+a bright neuron beside a vessel was taken for neuropil and never found. Chosen, not tuned."""
+_ROBUST_ITERATIONS = 4
+"""Iterations of the robust estimate of the neuropil. Chosen, not tuned."""
+
 
 def initialize_background(inputs: Inputs) -> Factorization:
     """A factorization without components: the neuropil, its gain from the mean image and one regression.
@@ -30,8 +36,10 @@ def initialize_background(inputs: Inputs) -> Factorization:
     gain *= np.float32(np.median(np.abs(binned.mean[binned.mask])) if binned.mask.any() else 1)
     no_footprints = sp.csc_array((H * W, 0), dtype=np.float32)
     state = Factorization(no_footprints, np.zeros((0, inputs.n_bins)), np.zeros((n_splines, inputs.n_bins)), gain)
-    state = _update_neuropil(inputs, state)
-    return _update_neuropil(inputs, update_footprints(inputs, state)) if n_splines else state
+    if not n_splines:
+        return state
+    state = _robust_neuropil(inputs, state)
+    return _robust_neuropil(inputs, update_footprints(inputs, state))
 
 
 def _project(inputs: Inputs, state: Factorization) -> temporal.Projections:
@@ -41,8 +49,23 @@ def _project(inputs: Inputs, state: Factorization) -> temporal.Projections:
     return temporal.project_movie(read, inputs.n_bins, state.A, inputs.neuropil, state.gain, inputs.compute)
 
 
-def _update_neuropil(inputs: Inputs, state: Factorization) -> Factorization:
-    return replace(state, F=temporal.solve_neuropil(_project(inputs, state), state.C))
+def _robust_neuropil(inputs: Inputs, state: Factorization) -> Factorization:
+    """The neuropil of a factorization without components by Huber's M-estimation (doi 10.1214/aoms/1177703732).
+
+    Residuals of a pixel beyond `CLIPPED_SD` are clipped, so that bright neurons, which are not among the components
+    yet, do not count as neuropil. Iterations: project the movie with clipped residuals, solve.
+    """
+    basis, binned = inputs.neuropil, inputs.binned
+
+    def read(span: slice) -> NDArray:
+        frames = np.asarray(binned.movie[span])
+        neuropil = basis.evaluate(state.F[:, span]) * state.gain
+        return neuropil + np.clip(frames - neuropil, -CLIPPED_SD, CLIPPED_SD)
+
+    for _ in range(_ROBUST_ITERATIONS):
+        p = temporal.project_movie(read, inputs.n_bins, state.A, basis, state.gain, inputs.compute)
+        state = replace(state, F=temporal.solve_neuropil(p, state.C))
+    return state
 
 
 def update_traces(inputs: Inputs, state: Factorization) -> tuple[Factorization, NDArray]:
@@ -77,13 +100,13 @@ def update_footprints(inputs: Inputs, state: Factorization) -> Factorization:
     Returns:
         The factorization with cleaned footprints, which may be empty. They grow by half a neuron half-width at most.
     """
-    binned, half_width = inputs.binned, inputs.parameters.neuron_half_width_px
+    binned, half_width = inputs.binned, inputs.half_width_px
     A, gain = spatial.regress_footprints(
         binned.movie, binned.mask, _active_footprints(state), state.C, inputs.neuropil, state.F, state.gain,
         background.expected_gain(binned, state.A, state.gain, half_width),
         grow_px=max(1, round(half_width / 2)), compute=inputs.compute,
     )  # fmt: skip
-    return replace(state, A=spatial.clean_footprints(A, state.C, binned.scale, binned.shape), gain=gain)
+    return replace(state, A=spatial.clean_footprints(A, state.C, binned.scale, binned.shape, half_width), gain=gain)
 
 
 def _active_footprints(state: Factorization) -> sp.csc_array:

@@ -76,7 +76,7 @@ def smooth_and_interpolate(
     estimator: Estimator,
     parameters: MotionCorrectionParameters,
     *,
-    neuron_half_width_px: int = 4,
+    neuron_half_width_px: float = 4,
 ) -> tuple[Float, NDArray[np.bool_]]:
     """Final fields of all frames with respect to the template.
 
@@ -121,7 +121,7 @@ def recentre(fields: Float, registered: NDArray[np.bool_], image: Float, grid: F
 
 
 def estimate_motion(
-    movie: Movie, parameters: MotionCorrectionParameters, *, compute: Compute, neuron_half_width_px: int = 4
+    movie: Movie, parameters: MotionCorrectionParameters, *, compute: Compute, neuron_half_width_px: float = 4
 ) -> MotionCorrection:
     """Estimates the motion of a movie with respect to the mean position and shape of the tissue.
 

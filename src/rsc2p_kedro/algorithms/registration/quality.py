@@ -149,7 +149,7 @@ def component_ends(means: Float, sigma: float) -> list[tuple[Float, Float]]:
     return ends
 
 
-def displacement_between(first: Float, second: Float, *, neuron_half_width_px: int = 4) -> float:
+def displacement_between(first: Float, second: Float, *, neuron_half_width_px: float = 4) -> float:
     """Displacement of the content of one image with respect to another.
 
     Args:
@@ -167,18 +167,18 @@ def displacement_between(first: Float, second: Float, *, neuron_half_width_px: i
         Template(image, 0.0, variance, brightness_limit=np.inf, usable=np.ones(image.shape, np.bool_)),
         patch_grid(
             image.shape,
-            stride=STRIDE_HALF_WIDTHS * neuron_half_width_px,
-            overlap=OVERLAP_HALF_WIDTHS * neuron_half_width_px,
+            stride=round(STRIDE_HALF_WIDTHS * neuron_half_width_px),
+            overlap=round(OVERLAP_HALF_WIDTHS * neuron_half_width_px),
         ),
-        max_shift=MAX_SHIFT_HALF_WIDTHS * neuron_half_width_px,
-        max_deviation=MAX_DEVIATION_HALF_WIDTHS * neuron_half_width_px,
+        max_shift=round(MAX_SHIFT_HALF_WIDTHS * neuron_half_width_px),
+        max_deviation=round(MAX_DEVIATION_HALF_WIDTHS * neuron_half_width_px),
         high_pass_sigma=HIGH_PASS_HALF_WIDTHS * neuron_half_width_px,
     )
     field = estimate_fields((second - second.mean())[None], estimator).fields
     return float(np.sqrt((field.astype(np.float64) ** 2).mean()))
 
 
-def residual_motion(means: Float, *, neuron_half_width_px: int = 4) -> float:
+def residual_motion(means: Float, *, neuron_half_width_px: float = 4) -> float:
     """Motion that remains in a movie: the displacement between the two ends of its first principal components.
 
     Args:
@@ -196,7 +196,7 @@ def residual_motion(means: Float, *, neuron_half_width_px: int = 4) -> float:
 
 
 def motion_quality(
-    movie: Movie, corrected: Movie, motion: MotionCorrection, *, compute: Compute, neuron_half_width_px: int = 4
+    movie: Movie, corrected: Movie, motion: MotionCorrection, *, compute: Compute, neuron_half_width_px: float = 4
 ) -> MotionQuality:
     """Measures how well a movie is registered, before and after its correction.
 

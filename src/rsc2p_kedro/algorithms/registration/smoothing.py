@@ -115,7 +115,7 @@ def wiener_filter(series: Double) -> Double:
     return sf.idct(spectrum * gain, axis=0, norm="ortho", workers=1)
 
 
-def smooth_fields(fields: Float, noise: Double, centres: NDArray, *, neuron_half_width_px: int = 4) -> Float:
+def smooth_fields(fields: Float, noise: Double, centres: NDArray, *, neuron_half_width_px: float = 4) -> Float:
     """Removes noise from the fields of a movie.
 
     Args:

@@ -194,7 +194,7 @@ def components_from_caiman(
     shape: tuple[int, int],
     *,
     offset: float,
-    neuron_half_width_px: int,
+    neuron_half_width_px: float,
     provenance: dict[str, str],
 ) -> Components:
     """Converts the estimates of CaImAn's CNMF.
@@ -278,7 +278,7 @@ def components_to_caiman(components: Components) -> dict[str, NDArray]:
     }
 
 
-def seed_masks(seeds: NDArray, shape: tuple[int, int], half_width: int) -> NDArray[np.bool_]:
+def seed_masks(seeds: NDArray, shape: tuple[int, int], half_width: float) -> NDArray[np.bool_]:
     """Converts seeds to the masks that CaImAn starts from (`Ain`).
 
     Args:

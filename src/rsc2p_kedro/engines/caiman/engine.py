@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms.blocks import frame_blocks, read
 from rsc2p_kedro.algorithms.dff import estimate_dark_level
 from rsc2p_kedro.algorithms.evaluation import accept_components
+from rsc2p_kedro.algorithms.extraction.neuron_size import half_width_of_movie
 from rsc2p_kedro.algorithms.registration.motion import CORRECTED_CHUNK_FRAMES
 from rsc2p_kedro.algorithms.registration.warp import round_to
 from rsc2p_kedro.core.parameters import (
@@ -138,7 +139,7 @@ class CaimanEngine:
         parameters: MotionCorrectionParameters,
         *,
         compute: Compute,
-        neuron_half_width_px: int = 4,
+        neuron_half_width_px: float = 4,
     ) -> MotionCorrection:
         """Estimates the motion of a movie with NoRMCorre, rigid or piecewise.
 
@@ -237,12 +238,17 @@ class CaimanEngine:
             )
         if earlier is not None and earlier.n_components == 0:
             return earlier
+        known = None if earlier is None else earlier.neuron_half_width_px
+        if known is None:
+            known = half_width_of_movie(movie, acquisition, parameters, compute=compute, valid_mask=valid_mask)
+        half_width = float(max(1, round(known)))
+        parameters = parameters.model_copy(update={"neuron_half_width_px": half_width})
         shape, offset = (int(movie.shape[1]), int(movie.shape[2])), movie_minimum(movie, compute)
         response = run_task(
             worker.fit if earlier is None else worker.refit,
             self._settings,
             groups=caiman_groups(acquisition, parameters, processes=n_processes(compute)),
-            arrays=_extraction_inputs(parameters, shape, seeds, earlier),
+            arrays=_extraction_inputs(parameters, shape, seeds, earlier, half_width),
             write_movie=_cnmf_movie(movie, compute, offset, valid_mask),
             compute=compute,
         )
@@ -250,7 +256,7 @@ class CaimanEngine:
             response.arrays,
             shape,
             offset=offset,
-            neuron_half_width_px=parameters.neuron_half_width_px,
+            neuron_half_width_px=half_width,
             provenance=_provenance(response, parameters, warn=earlier is None),
         )
         if earlier is None:
@@ -285,7 +291,7 @@ class CaimanEngine:
             return ComponentQuality(empty, empty, np.zeros(0, bool), (), np.zeros(0, np.int64), score)
         models: list[FrozenModel] = [acquisition, parameters]
         if components.neuron_half_width_px is not None:  # CaImAn's classifier scales its images by gSig
-            scale = {"neuron_half_width_px": components.neuron_half_width_px}
+            scale = {"neuron_half_width_px": max(1, round(components.neuron_half_width_px))}
             models.append(ExtractionParameters.model_validate(scale))
         response = run_task(
             worker.evaluate,
@@ -351,7 +357,11 @@ def _cnmf_movie(
 
 
 def _extraction_inputs(
-    parameters: ExtractionParameters, shape: tuple[int, int], seeds: NDArray | None, earlier: Components | None
+    parameters: ExtractionParameters,
+    shape: tuple[int, int],
+    seeds: NDArray | None,
+    earlier: Components | None,
+    half_width_px: float,
 ) -> dict[str, NDArray]:
     """Arrays that a fit or a refit starts from.
 
@@ -367,7 +377,7 @@ def _extraction_inputs(
             "`initialization: seeded` needs seeds, but none were given: name a file of centres or masks under `seeds:` "
             "in the recording's entry."
         )
-    return {"seeds": conversions.seed_masks(seeds, shape, parameters.neuron_half_width_px)}
+    return {"seeds": conversions.seed_masks(seeds, shape, half_width_px)}
 
 
 def _component_quality(response: Response, parameters: EvaluationParameters) -> ComponentQuality:

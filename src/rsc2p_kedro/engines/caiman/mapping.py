@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from rsc2p_kedro.core.parameters import (
+    DEFAULT_HALF_WIDTH_PX,
     Acquisition,
     Compute,
     EvaluationParameters,
@@ -46,6 +47,11 @@ class NotHonoured(NamedTuple):
     values: tuple[Any, ...] | None = None
 
 
+def _in_px(half_width: float | str) -> int:
+    """Half-width in whole px. The engine measures `auto` before a fit; other tasks do not use the size."""
+    return max(1, round(DEFAULT_HALF_WIDTH_PX if isinstance(half_width, str) else half_width))
+
+
 def _both_axes(value: int) -> list[int]:
     """CaImAn has one value per axis where this project has one for both."""
     return [value, value]
@@ -70,8 +76,8 @@ TARGETS: dict[type[FrozenModel], dict[str, tuple[Target, ...]]] = {
         "patch_overlap_px": (Target("patch", "stride"),),
         "components_per_patch": (Target("init", "K"),),
         "neuron_half_width_px": (
-            Target("init", "gSig", _both_axes),
-            Target("init", "gSiz", lambda half: _both_axes(2 * half + 1)),
+            Target("init", "gSig", lambda half: _both_axes(_in_px(half))),
+            Target("init", "gSiz", lambda half: _both_axes(2 * _in_px(half) + 1)),
         ),
         "merge_threshold": (Target("merging", "merge_thr"),),
         "ar_order": (Target("preprocess", "p"), Target("temporal", "p")),

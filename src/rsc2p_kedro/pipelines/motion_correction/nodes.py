@@ -6,7 +6,13 @@ import pandas as pd
 
 from rsc2p_kedro.algorithms import registration
 from rsc2p_kedro.algorithms.summary_images import summarize
-from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters, MotionCorrectionParameters
+from rsc2p_kedro.core.parameters import (
+    DEFAULT_HALF_WIDTH_PX,
+    CaimanSettings,
+    Compute,
+    ExtractionParameters,
+    MotionCorrectionParameters,
+)
 from rsc2p_kedro.core.results import MotionCorrection, MotionQuality, SummaryImages
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
@@ -36,7 +42,7 @@ def estimate_motion(
     parameters, extraction = recording.override(parameters), recording.override(extraction)
     engine = get_engine(parameters.engine, caiman)
     return engine.correct_motion(
-        movie, parameters, compute=compute, neuron_half_width_px=extraction.neuron_half_width_px
+        movie, parameters, compute=compute, neuron_half_width_px=extraction.given_half_width_px or DEFAULT_HALF_WIDTH_PX
     )
 
 
@@ -99,7 +105,7 @@ def assess_motion(
         A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row per frame, and a
         :class:`~rsc2p_kedro.core.schemas.MotionQualityTable`, one row per measure of the whole recording.
     """
-    half_width = recording.override(extraction).neuron_half_width_px
+    half_width = recording.override(extraction).given_half_width_px or DEFAULT_HALF_WIDTH_PX
     quality = registration.motion_quality(
         movie, corrected_movie, motion, compute=compute, neuron_half_width_px=half_width
     )
