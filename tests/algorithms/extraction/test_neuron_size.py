@@ -30,7 +30,7 @@ def somata_and_spots(radius, seed=3):
     movie = rng.normal(100, 6, (N_FRAMES, side, side))
     centres = [(step * (i + 0.5), step * (j + 0.5)) for i in range(4) for j in range(4)]
     spots = rng.uniform(2, side - 2, (3 * len(centres), 2))
-    for (cy, cx), size, height in [(c, radius, 25) for c in centres] + [(c, 1.0, 60) for c in spots]:
+    for (cy, cx), size, height in [(c, radius, 25) for c in centres] + [(c, 1.0, 30) for c in spots]:
         image = expit((size - np.hypot(y - cy, x - cx)) / 0.5)
         trace = np.convolve(rng.random(N_FRAMES) < 0.03, np.exp(-np.arange(30) / 5))[:N_FRAMES]
         movie += height * trace[:, None, None] * image
