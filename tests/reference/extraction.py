@@ -1,5 +1,6 @@
 """Slow, plain implementations of the kernels of `rsc2p_kedro.algorithms.extraction`, with numbers of their own."""
 
+from itertools import product
 from math import ceil, inf, pi
 
 import numpy as np
@@ -143,3 +144,11 @@ def detect(
         accepted.append((whole, c))
         R -= whole[..., None] * np.where(c * np.sqrt(squared) > 2 * noise, c, 0)
     return np.array([a for a, _ in accepted]), np.array([c for _, c in accepted])
+
+
+def best_closed_path(gain: NDArray) -> float:
+    """Highest sum of a gain (K, R) over all closed paths whose neighbouring radii differ by at most 1."""
+    n_directions, n_radii = gain.shape
+    paths = product(range(n_radii), repeat=n_directions)
+    closed = (p for p in paths if all(abs(p[k] - p[k - 1]) <= 1 for k in range(n_directions)))
+    return max(sum(gain[k, r] for k, r in enumerate(p)) for p in closed)
