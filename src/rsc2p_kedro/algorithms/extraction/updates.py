@@ -17,15 +17,17 @@ simulated movies with greedy_roi."""
 CLIPPED_SD = 2.0
 """Residuals of a pixel beyond this many sd of its noise are clipped in the first estimate of the neuropil. Without it,
 a bright neuron beside a vessel was taken for neuropil and never found. Chosen, not tuned."""
-_ROBUST_ITERATIONS = 4
+_ROBUST_ITERATIONS = 3
 """Iterations of the robust estimate of the neuropil. Chosen, not tuned."""
 
 
-def initialize_background(inputs: Inputs) -> Factorization:
+def initialize_background(inputs: Inputs, *, refine_gain: bool = True) -> Factorization:
     """A factorization without components: the neuropil, its gain from the mean image and one regression.
 
     Args:
         inputs: data and settings.
+        refine_gain: whether to regress the gain of each pixel, and the neuropil again; without, the gain is the same
+            everywhere.
 
     Returns:
         The factorization.
@@ -39,7 +41,7 @@ def initialize_background(inputs: Inputs) -> Factorization:
     if not n_splines:
         return state
     state = _robust_neuropil(inputs, state)
-    return _robust_neuropil(inputs, update_footprints(inputs, state))
+    return _robust_neuropil(inputs, update_footprints(inputs, state)) if refine_gain else state
 
 
 def _project(inputs: Inputs, state: Factorization) -> temporal.Projections:
