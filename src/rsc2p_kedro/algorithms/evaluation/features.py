@@ -1,4 +1,4 @@
-"""Features of components for :mod:`.classifier`: 45 numbers each, independent of the orientation of the image.
+"""Features of components for :mod:`.classifier`: some 80 numbers each, independent of the orientation of the image.
 
 Lengths are in units of the half-width h of a neuron, so that one classifier serves every magnification. The footprint
 a(p) and the transient image m(p) of a component (:mod:`.spatial_consistency`) and the mean image are averaged over
@@ -8,17 +8,19 @@ rings about the centre of the footprint::
     ring k: pixels at distance d from the centre, weighted by max(0, 1 - |d / (0.35 h) - k|),    k = 0 ... 6
 
 A soma is bright up to its edge, at about 1.2 h, in both images; some have a dark nucleus; a piece of neuropil has no
-edge. Further features describe the whole footprint, the time course of transients (an indicator rises fast and decays
-slowly, neuropil rises and decays alike), the trace, and its correlation with the background.
+edge. Further features describe the outline (:mod:`.outline_features`), the edge and what lies beyond it
+(:mod:`.edge_features`), the time course of transients (an indicator rises fast and decays slowly, neuropil rises and
+decays alike), the trace, and its correlation with the background and with neighbours.
 """
 
 import numpy as np
-import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.dff import background_under_footprints, remove_baseline
-from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL, areas
+from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL, centres
+from rsc2p_kedro.algorithms.evaluation.edge_features import edge_features
+from rsc2p_kedro.algorithms.evaluation.outline_features import outline_features
 from rsc2p_kedro.algorithms.evaluation.snr import Transients, count_runs, transient_length
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import SpatialSnippets, footprint_cosines, pearson
 from rsc2p_kedro.core.parameters import Acquisition
@@ -30,6 +32,8 @@ RING_SPACING = 0.35
 """Distance of neighbouring rings, in half-widths of a neuron."""
 _MAX_RELATIVE_VALUE = 3.0
 """Clip of the images in the rings, in units of the maximum of the footprint."""
+_NEIGHBOUR_HALF_WIDTHS = 4.0
+"""Distance of the centres of neighbouring components, in half-widths of a neuron: two somata in contact, and half."""
 _TINY = 1e-12
 
 
@@ -48,33 +52,6 @@ def ring_statistics(distances: NDArray, images: NDArray) -> tuple[NDArray[np.flo
     means = np.einsum("np,kp->nk", images, weights)
     squares = np.einsum("np,kp->nk", images**2, weights)
     return means, np.sqrt(np.maximum(squares - means**2, 0))
-
-
-def footprint_shape(pixels: NDArray, values: NDArray, width: int) -> dict[str, float]:
-    """Features of the shape of a footprint, cut at a fifth of its maximum.
-
-    Args:
-        pixels: (P,), indices of its pixels, row * `width` + column.
-        values: (P,), its values there.
-        width: W of the image in px.
-
-    Returns:
-        `elongation`, 0 for a disc and 1 for a line; `log_radius_ratio`, logarithm of the root mean square distance from
-        the centre over that in a disc of the same area; `largest_part_fraction`, fraction of the area in the largest
-        connected part.
-    """
-    y, x = np.divmod(pixels[values > MASK_LEVEL * values.max()], width)
-    offsets = np.stack([y - y.mean(), x - x.mean()])
-    # 1/12 px^2 is the variance of position within a pixel: a single one is not a line.
-    small, large = np.linalg.eigvalsh(offsets @ offsets.T / len(y) + np.eye(2) / 12)
-    image = np.zeros((int(np.ptp(y)) + 1, int(np.ptp(x)) + 1), bool)
-    image[y - y.min(), x - x.min()] = True
-    parts, _ = ndi.label(image)
-    return {
-        "elongation": 1 - np.sqrt(small / large),
-        "log_radius_ratio": 0.5 * np.log((small + large) * 2 * np.pi / len(y)),
-        "largest_part_fraction": np.bincount(parts.ravel())[1:].max() / len(y),
-    }
 
 
 def transient_edges(trace: NDArray, frames: NDArray[np.bool_], length: int) -> dict[str, float]:
@@ -136,10 +113,30 @@ def max_overlaps(footprints: sp.csc_array) -> NDArray[np.float64]:
     return footprint_cosines(footprints).max(axis=1).toarray().ravel()
 
 
+def neighbour_correlations(traces: NDArray, positions: NDArray, reach_px: float) -> NDArray[np.float64]:
+    """Largest correlation of each trace with that of a neighbour, of which pieces and processes of one neuron have one.
+
+    Args:
+        traces: (N, T).
+        positions: (N, 2), (y, x) of the components in px.
+        reach_px: distance in px within which components are neighbours.
+
+    Returns:
+        (N,), 0..1; 0 without neighbours or with negative correlations only.
+    """
+    result = np.zeros(len(traces))
+    for i, position in enumerate(positions):
+        near = np.flatnonzero(np.hypot(*(positions - position).T) < reach_px)
+        result[i] = max((pearson(traces[i], traces[j]) for j in near if j != i), default=0.0)
+    return np.maximum(result, 0)
+
+
 def _spatial_features(
     pixels: NDArray, pair: NDArray, mean_image: NDArray, *, width: int, half_width_px: float
 ) -> dict[str, float]:
     """Features of the images of one component: footprint and transient image (2, P), and the mean image (P,)."""
+    if not pair[0].any():  # out of view in some frame: as a single pixel without transients
+        pixels, pair, mean_image = np.zeros(1, np.int64), np.array([[1.0], [0.0]]), np.zeros(1)
     y, x = np.divmod(pixels, width)
     maximum = max(pair[0].max(initial=0), _TINY)
     footprint = pair[0] / maximum
@@ -151,11 +148,12 @@ def _spatial_features(
     means, deviations = ring_statistics(distances, np.concatenate([relative, brightness[None]]))
     rings = {"footprint_ring": means[0], "transient_ring": means[1], "transient_ring_sd": deviations[1]}
     rings["mean_image_ring"] = means[2]
-    inside = footprint > 0
+    inside, scale = footprint > 0, {"width": width, "half_width_px": half_width_px}
     return (
         {f"{name}_{k}": value for name, values in rings.items() for k, value in enumerate(values)}
         | {"mean_image_correlation": pearson(footprint, brightness)}
-        | footprint_shape(pixels[inside], footprint[inside], width)
+        | outline_features(pixels[inside], footprint[inside], **scale)
+        | edge_features(pixels, np.stack([footprint, pair[1]]), mean_image, **scale)
     )
 
 
@@ -196,8 +194,10 @@ def compute_features(
     columns = {name: np.array([row[name] for row in rows], np.float64) for name in (rows[0] if rows else ())}
     minutes = n_frames / acquisition.frame_rate_hz / 60
     return columns | {
-        "log_area_ratio": np.log(np.maximum(areas(components.footprints), 1) / (np.pi * half_width_px**2)),
         "max_overlap": max_overlaps(components.footprints),
+        "neighbour_correlation": neighbour_correlations(
+            noisy, centres(components.footprints, components.shape), _NEIGHBOUR_HALF_WIDTHS * half_width_px
+        ),
         "snr": np.log1p(np.maximum(transients.snr, 0)),
         "r_value": np.arctanh(np.clip(r_value, -0.999, 0.999)),
         "active_fraction": transients.active.mean(axis=1),
