@@ -70,13 +70,12 @@ DIGITS = 6
 """Significant digits that weights are stored with."""
 PROBABILITY_BINS = np.linspace(0, 1, 11)
 GROUPS = {
-    "rings about the centre": ("footprint_ring", "transient_ring", "mean_image_ring"),
+    "rings about the centre": ("footprint_ring", "transient_ring"),
     "outline": ("solidity", "raggedness", "elongation", "log_radius_ratio", "largest_part_fraction"),
     "size": ("log_area_ratio", "log_minor_half_axis", "log_major_half_axis", "flatness"),
-    "profiles across the edge": ("footprint_edge", "transient_edge", "mean_edge"),
-    "surroundings of the transient image": ("outside", "transient_energy"),
-    "mean image": ("mean_",),
-    "trace": ("pre_", "post_", "skewness", "denoised", "residual", "background", "active", "snr"),
+    "profiles across the edge": ("footprint_edge", "transient_edge", "sharpness"),
+    "surroundings of the transient image": ("outside",),
+    "trace": ("pre_", "post_", "denoised", "residual", "background"),
     "neighbours": ("max_overlap", "neighbour"),
     "r_value": ("r_value", "inside_correlation"),
 }

@@ -177,7 +177,7 @@ def tables_of(
     Returns:
         Tables by section; the components are sorted by acceptance, then by decreasing SNR.
     """
-    first = ["component_id", "accepted", "reason", "snr", "r_value"]
+    first = ["component_id", "accepted", "reason", "component_class", "soma_probability", "snr", "r_value"]
     ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
     ranked = ranked[first + [name for name in ranked.columns if name not in first]]
     events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")

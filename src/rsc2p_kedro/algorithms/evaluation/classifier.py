@@ -136,7 +136,7 @@ class Classifier:
         Returns:
             A JSON object with one array per line.
         """
-        values = {"provenance": self.provenance, "features": self.features}
+        values: dict[str, object] = {"provenance": self.provenance, "features": self.features}
         values |= {"classes": COMPONENT_CLASSES, "temperature": self.temperature}
         values |= {name: getattr(self, name).tolist() for name in _ARRAYS}
         return "{\n" + ",\n".join(f'"{name}": {json.dumps(value)}' for name, value in values.items()) + "\n}\n"

@@ -1,14 +1,14 @@
 """Features of the edge of a component and of what lies beyond it, for :mod:`.classifier`.
 
-A soma ends at its edge, in the transient image m as in the mean image; a process continues beyond it in one or two
-directions; a soma out of focus fades. With d(p) the distance of pixel p from the outline of the mask (negative inside)
-in half-widths h of a neuron, images are averaged over bands along the outline::
+In the transient image m a soma ends at its edge; a process continues beyond it in one or two directions; a soma out of
+focus fades. With d(p) the distance of pixel p from the outline of the mask (negative inside) in half-widths h of a
+neuron, footprint and transient image are averaged over bands along the outline::
 
     band k: pixels weighted by max(0, 1 - |d / 0.25 - k|),    k = -3 ... 3
 
-and over eight sectors of the surroundings (0.15 < d < 0.9), seen from the centre of the footprint. m is in units of its
-mean within the mask, the mean image in standard deviations of itself over the pixels of the component and its margin:
-brightness, gain and offset of the detector have no influence. Both are blurred by a Gaussian of 0.2 h.
+and m over eight sectors of the surroundings (0.15 < d < 0.9), seen from the centre of the footprint. m is blurred by a
+Gaussian of 0.2 h and in units of its mean within the mask. (The same measures of the mean image, which differs more
+between microscopes, added nothing on movies not used in training.)
 """
 
 import numpy as np
@@ -86,65 +86,50 @@ def sector_means(angles: NDArray, values: NDArray) -> NDArray[np.float64]:
     return means if len(means) else np.zeros(1)
 
 
-def edge_features(
-    pixels: NDArray, pair: NDArray, mean_image: NDArray, *, width: int, half_width_px: float
-) -> dict[str, float]:
+def edge_features(pixels: NDArray, pair: NDArray, *, width: int, half_width_px: float) -> dict[str, float]:
     """Features of the edge and the surroundings of one component.
 
     Args:
         pixels: (P,), indices of its pixels and their margin, row * `width` + column.
         pair: (2, P), footprint and transient image there; the footprint is not 0 everywhere.
-        mean_image: (P,), mean fluorescence of the background there.
         width: W of the image in px.
         half_width_px: half-width of a neuron in px.
 
     Returns:
-        `footprint_edge_k`, `transient_edge_k` and `mean_edge_k` of seven bands; `sharpness`, the step of the transient
-        image between the rims on both sides of the outline; of the transient image in the surroundings, `outside_mean`,
+        `footprint_edge_k` and `transient_edge_k` of seven bands; `sharpness`, the step of the transient image between
+        the rims on both sides of the outline; of the transient image in the surroundings, `outside_mean`,
         `outside_max_sector`, `outside_median_sector`, `outside_two_fold` (the share that points in two opposite
-        directions) and `outside_energy` (square root of the share of its energy); `mean_contrast` and
-        `mean_rim_contrast`, by how much the mean image is brighter inside than in the surroundings, and at the inner
-        rim than at the outer one; `mean_max_sector` of the surroundings less the inside; correlations
-        `inside_correlation` of footprint and transient image, `mean_inside_correlation` of transient and mean image,
-        both within the mask, and `mean_transient_correlation` over all pixels.
+        directions) and `outside_energy` (square root of the share of its energy); `inside_correlation` of footprint and
+        transient image within the mask.
     """
     distances = signed_distances(pixels, pair[0], width) / half_width_px
-    blurred = blur(np.concatenate([pair, mean_image[None]]), pixels, width, _BLUR_HALF_WIDTHS * half_width_px)
+    blurred = blur(pair, pixels, width, _BLUR_HALF_WIDTHS * half_width_px)
     inside = distances < 0
     transient = np.clip(blurred[1] / max(float(blurred[1][inside].mean()), _TINY), -_LIMIT, _LIMIT)
-    brightness = (blurred[2] - blurred[2].mean()) / max(float(blurred[2].std()), _TINY)
-    bands = band_means(distances, np.stack([pair[0] / pair[0].max(), transient, brightness]))
-    names = ("footprint_edge", "transient_edge", "mean_edge")
+    bands = band_means(distances, np.stack([pair[0] / pair[0].max(), transient]))
+    names = ("footprint_edge", "transient_edge")
     y, x = np.divmod(pixels, width)
     share = pair[0] / pair[0].sum()
     angles = np.arctan2(y - share @ y, x - share @ x)
     return (
         {f"{name}_{k}": value for name, row in zip(names, bands, strict=True) for k, value in enumerate(row)}
-        | _surroundings(distances, angles, transient, brightness)
-        | {
-            "inside_correlation": pearson(blurred[0][inside], transient[inside]),
-            "mean_inside_correlation": pearson(transient[inside], brightness[inside]),
-            "mean_transient_correlation": pearson(transient, brightness),
-        }
+        | _surroundings(distances, angles, transient)
+        | {"inside_correlation": pearson(blurred[0][inside], transient[inside])}
     )
 
 
-def _surroundings(distances: NDArray, angles: NDArray, transient: NDArray, brightness: NDArray) -> dict[str, float]:
-    """Features of the surroundings of one component, 0 for one without, from its transient image and mean image."""
+def _surroundings(distances: NDArray, angles: NDArray, transient: NDArray) -> dict[str, float]:
+    """Features of the surroundings of one component in its transient image; 0 for one without surroundings."""
     inside, around = distances < 0, (distances > _SURROUNDINGS[0]) & (distances < _SURROUNDINGS[1])
     inner, outer = inside & (distances > -_RIM), around & (distances < _RIM)
-    t, b = transient[around], brightness[around]
-    sectors, energy = sector_means(angles[around], t), np.maximum(transient, 0) ** 2
+    sectors, energy = sector_means(angles[around], transient[around]), np.maximum(transient, 0) ** 2
     return {
         "sharpness": _mean(transient[inner]) - _mean(transient[outer]),
-        "outside_mean": _mean(t),
+        "outside_mean": _mean(transient[around]),
         "outside_max_sector": sectors.max(),
         "outside_median_sector": float(np.median(sectors)),
-        "outside_two_fold": abs(_mean(t * np.exp(2j * angles[around]))),
+        "outside_two_fold": abs(_mean(transient[around] * np.exp(2j * angles[around]))),
         "outside_energy": np.sqrt(energy[~inside].sum() / max(energy.sum(), _TINY)),
-        "mean_contrast": _mean(brightness[inside]) - _mean(b),
-        "mean_rim_contrast": _mean(brightness[inner]) - _mean(brightness[outer]),
-        "mean_max_sector": sector_means(angles[around], b).max() - _mean(brightness[inside]),
     }
 
 

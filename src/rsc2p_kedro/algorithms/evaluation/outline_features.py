@@ -66,13 +66,12 @@ def outline_features(pixels: NDArray, values: NDArray, *, width: int, half_width
         `log_major_half_axis` over that half-width; `flatness`, logarithm of the area of the ellipse with these
         half-axes over that of the mask: 0 for a uniform disc, below for a footprint that fades towards its edge.
     """
-    mask, top, left = mask_image(pixels, values, width, margin=1)
+    mask, _, _ = mask_image(pixels, values, width, margin=1)
     y, x = np.nonzero(mask)
     area, (small, large) = len(y), _moments(y, x, np.ones(len(y)))
     parts, _ = ndi.label(mask)
-    weights = np.zeros(mask.shape)
-    weights[np.divmod(pixels, width)[0] - top, np.divmod(pixels, width)[1] - left] = np.asarray(values, float) ** 2
-    minor, major = 2 * np.sqrt(_moments(*np.nonzero(weights), weights[weights > 0]))
+    rows, columns = np.divmod(pixels, width)
+    minor, major = 2 * np.sqrt(_moments(rows, columns, np.asarray(values, np.float64) ** 2))
     corners = np.concatenate([np.stack([y + dy, x + dx], axis=1) for dy in (0, 1) for dx in (0, 1)])
     return {
         "solidity": area / ConvexHull(corners).volume,

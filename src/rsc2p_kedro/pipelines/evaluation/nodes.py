@@ -123,7 +123,7 @@ def _class_columns(components: Components, quality: ComponentQuality) -> dict[st
     """Class and probabilities of each component; without a classifier, only which ones are silent is known."""
     names = [f"{name}_probability" for name in COMPONENT_CLASSES]
     if quality.component_class is None or quality.class_probabilities is None:
-        classes = np.where(components.is_silent, np.array(SILENT, dtype=object), None)
+        classes = np.array([SILENT if silent else None for silent in components.is_silent], dtype=object)
         probabilities = np.full((components.n_components, len(names)), np.nan)
     else:
         classes = np.array(quality.component_class, dtype=object)
