@@ -111,7 +111,7 @@ def make_spikes(n: int) -> SpikeInference:
     return SpikeInference(0.7 * spikes, np.clip(spikes, 0, 1), 0.4 * one, one, one)
 
 
-def make_quality(n: int, **parameters: float) -> ComponentQuality:
+def make_quality(n: int, **parameters: object) -> ComponentQuality:
     """A quality made with the given thresholds instead of the default ones."""
     return ComponentQuality(
         snr=np.ones(n, np.float32), r_value=np.ones(n, np.float32), accepted=np.ones(n, bool), reasons=("",) * n,
