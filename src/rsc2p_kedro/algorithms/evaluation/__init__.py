@@ -163,7 +163,6 @@ def _features(components: Components, measures: _Measures, acquisition: Acquisit
         components,
         measures.snippets,
         measures.transients,
-        measures.r_value,
         acquisition=acquisition,
         half_width_px=neuron_half_width(components),
     )

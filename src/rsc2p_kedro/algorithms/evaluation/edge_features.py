@@ -16,7 +16,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.evaluation.outline_features import mask_image
-from rsc2p_kedro.algorithms.evaluation.spatial_consistency import blur, pearson
+from rsc2p_kedro.algorithms.evaluation.spatial_consistency import blur
 
 N_BANDS = 7
 """Bands along the outline, the middle one on it. Part of the trained model, as all values here."""
@@ -99,23 +99,20 @@ def edge_features(pixels: NDArray, pair: NDArray, *, width: int, half_width_px: 
         `footprint_edge_k` and `transient_edge_k` of seven bands; `sharpness`, the step of the transient image between
         the rims on both sides of the outline; of the transient image in the surroundings, `outside_mean`,
         `outside_max_sector`, `outside_median_sector`, `outside_two_fold` (the share that points in two opposite
-        directions) and `outside_energy` (square root of the share of its energy); `inside_correlation` of footprint and
-        transient image within the mask.
+        directions) and `outside_energy` (square root of the share of its energy).
     """
     distances = signed_distances(pixels, pair[0], width) / half_width_px
-    blurred = blur(pair, pixels, width, _BLUR_HALF_WIDTHS * half_width_px)
+    blurred = blur(pair[1:], pixels, width, _BLUR_HALF_WIDTHS * half_width_px)[0]
     inside = distances < 0
-    transient = np.clip(blurred[1] / max(float(blurred[1][inside].mean()), _TINY), -_LIMIT, _LIMIT)
+    transient = np.clip(blurred / max(float(blurred[inside].mean()), _TINY), -_LIMIT, _LIMIT)
     bands = band_means(distances, np.stack([pair[0] / pair[0].max(), transient]))
     names = ("footprint_edge", "transient_edge")
     y, x = np.divmod(pixels, width)
     share = pair[0] / pair[0].sum()
     angles = np.arctan2(y - share @ y, x - share @ x)
-    return (
-        {f"{name}_{k}": value for name, row in zip(names, bands, strict=True) for k, value in enumerate(row)}
-        | _surroundings(distances, angles, transient)
-        | {"inside_correlation": pearson(blurred[0][inside], transient[inside])}
-    )
+    return {
+        f"{name}_{k}": value for name, row in zip(names, bands, strict=True) for k, value in enumerate(row)
+    } | _surroundings(distances, angles, transient)
 
 
 def _surroundings(distances: NDArray, angles: NDArray, transient: NDArray) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Features of components for :mod:`.classifier`: 57 numbers each, independent of the orientation of the image.
+"""Features of components for :mod:`.classifier`: 58 numbers each, independent of the orientation of the image.
 
 Lengths are in units of the half-width h of a neuron, so that one classifier serves every magnification. The footprint
 a(p) and the transient image m(p) of a component (:mod:`.spatial_consistency`) are averaged over rings about the centre
@@ -11,7 +11,7 @@ A soma is bright up to its edge, at about 1.2 h; some have a dark nucleus; a pie
 edge. Further features describe the outline (:mod:`.outline_features`), the edge and what lies beyond it
 (:mod:`.edge_features`), the time course of transients (an indicator rises fast and decays slowly, neuropil rises and
 decays alike), the trace, and its correlation with the background and with neighbours. Brightness, number of frames, SNR
-and rate of events are not among them: they are facts of a recording.
+and rate of events are not among them: they are facts of a recording. `r_value` added nothing to them.
 """
 
 import numpy as np
@@ -156,7 +156,6 @@ def compute_features(
     components: Components,
     snippets: SpatialSnippets,
     transients: Transients,
-    r_value: NDArray,
     *,
     acquisition: Acquisition,
     half_width_px: float,
@@ -167,7 +166,6 @@ def compute_features(
         components: of a movie.
         snippets: their footprints and transient images in that movie.
         transients: of their noisy traces.
-        r_value: (N,).
         acquisition: frame rate and decay time.
         half_width_px: half-width of a neuron in px.
 
@@ -191,5 +189,4 @@ def compute_features(
         "neighbour_correlation": neighbour_correlations(
             noisy, centres(components.footprints, components.shape), _NEIGHBOUR_HALF_WIDTHS * half_width_px
         ),
-        "r_value": np.arctanh(np.clip(r_value, -0.999, 0.999)),
     }
