@@ -85,7 +85,7 @@ def measure(seed: int, scene: dict[str, float], initialization: str) -> Measures
     movie = recording.movie.compute(scheduler="threads")
     parameters = ExtractionParameters.model_validate({"initialization": initialization})
     components = extraction.fit(movie, ACQUISITION, parameters, compute=COMPUTE)
-    quality = evaluate_components(movie, components, ACQUISITION, EvaluationParameters(), compute=COMPUTE)
+    quality = evaluate_components(movie, components, ACQUISITION, EvaluationParameters(accept=None), compute=COMPUTE)
     cell = np.zeros(components.n_components, bool)
     cell[match_footprints(intersection_over_union(recording.truth.footprints, components.footprints))[1]] = True
     return quality.snr, quality.r_value, cell
@@ -156,7 +156,7 @@ def refitted(raw: NDArray, acquisition: Acquisition, settings: list[dict[str, An
         parameters = ExtractionParameters.model_validate(values)
         first = engine.extract_sources(corrected, acquisition, parameters, **options)
         components = engine.extract_sources(corrected, acquisition, parameters, earlier=first, **options)
-        evaluations = [EvaluationParameters(use_classifier=use) for use in (False, True)]
+        evaluations = [EvaluationParameters(accept=accept) for accept in (None, ("soma",))]
         without, with_classifier = (
             engine.evaluate(corrected, components, acquisition, each, compute=COMPUTE) for each in evaluations
         )

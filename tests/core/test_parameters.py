@@ -56,6 +56,9 @@ def test_unknown_keys_and_values_out_of_bounds_are_rejected():
         p.EvaluationParameters(use_classifier=True, min_classifier_score=0.05)
     with pytest.raises(ValidationError, match="should not exceed"):
         p.EvaluationParameters(min_snr=1, lowest_snr=2)
+    for accept in (["neuron"], []):
+        with pytest.raises(ValidationError, match="accept"):
+            p.EvaluationParameters.model_validate({"accept": accept})
 
 
 def test_former_names_are_accepted_with_a_warning_over_the_default(caplog):
@@ -81,3 +84,4 @@ def test_the_environment_of_the_notebook_has_exactly_its_parameters():
     evaluation = p.EvaluationParameters.model_validate(given["evaluation"])
     assert (evaluation.min_snr, evaluation.min_r_value, evaluation.use_classifier) == (2, 0.85, False)
     assert (evaluation.min_classifier_score, evaluation.lowest_classifier_score) == (0.99, 0.1)
+    assert evaluation.accept is None

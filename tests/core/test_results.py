@@ -38,6 +38,18 @@ def test_all_problems_of_components_are_in_one_message(components: Components) -
         assert problem in str(error.value)
 
 
+def test_silent_components_are_marked_and_selected(components: Components) -> None:
+    assert components.is_silent.tolist() == [False] * N
+    some = replace(components, silent=np.array([True, False, True]))
+    assert some.select(np.array([2, 1])).is_silent.tolist() == [True, False]
+    assert components.select(np.array([2, 1])).silent is None
+    for wrong in (np.ones(2, bool), np.ones(N)):
+        with pytest.raises(ValueError, match="silent should"):
+            replace(components, silent=wrong)
+    with pytest.raises(ValueError, match="neuron_half_width_px should be positive"):
+        replace(components, neuron_half_width_px=0.0)
+
+
 def test_selected_components_keep_their_ids_and_the_background(components: Components) -> None:
     selected = components.select(np.array([2, 0]))
     np.testing.assert_array_equal(selected.ids, [9, 4])
@@ -66,6 +78,20 @@ def test_quality_dff_and_spikes_are_checked() -> None:
             snr=measures, r_value=measures, accepted=np.ones(N, bool), reasons=("accepted: snr",),
             n_transients=np.ones(N, np.int64),
         )  # fmt: skip
+    quality = ComponentQuality(
+        snr=measures, r_value=measures, accepted=np.ones(N, bool), reasons=("accepted: snr",) * N,
+        n_transients=np.ones(N, np.int64), component_class=("soma", "silent", "other"),
+        class_probabilities=np.eye(4, dtype=np.float32)[[0, 0, 3]],
+    )  # fmt: skip
+    for problem, change in {
+        "given together": {"component_class": None},
+        "unknown classes: neuron": {"component_class": ("neuron",) * N},
+        "there should be 3 classes": {"component_class": ("soma",)},
+        "sum to 1": {"class_probabilities": np.full((N, 4), 0.5, np.float32)},
+        "should have shape": {"class_probabilities": np.ones((N, 1), np.float32)},
+    }.items():
+        with pytest.raises(ValueError, match=problem):
+            replace(quality, **change)
     with pytest.raises(ValueError, match="f0 should be above 0"):
         DeltaFOverF(dff=traces, f0=0 * traces, guarded=np.zeros(N, bool))
     with pytest.raises(ValueError, match="rates should not be below 0"):

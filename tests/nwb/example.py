@@ -10,7 +10,14 @@ import scipy.sparse as sp
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS
 from rsc2p_kedro.core.provenance import collect_provenance, content_identity
-from rsc2p_kedro.core.results import Components, DeltaFOverF, MotionCorrection, SpikeInference, SummaryImages
+from rsc2p_kedro.core.results import (
+    COMPONENT_CLASSES,
+    Components,
+    DeltaFOverF,
+    MotionCorrection,
+    SpikeInference,
+    SummaryImages,
+)
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links
 from rsc2p_kedro.nwb.build import build_nwb_file
@@ -116,6 +123,8 @@ def component_table(components: Components) -> pd.DataFrame:
             "snr": np.linspace(1, 5, n),
             "r_value": np.linspace(0.5, 0.9, n),
             "classifier_score": np.full(n, np.nan),
+            "component_class": np.full(n, None),
+            **{f"{name}_probability": np.full(n, np.nan) for name in COMPONENT_CLASSES},
             "baseline": components.baseline.astype(float),
             "noise": components.noise.astype(float),
             "decay_time_s": np.full(n, 0.4),

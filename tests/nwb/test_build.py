@@ -12,6 +12,7 @@ from tests.nwb.example import Example, H, T, W, example, recording
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.core.parameters import EvaluationParameters
+from rsc2p_kedro.core.results import COMPONENT_CLASSES
 from rsc2p_kedro.nwb.fluorescence import describe_spike_rates
 from rsc2p_kedro.nwb.inspection import dandi_messages, inspect_file
 from rsc2p_kedro.nwb.timing import Timing
@@ -80,6 +81,39 @@ def test_columns_of_rois_are_those_of_the_contract(sample: Example, written: Pat
         np.testing.assert_allclose(rois["snr"][:], sample.results.component_table["snr"], rtol=1e-6)
         assert rois["roi_name"][0] == "roi_0002"
         assert "classifier_score" not in rois.colnames  # nobody asked for it: no column of NaN
+
+
+def test_classes_and_their_probabilities_are_columns_of_the_rois(tmp_path: Path) -> None:
+    sample = example()
+    classes = ["soma", "process", "out_of_focus", "other", "silent"]
+    probabilities = 0.75 * np.eye(4)[[0, 1, 2, 3, 0]] + np.linspace(0.04, 0.06, 5)[:, None]
+    probabilities = (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float32)
+    columns = {f"{name}_probability": probabilities[:, k] for k, name in enumerate(COMPONENT_CLASSES)}
+    table = sample.results.component_table.assign(component_class=classes, **columns)
+    path = _save(replace(sample, results=replace(sample.results, component_table=table)), tmp_path)
+    assert inspect_file(path).empty
+    with NWBHDF5IO(path, "r") as io:
+        rois = io.read().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+        assert list(rois["component_class"][:]) == classes
+        for name, values in columns.items():
+            np.testing.assert_array_equal(rois[name][:], values)
+        for word in (*COMPONENT_CLASSES, "silent"):
+            assert word in rois["component_class"].description
+
+
+def test_silent_rois_are_told_from_others_without_a_classifier(tmp_path: Path) -> None:
+    sample = example()
+    assert "component_class" not in _roi_columns(sample)
+    table = sample.results.component_table.assign(component_class=[None, None, "silent", None, None])
+    nwb = replace(sample, results=replace(sample.results, component_table=table)).build()
+    rois = nwb.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+    assert rois["component_class"].data[1:3] == ["unclassified", "silent"]
+    assert "soma_probability" not in rois.colnames
+
+
+def _roi_columns(sample: Example) -> tuple[str, ...]:
+    """Names of the columns of the ROIs of an example."""
+    return sample.build().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"].colnames
 
 
 def test_parameters_of_all_stages_and_versions_can_be_read_from_the_file(written: Path) -> None:

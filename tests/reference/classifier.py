@@ -7,19 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def score(features: Mapping[str, float], weights: Mapping[str, list]) -> float:
-    """Mean score of all networks for one component, from the weights in the file."""
+def probabilities(features: Mapping[str, float], weights: Mapping[str, list]) -> list[float]:
+    """Calibrated probabilities of the four classes of one component, from the weights in the file."""
     z = []
     for name, mean, scale in zip(weights["features"], weights["mean"], weights["scale"], strict=True):
         z.append(max(-3.0, min(3.0, (features[name] - mean) / scale)))
-    scores = []
-    for k, last in enumerate(weights["output_bias"]):
-        logit = last
-        for m, bias in enumerate(weights["hidden_bias"][k]):
-            inner = bias + sum(z[f] * weights["hidden_weights"][k][f][m] for f in range(len(z)))
-            logit += math.tanh(inner) * weights["output_weights"][k][m]
-        scores.append(1 / (1 + math.exp(-logit)))
-    return sum(scores) / len(scores)
+    mean_of_networks = [0.0] * 4
+    for k, bias in enumerate(weights["output_bias"]):
+        logits = list(bias)
+        for m, inner in enumerate(weights["hidden_bias"][k]):
+            unit = math.tanh(inner + sum(z[f] * weights["hidden_weights"][k][f][m] for f in range(len(z))))
+            logits = [logit + unit * weights["output_weights"][k][m][c] for c, logit in enumerate(logits)]
+        total = sum(math.exp(logit) for logit in logits)
+        for c, logit in enumerate(logits):
+            mean_of_networks[c] += math.exp(logit) / total / len(weights["output_bias"])
+    powers = [q ** (1 / weights["temperature"]) for q in mean_of_networks]
+    return [power / sum(powers) for power in powers]
 
 
 def ring_statistics(distances: NDArray, image: NDArray) -> tuple[list[float], list[float]]:

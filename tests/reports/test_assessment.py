@@ -121,11 +121,13 @@ def test_component_count(accepted: int, n: int, level: Level) -> None:
 
 
 def test_components_accepted_below_the_snr_threshold_call_for_review() -> None:
-    table = pd.DataFrame({"accepted": [True] * 8, "snr": [1.0] * 8, "curated": [True] + [False] * 7})
+    columns = {"accepted": [True] * 8, "snr": [1.0] * 8, "curated": [True] + [False] * 7, "component_class": "soma"}
+    table = pd.DataFrame(columns)
     cells, active = assessment.assess_components(table, min_snr=2.0)
     assert "8 of 8 components were accepted (1 curated manually)" in cells.finding
     assert active.level is Level.REVIEW
     assert len(assessment.assess_components(table, min_snr=0.5)) == 1
+    assert len(assessment.assess_components(table.assign(component_class="silent"), min_snr=2.0)) == 1
 
 
 def _messages(*importances: str) -> pd.DataFrame:

@@ -64,6 +64,21 @@ def _page(n: int = 4, *, curation: pd.DataFrame | None = None) -> str:
     )  # fmt: skip
 
 
+def _classified_page(n: int = 4, **parameters: object) -> str:
+    """Components 11 (a soma), 3 (silent), 8 (a process) and 5 (a soma, but only just), in this order."""
+    components, classes = make_components(n), {11: "soma", 3: "silent", 8: "process", 5: "soma"}
+    table = _table(n)
+    names, soma = table["component_id"].map(classes), table["component_id"].map({11: 0.97, 3: 1.0, 8: 0.07, 5: 0.6})
+    table = table.assign(
+        component_class=names, soma_probability=soma, process_probability=1 - soma, out_of_focus_probability=0.0,
+        other_probability=0.0, classifier_score=soma,
+    )  # fmt: skip
+    return nodes.write_curation_page(
+        make_recording(), EvaluationParameters(), make_images(), components, table,
+        make_quality(n, **THRESHOLDS, **parameters), _dff(components), make_spikes(n), None,
+    )  # fmt: skip
+
+
 class _Scripts(HTMLParser):
     """The scripts of a page by type, and its Content-Security-Policy."""
 
@@ -117,6 +132,15 @@ def test_values_from_outside_stay_data() -> None:
 def test_thresholds_are_those_that_made_the_table() -> None:
     data = json.loads(_Scripts(_page()).scripts["application/json"])
     assert {one["key"]: one["value"] for one in data["thresholds"]}["min_r_value"] == 0.9
+
+
+def test_classes_that_were_accepted_and_the_probability_needed_are_given() -> None:
+    data = json.loads(_Scripts(_classified_page(min_soma_probability=0.7)).scripts["application/json"])
+    assert data["accept"] == ["soma"]
+    assert {one["key"]: one["value"] for one in data["thresholds"]}["min_soma_probability"] == 0.7
+    assert "classifier_score" not in data["measures"]  # a score is no measure unless use_classifier is set
+    assert json.loads(_Scripts(_page()).scripts["application/json"])["accept"] is None
+    assert json.loads(_Scripts(_classified_page(accept=None)).scripts["application/json"])["accept"] is None
 
 
 def _decode(encoded: dict, n_points: int) -> np.ndarray:
@@ -217,6 +241,36 @@ def test_clicking_a_component_shows_its_traces(page: "Page") -> None:
     heights = np.array([float(point.split(" ")[1]) for point in drawn.lstrip("M").split("L")])
     assert len(heights) == T
     assert np.corrcoef(-heights, components.traces[IDS.index(3)])[0, 1] > 0.999
+
+
+@needs_chromium
+def test_classes_can_be_accepted_and_hidden(tmp_path: Path) -> None:
+    with chromium_page() as page:
+        _opened(page, tmp_path, _classified_page())
+        assert _accepted(page) == {11, 5}
+        page.locator("#min_soma_probability").fill("0.7")
+        assert _accepted(page) == {11}
+        page.locator("#accept-silent").check()
+        page.locator("#accept-process").check()
+        assert _accepted(page) == {11, 3, 8}, "thresholds do not apply to the silent one, whose SNR is 1"
+        assert "min_soma_probability: 0.7, accept: [soma, silent, process]" in page.locator("#manifest").input_value()
+        page.locator("#accept-soma").uncheck()
+        assert _accepted(page) == {3, 8}
+        page.locator("#reset").click()
+        assert _accepted(page) == {11, 5}
+        assert page.locator("#accept-soma").is_checked()
+        page.locator("#show-process").uncheck()
+        assert page.locator("#list tr:visible").count() == 3
+        assert not page.locator("#field path[data-id='8']").is_visible()
+        assert page.locator("#field path[data-id='11'] title").text_content() == "component 11: soma 0.97"
+        shown = page.locator("#list tr[data-id='3']").text_content()
+        assert "silent" in shown
+
+
+@needs_chromium
+def test_a_page_without_classes_has_no_boxes_for_them(page: "Page") -> None:
+    for part in ("#show-classes", "#accept-classes", "#color-row"):
+        assert not page.locator(part).is_visible()
 
 
 @needs_chromium

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 EngineName = Literal["embedded", "caiman"]
+ComponentClass = Literal["soma", "process", "out_of_focus", "other", "silent"]
 _ENGINE = "Engine of this stage: `embedded`, or `caiman` for the user's own CaImAn (docs/engines.md)."
 
 logger = logging.getLogger(__name__)
@@ -308,7 +309,7 @@ class ExtractionParameters(FrozenModel):
 
 
 class EvaluationParameters(FrozenModel):
-    """Component quality and dF/F. A component is accepted if any upper threshold and all lower thresholds are met."""
+    """Component quality and dF/F. Accepted: any upper threshold and all lower ones met, and of a class in `accept`."""
 
     renamed: ClassVar[dict[str, str]] = {
         "use_cnn": "use_classifier",
@@ -341,10 +342,26 @@ class EvaluationParameters(FrozenModel):
         le=1,
         description="Lower threshold of the spatial consistency; components below it are rejected [rval_lowest].",
     )
+    accept: tuple[ComponentClass, ...] | None = Field(
+        ("soma",),
+        min_length=1,
+        description="Classes of components that may be accepted, if they meet the thresholds as well: `soma`, "
+        "`process` (dendrites, axons, boutons), `out_of_focus` (somata above or below the plane), `other` (pieces, "
+        "vessels, noise) and `silent` (found by their shape in the mean image; thresholds do not apply to them). "
+        "`null` does not run the classifier and accepts whatever meets the thresholds. No effect with "
+        "`engine: caiman`, which has a classifier of its own (docs/methods_evaluation.md).",
+    )
+    min_soma_probability: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Lowest probability of the class `soma` at which a component of this class is accepted. A higher "
+        "probability gives fewer false neurons and loses more true ones.",
+    )
     use_classifier: bool = Field(
         False,
-        description="Also use the score of a trained classifier: this project's own, or CaImAn's CNN with "
-        "`engine: caiman` (docs/methods_evaluation.md) [use_cnn].",
+        description="Also use the classifier's score as a measure beside SNR and `r_value`: the probability of `soma`, "
+        "or with `engine: caiman` the score of CaImAn's CNN (docs/methods_evaluation.md) [use_cnn].",
     )
     min_classifier_score: float = Field(
         0.99, ge=0, le=1, description="Upper threshold of the classifier score [min_cnn_thr]."

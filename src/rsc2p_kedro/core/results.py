@@ -20,6 +20,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
+COMPONENT_CLASSES = ("soma", "process", "out_of_focus", "other")
+"""What a component can be by the classifier: the soma of a neuron; a dendrite, axon or bouton; a soma above or below
+the focal plane; a piece of a soma or of neuropil, a vessel, noise."""
+SILENT = "silent"
+"""Class of components without transients, which were found by their shape in the mean image."""
 
 
 def _check(problems: list[str], record: object) -> None:
@@ -180,9 +185,12 @@ class Components:
         lam: (N,) float32, sparsity penalty of the deconvolution, or the smallest spike size where the engine has that
             instead; in the units of `traces`.
         pixel_noise: sn, (H, W) float32, standard deviation of the noise of each pixel, in counts.
-        neuron_half_width_px: half-width of a neuron in px that the extraction was run with; None if unknown.
+        neuron_half_width_px: half-width of a neuron in px that the extraction was run with, given or found; None if
+            unknown.
         n_fitted_background: number of leading background components that the engine fitted and a refit starts from;
             the others are constants that the engine subtracted from the movie. None means all K.
+        silent: (N,) bool, components found by their shape in the mean image instead of by their transients; None if
+            there are none.
         lineage: changes by the refit, one entry per component; empty after a first fit.
         provenance: name and version of the engine, and its parameters as JSON.
 
@@ -206,6 +214,7 @@ class Components:
     pixel_noise: Float
     neuron_half_width_px: float | None = None
     n_fitted_background: int | None = None
+    silent: NDArray[np.bool_] | None = None
     lineage: tuple[LineageEntry, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
 
@@ -233,6 +242,12 @@ class Components:
         for name in ("baseline", "noise", "lam"):
             _expect(problems, name, getattr(self, name), (N,))
         _expect(problems, "pixel_noise", self.pixel_noise, self.shape)
+        if self.silent is not None:
+            _expect(problems, "silent", self.silent, (N,))
+            if self.silent.dtype != np.bool_:
+                problems.append(f"silent should be bool, is {self.silent.dtype}")
+        if self.neuron_half_width_px is not None and not 0 < self.neuron_half_width_px < np.inf:
+            problems.append(f"neuron_half_width_px should be positive, is {self.neuron_half_width_px}")
         if self.n_fitted_background is not None and not 0 <= self.n_fitted_background <= nb:
             problems.append(f"n_fitted_background should be 0 to {nb}, is {self.n_fitted_background}")
         _check(problems, self)
@@ -247,6 +262,11 @@ class Components:
         """Number of frames T."""
         return self.background_traces.shape[1]
 
+    @property
+    def is_silent(self) -> NDArray[np.bool_]:
+        """Whether each component was found by its shape in the mean image, (N,) bool."""
+        return np.zeros(self.n_components, bool) if self.silent is None else self.silent
+
     def select(self, keep: NDArray) -> "Components":
         """Selects components; background, pixel noise and lineage stay as they are.
 
@@ -260,6 +280,7 @@ class Components:
         return replace(
             self,
             footprints=sp.csc_array(self.footprints[:, keep]),
+            silent=None if self.silent is None else self.silent[keep],
             **{n: getattr(self, n)[keep] for n in per_component},
         )
 
@@ -275,11 +296,16 @@ class ComponentQuality:
         accepted: (N,) bool.
         reasons: one for each component, such as `accepted: snr` or `rejected: r_value 0.41 < 0.85`.
         n_transients: (N,) int64, number of transients that `r_value` was computed from.
-        classifier_score: (N,) float32, 0 to 1; None where no classifier was used.
+        classifier_score: (N,) float32, 0 to 1, of the embedded engine the probability of `soma`; None where no
+            classifier was used.
+        component_class: one of `COMPONENT_CLASSES` or `SILENT` for each component; None where no classifier was used.
+        class_probabilities: (N, 4) float32, calibrated probabilities in the order of `COMPONENT_CLASSES`; rows sum to
+            1. None where no classifier was used.
         provenance: name and version of the engine, and its parameters as JSON.
 
     Raises:
-        ValueError: shapes do not agree, or an array holds NaN or infinity.
+        ValueError: shapes do not agree, an array holds NaN or infinity, a class is unknown, or probabilities do not
+            sum to 1.
     """
 
     snr: Float
@@ -288,6 +314,8 @@ class ComponentQuality:
     reasons: tuple[str, ...]
     n_transients: NDArray[np.int64]
     classifier_score: Float | None = None
+    component_class: tuple[str, ...] | None = None
+    class_probabilities: Float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -299,7 +327,25 @@ class ComponentQuality:
             problems.append(f"there should be {N} reasons, there are {len(self.reasons)}")
         if self.classifier_score is not None:
             _expect(problems, "classifier_score", self.classifier_score, (N,))
+        problems += self._class_problems()
         _check(problems, self)
+
+    def _class_problems(self) -> list[str]:
+        """Problems of classes and probabilities, which come together or not at all."""
+        classes, probabilities = self.component_class, self.class_probabilities
+        if classes is None or probabilities is None:
+            together = classes is None and probabilities is None
+            return [] if together else ["component_class and class_probabilities should be given together"]
+        problems: list[str] = []
+        if len(classes) != len(self.snr):
+            problems.append(f"there should be {len(self.snr)} classes, there are {len(classes)}")
+        if unknown := sorted(set(classes) - {*COMPONENT_CLASSES, SILENT}):
+            problems.append(f"unknown classes: {', '.join(unknown)}")
+        _expect(problems, "class_probabilities", probabilities, (len(self.snr), len(COMPONENT_CLASSES)))
+        in_range = ((probabilities >= 0) & (probabilities <= 1)).all()
+        if not problems and not (in_range and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
+            problems.append("class_probabilities should be 0 to 1 and sum to 1 over each row")
+        return problems
 
 
 @dataclass(frozen=True, eq=False)

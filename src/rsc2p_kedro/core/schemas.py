@@ -6,6 +6,8 @@ Columns whose names end in px, s or hz have these units; counts are the units of
 import pandera.pandas as pa
 from pandera.typing import Series
 
+from rsc2p_kedro.core.results import COMPONENT_CLASSES, SILENT
+
 
 class _Table(pa.DataFrameModel):
     """A table with exactly the columns of its schema, converted to their dtypes."""
@@ -92,6 +94,23 @@ class ComponentTable(_Table):
     )
     classifier_score: Series[float] = pa.Field(
         nullable=True, ge=0, le=1, description="Score of the classifier; empty where none was used."
+    )
+    component_class: Series[str] = pa.Field(
+        nullable=True,
+        isin=[*COMPONENT_CLASSES, SILENT],
+        description="Class of the component: the most probable one, or `silent`; empty where no classifier was used.",
+    )
+    soma_probability: Series[float] = pa.Field(
+        nullable=True, ge=0, le=1, description="Probability that it is the soma of a neuron; empty as above."
+    )
+    process_probability: Series[float] = pa.Field(
+        nullable=True, ge=0, le=1, description="Probability that it is a dendrite, axon or bouton."
+    )
+    out_of_focus_probability: Series[float] = pa.Field(
+        nullable=True, ge=0, le=1, description="Probability that it is a soma above or below the focal plane."
+    )
+    other_probability: Series[float] = pa.Field(
+        nullable=True, ge=0, le=1, description="Probability that it is anything else: a piece, a vessel, noise."
     )
     baseline: Series[float] = pa.Field(description="Constant fluorescence below the trace, counts.")
     noise: Series[float] = pa.Field(ge=0, description="Standard deviation of the noise of the trace, counts.")

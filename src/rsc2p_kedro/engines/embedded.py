@@ -126,11 +126,11 @@ class EmbeddedEngine:
             movie: (T, H, W), motion-corrected.
             components: N components extracted from that movie, by any engine.
             acquisition: frame rate in Hz and decay time of the indicator in s.
-            parameters: thresholds of acceptance, and whether this project's classifier is used.
+            parameters: thresholds of acceptance, and which classes are accepted.
             compute: resources of the machine.
 
         Returns:
-            SNR, `r_value`, acceptance and its reason, (N,) each; the score of the classifier if it is used.
+            SNR, `r_value`, acceptance and its reason, (N,) each; class and probabilities if the classifier was run.
         """
         quality = evaluation.evaluate_components(movie, components, acquisition, parameters, compute=compute)
         return replace(quality, provenance=_provenance(parameters))

@@ -126,12 +126,12 @@ class Engine(Protocol):
             movie: (T, H, W), motion-corrected.
             components: N components extracted from that movie, by any engine.
             acquisition: frame rate in Hz and decay time of the indicator in s, which set the length of a transient.
-            parameters: thresholds of acceptance, and whether a classifier is used.
+            parameters: thresholds of acceptance, and which classes are accepted.
             compute: resources of the machine; they do not change the result of the embedded engine.
 
         Returns:
             SNR, spatial correlation (`r_value`), acceptance and its reason, (N,) each; the score (N,) of the
-            classifier, if it is used.
+            classifier, and class and probabilities of each component (embedded engine), if it is used.
 
         Raises:
             ValueError: the components do not belong to the movie, or the classifier is used and the components have no

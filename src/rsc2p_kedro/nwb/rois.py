@@ -24,7 +24,14 @@ COLUMNS = {
     "snr": "Signal-to-noise ratio of its most exceptional transient (Giovannucci et al. 2019); 2 is about 6 standard "
     "deviations of noise.",
     "r_value": "Correlation of its mask with the mean image of its transients.",
-    "classifier_score": "Score of the shape classifier, from 0 (not a neuron) to 1 (a neuron).",
+    "classifier_score": "Score of the classifier, from 0 (not a neuron) to 1 (a neuron).",
+    "component_class": "Class of the ROI: soma, process (dendrite, axon or bouton), out_of_focus (soma above or below "
+    "the plane), other (piece, vessel, noise), or silent (without transients, found by its shape in the mean image); "
+    "unclassified where no classifier was used.",
+    "soma_probability": "Probability that the ROI is a soma in the plane, by a classifier trained on simulated tissue.",
+    "process_probability": "Probability that the ROI is a dendrite, axon or bouton.",
+    "out_of_focus_probability": "Probability that the ROI is a soma above or below the plane.",
+    "other_probability": "Probability that the ROI is anything else: a piece, a vessel, noise.",
     "area": "Number of pixels above a fifth of the maximum of the mask.",
     "event_rate": "Calcium events per second; an event is a run of frames in each of which a transient is likely to "
     "begin.",
@@ -83,12 +90,14 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
         "snr": "snr",
         "r_value": "r_value",
         "classifier_score": "classifier_score",
+        **{f"{name}_probability": f"{name}_probability" for name in results.COMPONENT_CLASSES},
         "event_rate": "event_rate_hz",
         "decay_time": "spike_decay_time_s",
         "transient_amplitude": "transient_amplitude",
     }
     return {
         **{name: table[column].to_numpy(np.float32) for name, column in measures.items()},
+        "component_class": _class_names(table["component_class"]),
         "is_accepted": accepted,
         "roi_name": [f"roi_{i:04d}" for i in components.ids],
         "area": table["area_px"].to_numpy(np.int64),
@@ -102,9 +111,14 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
     }
 
 
+def _class_names(column: pd.Series) -> Sequence[Any]:
+    """Names of classes; where only the silent ROIs have a class, the others are `unclassified`."""
+    return (column if column.isna().all() else column.fillna("unclassified")).tolist()
+
+
 def _has_gaps(values: Sequence[Any] | NDArray) -> bool:
     """Whether a column has no value for some ROI."""
-    return isinstance(values, np.ndarray) and values.dtype.kind == "f" and bool(np.isnan(values).any())
+    return bool(pd.isna(np.asarray(values)).any())
 
 
 def make_background_table(

@@ -12,6 +12,7 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
+from rsc2p_kedro.core.results import SILENT
 from rsc2p_kedro.plots.style import count, digits
 
 SMALL_MOTION_PX = 0.5
@@ -274,10 +275,11 @@ def assess_components(component_table: pd.DataFrame, min_snr: float) -> tuple[As
         The assessment `Components`, and `Component activity` where the median SNR is below the threshold.
     """
     accepted = component_table[component_table["accepted"].astype(bool)]
-    median = float(accepted["snr"].median()) if len(accepted) else np.nan
+    active = accepted[accepted["component_class"] != SILENT]  # silent components have no SNR to speak of
+    median = float(active["snr"].median()) if len(active) else np.nan
     n_curated = int(component_table["curated"].astype(bool).sum())
     assessment = assess_component_count(len(accepted), len(component_table), median, n_curated=n_curated)
-    if not len(accepted) or median >= min_snr:
+    if not len(active) or median >= min_snr:
         return (assessment,)
     finding = (
         f"The median SNR of the accepted components is below min_snr ({min_snr:g}): at least half were accepted by "

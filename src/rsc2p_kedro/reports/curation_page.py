@@ -75,7 +75,8 @@ def render_curation_page(
         "frames_per_point": stride,
         "images": _images(images),
         "components": _components(components, table),
-        "measures": _measures(table),
+        "measures": _measures(table, parameters),
+        "accept": _accepted_classes(table, parameters),
         "thresholds": _thresholds(table, parameters),
         "decisions": _decisions(curation, components.ids),
         "series": _series(components, dff, inferred, stride),
@@ -123,17 +124,23 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _measures(table: pd.DataFrame) -> dict[str, str]:
-    """The measures that were evaluated, with their columns."""
-    return {
-        name: column for name, column in MEASURES.items() if table[column].notna().any() or name != "classifier_score"
-    }
+def _measures(table: pd.DataFrame, parameters: EvaluationParameters) -> dict[str, str]:
+    """The measures that acceptance was decided by, with their columns."""
+    scored = parameters.use_classifier and bool(table["classifier_score"].notna().any())
+    return {name: column for name, column in MEASURES.items() if scored or name != "classifier_score"}
+
+
+def _accepted_classes(table: pd.DataFrame, parameters: EvaluationParameters) -> list[str] | None:
+    """The classes that were accepted; None where no classifier was run."""
+    if parameters.accept is None or not table["soma_probability"].notna().any():
+        return None
+    return list(parameters.accept)
 
 
 def _thresholds(table: pd.DataFrame, parameters: EvaluationParameters) -> list[dict[str, Any]]:
     """The thresholds of the evaluation with the range of their sliders, and two on the area that only the page has."""
     thresholds = []
-    for measure, column in _measures(table).items():
+    for measure, column in _measures(table, parameters).items():
         values = table[column].dropna().to_numpy(dtype=float)
         for role, words in THRESHOLD_LABELS.items():
             value = float(getattr(parameters, f"{role}_{measure}"))
@@ -142,6 +149,10 @@ def _thresholds(table: pd.DataFrame, parameters: EvaluationParameters) -> list[d
             key, label = f"{role}_{measure}", f"{MEASURE_LABELS[measure]}: {words}"
             thresholds.append({"key": key, "label": label, "value": value, "low": low, "high": high,
                                "step": STEPS[measure], "parameter": True})  # fmt: skip
+    if _accepted_classes(table, parameters) is not None:
+        thresholds.append({"key": "min_soma_probability", "label": "probability of class soma: accept if at least",
+                           "value": parameters.min_soma_probability, "low": 0.0, "high": 1.0, "step": 0.01,
+                           "parameter": True})  # fmt: skip
     largest = int(table["area_px"].to_numpy(dtype=int).max(initial=1))
     for key, label, value in (("min_area", "area (px): minimum", 0), ("max_area", "area (px): maximum", largest)):
         thresholds.append({"key": key, "label": label, "value": value, "low": 0, "high": largest, "step": 1,

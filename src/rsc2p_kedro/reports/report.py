@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rsc2p_kedro.core.parameters import EvaluationParameters
-from rsc2p_kedro.core.results import DeltaFOverF, MotionCorrection
+from rsc2p_kedro.core.results import COMPONENT_CLASSES, SILENT, DeltaFOverF, MotionCorrection
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.reports import html
 from rsc2p_kedro.reports.assessment import Assessment, worst_level
@@ -177,7 +178,7 @@ def tables_of(
     Returns:
         Tables by section; the components are sorted by acceptance, then by decreasing SNR.
     """
-    first = ["component_id", "accepted", "reason", "snr", "r_value"]
+    first = ["component_id", "accepted", "reason", "component_class", "soma_probability", "snr", "r_value"]
     ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
     ranked = ranked[first + [name for name in ranked.columns if name not in first]]
     events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")
@@ -185,12 +186,27 @@ def tables_of(
         "motion": [html.table_of(motion_quality, "Before and after motion correction")],
         "components": [
             html.table_of(events, "Lineage of components between first fit and refit"),
+            *_classes(component_table),
             html.table_of(_dff_facts(dff, evaluation), "dF/F"),
             html.table_of(ranked.dropna(axis="columns", how="all"), "Component table", folded=len(ranked) > 0),
         ],
         "inspection": [html.table_of(inspection_table, "Messages of the validators")],
     }
     return tables if truth_scores is None else {**tables, "truth": [html.table_of(truth_scores, "Scores")]}
+
+
+def _classes(component_table: pd.DataFrame) -> list[Table]:
+    """The table of classes with their numbers, where components have one."""
+    classified = component_table.dropna(subset="component_class")
+    if not len(classified):
+        return []
+    groups = classified.groupby("component_class")
+    counts = pd.DataFrame({"components": groups.size(), "accepted": groups["accepted"].sum().astype(int)})
+    counts["median_probability"] = [
+        float(rows[f"{name}_probability"].median()) if name != SILENT else np.nan for name, rows in groups
+    ]
+    order = [name for name in (*COMPONENT_CLASSES, SILENT) if name in counts.index]
+    return [html.table_of(counts.loc[order].reset_index(names="class"), "Classes of components")]
 
 
 def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """A small movie of four known components."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,13 @@ def blob(y: float, x: float) -> np.ndarray:
     return (image / np.linalg.norm(image)).ravel().astype(np.float32)
 
 
+def disc(y: float, x: float) -> np.ndarray:
+    """A footprint (H*W,) of unit norm: a disc of 4 px radius with an edge of 1 px."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    image = np.clip(4.5 - np.hypot(rows - y, columns - x), 0, 1)
+    return (image / np.linalg.norm(image)).ravel().astype(np.float32)
+
+
 def decays(onsets: np.ndarray, height: float) -> np.ndarray:
     """Transients (T,) of a height that decay within 6 frames."""
     trace = np.zeros(T, np.float32)
@@ -45,10 +53,21 @@ def acquisition() -> Acquisition:
 
 @pytest.fixture(scope="session")
 def scene() -> Scene:
+    """A scene of cells without an edge."""
+    return make_scene(blob)
+
+
+@pytest.fixture(scope="session")
+def sharp_scene() -> Scene:
+    """A scene of cells that have an edge, as somata in focus do."""
+    return make_scene(disc)
+
+
+def make_scene(shape: Callable[[float, float], np.ndarray]) -> Scene:
     """Two overlapping cells, active in turn and once together, an isolated one, and one that is never active."""
     rng = np.random.default_rng(3)
     onsets = [np.array([50, 250, 400]), np.array([120, 253, 330]), np.array([80, 200, 450]), np.array([], int)]
-    A = np.stack([blob(20, 12), blob(20, 17), blob(12, 32), blob(30, 32)], axis=1)
+    A = np.stack([shape(20, 12), shape(20, 17), shape(12, 32), shape(30, 32)], axis=1)
     C = np.stack([decays(o, 90) for o in onsets])
     background = 50 + ndi.gaussian_filter(rng.normal(0, 30, SHAPE), 3).ravel().astype(np.float32)
     flicker = 1 + 0.1 * np.sin(np.arange(T) / 9).astype(np.float32)

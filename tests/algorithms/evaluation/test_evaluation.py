@@ -8,7 +8,7 @@ from rsc2p_kedro.algorithms.evaluation import accept_components, evaluate_compon
 from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters
 
 COMPUTE = Compute(threads=2, show_progress=False)
-DEFAULT = EvaluationParameters()
+DEFAULT = EvaluationParameters(accept=None)
 
 
 def test_cells_are_accepted_and_noise_is_not(scene, acquisition: Acquisition) -> None:
@@ -74,3 +74,30 @@ def test_a_classifier_score_is_a_third_measure() -> None:
     accepted, reasons = accept_components(snr, snr / 4, DEFAULT, classifier_score=np.array([0.995, 0.05, 0.5]))
     assert accepted.tolist() == [True, False, False]
     assert reasons[:2] == ("accepted: classifier_score", "rejected: classifier_score 0.05 < lowest 0.10")
+
+
+def test_the_most_probable_class_has_to_be_accepted() -> None:
+    probabilities = np.array(
+        [[0.97, 0.02, 0.01, 0], [0.05, 0.93, 0.01, 0.01], [0.42, 0.3, 0.2, 0.08], [0.9, 0, 0, 0.1]]
+    )
+    classes, snr, r_value = ("soma", "process", "soma", "soma"), np.array([5, 5, 5, 0.1]), np.full(4, 0.9)
+
+    def accept(**parameters: object) -> tuple[list[bool], tuple[str, ...]]:
+        made = EvaluationParameters.model_validate(parameters)
+        accepted, reasons = accept_components(snr, r_value, made, classes=classes, probabilities=probabilities)
+        return accepted.tolist(), reasons
+
+    accepted, reasons = accept()
+    assert accepted == [True, False, False, False]
+    assert reasons == (
+        "accepted: class soma (0.97), r_value, snr",
+        "rejected: class process (0.93)",
+        "rejected: class soma (0.42 < 0.50)",
+        "rejected: snr 0.10 < lowest 0.50",
+    )
+    assert accept(accept=["process"])[0] == [False, True, False, False]
+    assert accept(min_soma_probability=0.4)[0] == [True, False, True, False]
+    assert accept(min_soma_probability=0.98)[0] == [False] * 4
+    both = accept(accept=["other"])[1][3]
+    assert both == "rejected: class soma (0.90) and snr 0.10 < lowest 0.50"
+    assert accept(accept=None)[1][1] == "accepted: r_value, snr"  # classes are no criterion

@@ -75,8 +75,9 @@ def make_component_table(n: int) -> pd.DataFrame:
     accepted = rows["component_id"] == 11
     table = rows.assign(
         centre_y_px=7.0, centre_x_px=10.0, area_px=25, snr=np.where(accepted, 5.0, 1.0), r_value=0.8,
-        classifier_score=np.nan, baseline=1.0, noise=1.0, decay_time_s=0.4, n_transients=3, event_rate_hz=0.1,
-        accepted=accepted, reason=EVIL, curated=False,
+        classifier_score=np.nan, component_class=None, soma_probability=np.nan, process_probability=np.nan,
+        out_of_focus_probability=np.nan, other_probability=np.nan, baseline=1.0, noise=1.0, decay_time_s=0.4,
+        n_transients=3, event_rate_hz=0.1, accepted=accepted, reason=EVIL, curated=False,
     )  # fmt: skip
     return schemas.ComponentTable.validate(table)
 
@@ -110,7 +111,7 @@ def make_spikes(n: int) -> SpikeInference:
     return SpikeInference(0.7 * spikes, np.clip(spikes, 0, 1), 0.4 * one, one, one)
 
 
-def make_quality(n: int, **parameters: float) -> ComponentQuality:
+def make_quality(n: int, **parameters: object) -> ComponentQuality:
     """A quality made with the given thresholds instead of the default ones."""
     return ComponentQuality(
         snr=np.ones(n, np.float32), r_value=np.ones(n, np.float32), accepted=np.ones(n, bool), reasons=("",) * n,

@@ -1,6 +1,6 @@
-"""Evaluation of components: SNR of the transients, spatial consistency and, optionally, the score of a classifier."""
+"""Evaluation of components: SNR of the transients, spatial consistency, and the class that a classifier gives them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
     transient_weights,
 )
 from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters
-from rsc2p_kedro.core.results import ComponentQuality, Components
+from rsc2p_kedro.core.results import COMPONENT_CLASSES, SILENT, ComponentQuality, Components
 
 __all__ = ["accept_components", "component_features", "evaluate_components"]
 
@@ -40,28 +40,34 @@ def evaluate_components(
         movie: (T, H, W), lazy or not.
         components: extracted from that movie.
         acquisition: frame rate and decay time, which set the length of a transient.
-        parameters: thresholds, and whether to use the classifier.
+        parameters: thresholds, and the classes that are accepted; without these, the classifier is not run.
         compute: resources of the machine; the result does not depend on them.
 
     Returns:
-        SNR, r_value, acceptance with its reason and number of transients of each component; its classifier score if
-        `use_classifier` is set.
+        SNR, r_value, acceptance with its reason and number of transients of each component; its class and the
+        probabilities if the classifier was run.
 
     Raises:
         ValueError: the components are not of this movie, or the classifier is used and they do not record the
             half-width of a neuron.
     """
     _check(movie, components)
+    run_classifier = parameters.accept is not None or parameters.use_classifier
     if not components.n_components:
-        empty = np.zeros(0, np.float32)
-        no_score = empty if parameters.use_classifier else None
-        return ComponentQuality(empty, empty, np.zeros(0, bool), (), np.zeros(0, np.int64), no_score)
+        return _no_quality(classified=run_classifier)
     measures = _measure(movie, components, acquisition, compute=compute)
-    score = None
-    if parameters.use_classifier:
-        score = load_classifier().score(_features(components, measures, acquisition))
+    probabilities = _classify(components, measures, acquisition) if run_classifier else None
+    classes = _class_names(components, probabilities)
+    score = None if probabilities is None else probabilities[:, 0]
     snr, r_value = measures.transients.snr.astype(np.float32), measures.r_value.astype(np.float32)
-    accepted, reasons = accept_components(snr, r_value, parameters, classifier_score=score)
+    accepted, reasons = accept_components(
+        snr,
+        r_value,
+        parameters,
+        classifier_score=score if parameters.use_classifier else None,
+        classes=classes,
+        probabilities=probabilities,
+    )
     return ComponentQuality(
         snr=snr,
         r_value=r_value,
@@ -69,7 +75,34 @@ def evaluate_components(
         reasons=reasons,
         n_transients=count_runs(measures.transients.frames),
         classifier_score=score,
+        component_class=None if probabilities is None else tuple(name for name in classes if name is not None),
+        class_probabilities=probabilities,
     )
+
+
+def _no_quality(*, classified: bool) -> ComponentQuality:
+    """The quality of no components."""
+    empty = np.zeros(0, np.float32)
+    quality = ComponentQuality(empty, empty, np.zeros(0, bool), (), np.zeros(0, np.int64))
+    if not classified:
+        return quality
+    none = np.zeros((0, len(COMPONENT_CLASSES)), np.float32)
+    return replace(quality, classifier_score=empty, component_class=(), class_probabilities=none)
+
+
+def _classify(components: Components, measures: "_Measures", acquisition: Acquisition) -> NDArray[np.float32]:
+    """Probabilities of classes (N, 4). Silent components are not classified: as far as is known, they are somata."""
+    probabilities = load_classifier().probabilities(_features(components, measures, acquisition))
+    probabilities[components.is_silent] = np.eye(len(COMPONENT_CLASSES), dtype=np.float32)[0]
+    return probabilities
+
+
+def _class_names(components: Components, probabilities: NDArray | None) -> list[str | None]:
+    """Most probable class of each component, `silent` for silent ones; None where no classifier was run."""
+    names: list[str | None] = [None] * components.n_components
+    if probabilities is not None:
+        names = [COMPONENT_CLASSES[k] for k in probabilities.argmax(axis=1)]
+    return [SILENT if silent else name for silent, name in zip(components.is_silent, names, strict=True)]
 
 
 def component_features(
@@ -130,7 +163,6 @@ def _features(components: Components, measures: _Measures, acquisition: Acquisit
         components,
         measures.snippets,
         measures.transients,
-        measures.r_value,
         acquisition=acquisition,
         half_width_px=neuron_half_width(components),
     )

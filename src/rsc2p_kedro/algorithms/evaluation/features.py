@@ -1,25 +1,28 @@
-"""Features of components for :mod:`.classifier`: 45 numbers each, independent of the orientation of the image.
+"""Features of components for :mod:`.classifier`: 58 numbers each, independent of the orientation of the image.
 
 Lengths are in units of the half-width h of a neuron, so that one classifier serves every magnification. The footprint
-a(p) and the transient image m(p) of a component (:mod:`.spatial_consistency`) and the mean image are averaged over
-rings about the centre of the footprint::
+a(p) and the transient image m(p) of a component (:mod:`.spatial_consistency`) are averaged over rings about the centre
+of the footprint::
 
     a_k = mean of a(p) over ring k,    m_k = mean of m(p),    s_k = standard deviation of m(p),    all over max a
     ring k: pixels at distance d from the centre, weighted by max(0, 1 - |d / (0.35 h) - k|),    k = 0 ... 6
 
-A soma is bright up to its edge, at about 1.2 h, in both images; some have a dark nucleus; a piece of neuropil has no
-edge. Further features describe the whole footprint, the time course of transients (an indicator rises fast and decays
-slowly, neuropil rises and decays alike), the trace, and its correlation with the background.
+A soma is bright up to its edge, at about 1.2 h; some have a dark nucleus; a piece of neuropil has no
+edge. Further features describe the outline (:mod:`.outline_features`), the edge and what lies beyond it
+(:mod:`.edge_features`), the time course of transients (an indicator rises fast and decays slowly, neuropil rises and
+decays alike), the trace, and its correlation with the background and with neighbours. Brightness, number of frames, SNR
+and rate of events are not among them: they are facts of a recording. `r_value` added nothing to them.
 """
 
 import numpy as np
-import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.dff import background_under_footprints, remove_baseline
-from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL, areas
-from rsc2p_kedro.algorithms.evaluation.snr import Transients, count_runs, transient_length
+from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL, centres
+from rsc2p_kedro.algorithms.evaluation.edge_features import edge_features
+from rsc2p_kedro.algorithms.evaluation.outline_features import outline_features
+from rsc2p_kedro.algorithms.evaluation.snr import Transients, transient_length
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import SpatialSnippets, footprint_cosines, pearson
 from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.core.results import Components
@@ -30,6 +33,8 @@ RING_SPACING = 0.35
 """Distance of neighbouring rings, in half-widths of a neuron."""
 _MAX_RELATIVE_VALUE = 3.0
 """Clip of the images in the rings, in units of the maximum of the footprint."""
+_NEIGHBOUR_HALF_WIDTHS = 4.0
+"""Distance of the centres of neighbouring components, in half-widths of a neuron: two somata in contact, and half."""
 _TINY = 1e-12
 
 
@@ -48,33 +53,6 @@ def ring_statistics(distances: NDArray, images: NDArray) -> tuple[NDArray[np.flo
     means = np.einsum("np,kp->nk", images, weights)
     squares = np.einsum("np,kp->nk", images**2, weights)
     return means, np.sqrt(np.maximum(squares - means**2, 0))
-
-
-def footprint_shape(pixels: NDArray, values: NDArray, width: int) -> dict[str, float]:
-    """Features of the shape of a footprint, cut at a fifth of its maximum.
-
-    Args:
-        pixels: (P,), indices of its pixels, row * `width` + column.
-        values: (P,), its values there.
-        width: W of the image in px.
-
-    Returns:
-        `elongation`, 0 for a disc and 1 for a line; `log_radius_ratio`, logarithm of the root mean square distance from
-        the centre over that in a disc of the same area; `largest_part_fraction`, fraction of the area in the largest
-        connected part.
-    """
-    y, x = np.divmod(pixels[values > MASK_LEVEL * values.max()], width)
-    offsets = np.stack([y - y.mean(), x - x.mean()])
-    # 1/12 px^2 is the variance of position within a pixel: a single one is not a line.
-    small, large = np.linalg.eigvalsh(offsets @ offsets.T / len(y) + np.eye(2) / 12)
-    image = np.zeros((int(np.ptp(y)) + 1, int(np.ptp(x)) + 1), bool)
-    image[y - y.min(), x - x.min()] = True
-    parts, _ = ndi.label(image)
-    return {
-        "elongation": 1 - np.sqrt(small / large),
-        "log_radius_ratio": 0.5 * np.log((small + large) * 2 * np.pi / len(y)),
-        "largest_part_fraction": np.bincount(parts.ravel())[1:].max() / len(y),
-    }
 
 
 def transient_edges(trace: NDArray, frames: NDArray[np.bool_], length: int) -> dict[str, float]:
@@ -100,7 +78,7 @@ def transient_edges(trace: NDArray, frames: NDArray[np.bool_], length: int) -> d
 
 
 def trace_statistics(noisy: NDArray, denoised: NDArray, background: NDArray) -> dict[str, float]:
-    """Features of the distribution of a trace, its noise and its correlation with the background.
+    """Features of the noise of a trace and of its correlation with the background.
 
     Args:
         noisy: (T,), less its slow baseline.
@@ -108,15 +86,14 @@ def trace_statistics(noisy: NDArray, denoised: NDArray, background: NDArray) -> 
         background: (T,), under the footprint.
 
     Returns:
-        `skewness` (as log(1 + x)); `denoised_fraction`, standard deviation of the denoised trace over the sum of it and
-        that of the residual; `residual_autocorrelation` at a lag of one frame; `background_correlation`, and
-        `background_step_correlation` of the differences between frames.
+        `denoised_fraction`, standard deviation of the denoised trace over the sum of it and that of the residual;
+        `residual_autocorrelation` at a lag of one frame; `background_correlation`, and `background_step_correlation` of
+        the differences between frames.
     """
-    centred, residual = noisy - noisy.mean(), noisy - denoised
+    residual = noisy - denoised
     residual = residual - residual.mean()
-    sd, noise = np.sqrt((centred**2).mean()), np.sqrt((residual**2).mean())
+    noise = np.sqrt((residual**2).mean())
     return {
-        "skewness": np.log1p(max(float((centred**3).mean() / max(sd, _TINY) ** 3), -0.5)),
         "denoised_fraction": float(denoised.std() / (denoised.std() + noise + _TINY)),
         "residual_autocorrelation": pearson(residual[1:], residual[:-1]),
         "background_correlation": pearson(noisy, background),
@@ -136,26 +113,42 @@ def max_overlaps(footprints: sp.csc_array) -> NDArray[np.float64]:
     return footprint_cosines(footprints).max(axis=1).toarray().ravel()
 
 
-def _spatial_features(
-    pixels: NDArray, pair: NDArray, mean_image: NDArray, *, width: int, half_width_px: float
-) -> dict[str, float]:
-    """Features of the images of one component: footprint and transient image (2, P), and the mean image (P,)."""
+def neighbour_correlations(traces: NDArray, positions: NDArray, reach_px: float) -> NDArray[np.float64]:
+    """Largest correlation of each trace with that of a neighbour, of which pieces and processes of one neuron have one.
+
+    Args:
+        traces: (N, T).
+        positions: (N, 2), (y, x) of the components in px.
+        reach_px: distance in px within which components are neighbours.
+
+    Returns:
+        (N,), 0..1; 0 without neighbours or with negative correlations only.
+    """
+    result = np.zeros(len(traces))
+    for i, position in enumerate(positions):
+        near = np.flatnonzero(np.hypot(*(positions - position).T) < reach_px)
+        result[i] = max((pearson(traces[i], traces[j]) for j in near if j != i), default=0.0)
+    return np.maximum(result, 0)
+
+
+def _spatial_features(pixels: NDArray, pair: NDArray, *, width: int, half_width_px: float) -> dict[str, float]:
+    """Features of the images of one component: footprint and transient image (2, P)."""
+    if not pair[0].any():  # out of view in some frame: as a single pixel without transients
+        pixels, pair = np.zeros(1, np.int64), np.array([[1.0], [0.0]])
     y, x = np.divmod(pixels, width)
     maximum = max(pair[0].max(initial=0), _TINY)
     footprint = pair[0] / maximum
     core = np.where(footprint > MASK_LEVEL, footprint, 0)
     core /= max(core.sum(), _TINY)
     distances = np.hypot(y - core @ y, x - core @ x) / half_width_px
-    brightness = mean_image / max(float(mean_image.mean()), _TINY)
     relative = np.clip(pair / maximum, -_MAX_RELATIVE_VALUE, _MAX_RELATIVE_VALUE)
-    means, deviations = ring_statistics(distances, np.concatenate([relative, brightness[None]]))
+    means, deviations = ring_statistics(distances, relative)
     rings = {"footprint_ring": means[0], "transient_ring": means[1], "transient_ring_sd": deviations[1]}
-    rings["mean_image_ring"] = means[2]
     inside = footprint > 0
     return (
         {f"{name}_{k}": value for name, values in rings.items() for k, value in enumerate(values)}
-        | {"mean_image_correlation": pearson(footprint, brightness)}
-        | footprint_shape(pixels[inside], footprint[inside], width)
+        | outline_features(pixels[inside], footprint[inside], width=width, half_width_px=half_width_px)
+        | edge_features(pixels, np.stack([footprint, pair[1]]), width=width, half_width_px=half_width_px)
     )
 
 
@@ -163,7 +156,6 @@ def compute_features(
     components: Components,
     snippets: SpatialSnippets,
     transients: Transients,
-    r_value: NDArray,
     *,
     acquisition: Acquisition,
     half_width_px: float,
@@ -174,32 +166,27 @@ def compute_features(
         components: of a movie.
         snippets: their footprints and transient images in that movie.
         transients: of their noisy traces.
-        r_value: (N,).
         acquisition: frame rate and decay time.
         half_width_px: half-width of a neuron in px.
 
     Returns:
         (N,) by name. Without components, only the features that are computed for all components together.
     """
-    n_frames, length = components.n_frames, min(transient_length(acquisition), components.n_frames)
+    length = min(transient_length(acquisition), components.n_frames)
     noisy = remove_baseline(components.traces + components.residual_traces, acquisition)
     background = background_under_footprints(components)
-    mean_image = components.background_footprints @ components.background_traces.mean(axis=1)
     rows = []
     for i in range(components.n_components):
         pixels, pair = snippets.component(i)
         rows.append(
-            _spatial_features(pixels, pair, mean_image[pixels], width=components.shape[1], half_width_px=half_width_px)
+            _spatial_features(pixels, pair, width=components.shape[1], half_width_px=half_width_px)
             | transient_edges(noisy[i], transients.frames[i], length)
             | trace_statistics(noisy[i], components.traces[i], background[i])
         )
     columns = {name: np.array([row[name] for row in rows], np.float64) for name in (rows[0] if rows else ())}
-    minutes = n_frames / acquisition.frame_rate_hz / 60
     return columns | {
-        "log_area_ratio": np.log(np.maximum(areas(components.footprints), 1) / (np.pi * half_width_px**2)),
         "max_overlap": max_overlaps(components.footprints),
-        "snr": np.log1p(np.maximum(transients.snr, 0)),
-        "r_value": np.arctanh(np.clip(r_value, -0.999, 0.999)),
-        "active_fraction": transients.active.mean(axis=1),
-        "active_rate": np.log1p(count_runs(transients.active) / minutes),
+        "neighbour_correlation": neighbour_correlations(
+            noisy, centres(components.footprints, components.shape), _NEIGHBOUR_HALF_WIDTHS * half_width_px
+        ),
     }

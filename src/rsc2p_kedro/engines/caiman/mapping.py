@@ -143,6 +143,10 @@ NOT_HONOURED: dict[type[FrozenModel], dict[str, NotHonoured]] = {
         "min_peak_to_noise": NotHonoured("CaImAn has no such threshold: it rejects components in evaluation only"),
         "background_spacing": NotHonoured("CaImAn's background is of low rank, over the whole frame"),
     },
+    EvaluationParameters: {
+        "accept": NotHonoured("CaImAn does not classify components: its thresholds and its CNN decide alone"),
+        "min_soma_probability": NotHonoured("CaImAn does not classify components"),
+    },
 }
 """Fields that CaImAn cannot honour, and why."""
 

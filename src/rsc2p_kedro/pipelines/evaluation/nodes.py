@@ -3,11 +3,19 @@
 import dask.array as da
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
 from rsc2p_kedro.algorithms.evaluation import description
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EvaluationParameters
-from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, SpikeInference
+from rsc2p_kedro.core.results import (
+    COMPONENT_CLASSES,
+    SILENT,
+    ComponentQuality,
+    Components,
+    DeltaFOverF,
+    SpikeInference,
+)
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.evaluation.curation import curate
@@ -32,7 +40,7 @@ def evaluate_components(
         caiman: location of the user's CaImAn.
 
     Returns:
-        SNR, r_value, acceptance and its reason of each component.
+        SNR, r_value, class, acceptance and its reason of each component.
     """
     parameters = recording.override(parameters)
     return get_engine(parameters.engine, caiman).evaluate(
@@ -97,6 +105,7 @@ def tabulate_components(
             "snr": quality.snr,
             "r_value": quality.r_value,
             "classifier_score": np.nan if quality.classifier_score is None else quality.classifier_score,
+            **_class_columns(components, quality),
             "baseline": components.baseline,
             "noise": components.noise,
             "decay_time_s": description.decay_times(components.ar_coefficients, rate),
@@ -108,6 +117,18 @@ def tabulate_components(
         }
     )
     return table if curation is None else curate(table, curation)
+
+
+def _class_columns(components: Components, quality: ComponentQuality) -> dict[str, NDArray]:
+    """Class and probabilities of each component; without a classifier, only which ones are silent is known."""
+    names = [f"{name}_probability" for name in COMPONENT_CLASSES]
+    if quality.component_class is None or quality.class_probabilities is None:
+        classes = np.array([SILENT if silent else None for silent in components.is_silent], dtype=object)
+        probabilities = np.full((components.n_components, len(names)), np.nan)
+    else:
+        classes = np.array(quality.component_class, dtype=object)
+        probabilities = quality.class_probabilities.astype(np.float64)
+    return {"component_class": classes, **dict(zip(names, probabilities.T, strict=True))}
 
 
 def compute_dff(

@@ -15,12 +15,15 @@ const state = {
   thresholds: Object.fromEntries(data.thresholds.map((one) => [one.key, one.value])),
   decisions: new Map(data.decisions.map((d) => [d.id, { decision: d.decision, note: d.note }])),
   accepted: new Map(),
+  accept: data.accept === null ? null : new Set(data.accept), // accepted classes
+  hidden: new Set(), // classes that are not shown
   box: [-0.5, -0.5, W, H], // visible part of the field of view: x, y, width, height in px
   span: [0, N_POINTS], // visible part of the recording, in samples
   order: { column: null, falling: true },
   saved: true,
 };
 const evaluated = { ...state.thresholds };
+const evaluatedAccept = data.accept === null ? null : new Set(data.accept);
 
 function make(parent, tag, attributes = {}, text = null) {
   const inSvg = parent.namespaceURI === SVG;
@@ -46,7 +49,7 @@ function format(value) {
 
 // The same, but with a fixed number of decimals, for columns of a list.
 function formatFixed(column, value) {
-  const decimals = { snr: 1, r_value: 3, classifier_score: 3 }[column];
+  const decimals = { snr: 1, r_value: 3, classifier_score: 3 }[column] ?? (column.endsWith("_probability") ? 2 : undefined);
   return decimals === undefined || typeof value !== "number" ? format(value) : value.toFixed(decimals);
 }
 
@@ -58,6 +61,7 @@ function niceLength(length) {
 
 function titleOf(column) {
   const units = { px: "px", s: "s", hz: "Hz", um: "µm" };
+  if (column === "component_class") return "class";
   const words = column.replace(/^snr$/, "SNR").split("_");
   const unit = units[words.at(-1)];
   return unit ? `${words.slice(0, -1).join(" ")} (${unit})` : column === "r_value" ? "r value" : words.join(" ").replace("snr", "SNR");
@@ -65,19 +69,45 @@ function titleOf(column) {
 
 // ---- acceptance --------------------------------------------------------------------------------------------
 
-// The rule of the evaluation (no measure below its lower threshold, at least one at its upper one), and limits on the area.
-function passes(component, thresholds) {
+const CLASSES = ["soma", "process", "out_of_focus", "other", "silent"].filter((name) => ids.some((id) => classOf(id) === name));
+
+function classOf(id) {
+  return byId.get(id).row.component_class ?? null;
+}
+
+// Class and its probability, which the silent ones do not have.
+function describeClass(id) {
+  const name = classOf(id);
+  if (name === null) return "";
+  const probability = name === "silent" ? null : byId.get(id).row[`${name}_probability`];
+  const words = name.replaceAll("_", " ");
+  return probability === null || probability === undefined ? words : `${words} ${probability.toFixed(2)}`;
+}
+
+function classPasses(row, thresholds, accept) {
+  const name = row.component_class ?? null;
+  if (name === null) return true;
+  if (accept === null) return name !== "silent";
+  return accept.has(name) && (name !== "soma" || row.soma_probability >= thresholds.min_soma_probability);
+}
+
+// The rule of the evaluation (class, no measure below its lower threshold, at least one at its upper one; only the class
+// decides on silent components), and limits on the area.
+function passes(component, thresholds, accept) {
+  const area = component.row.area_px;
+  if (area < thresholds.min_area || area > thresholds.max_area) return false;
+  if (!classPasses(component.row, thresholds, accept)) return false;
+  if (component.row.component_class === "silent") return true;
   const measured = Object.entries(data.measures).filter(([, column]) => component.row[column] !== null);
   const tooLow = measured.some(([name, column]) => component.row[column] < thresholds[`lowest_${name}`]);
   const enough = measured.some(([name, column]) => component.row[column] >= thresholds[`min_${name}`]);
-  const area = component.row.area_px;
-  return !tooLow && enough && area >= thresholds.min_area && area <= thresholds.max_area;
+  return !tooLow && enough;
 }
 
 function classify() {
   for (const [id, component] of byId) {
     const manual = state.decisions.get(id);
-    state.accepted.set(id, manual ? manual.decision === "accept" : passes(component, state.thresholds));
+    state.accepted.set(id, manual ? manual.decision === "accept" : passes(component, state.thresholds, state.accept));
   }
 }
 
@@ -92,18 +122,23 @@ function curation() {
   const rows = [];
   for (const [id, component] of byId) {
     const manual = state.decisions.get(id);
-    const now = passes(component, state.thresholds);
+    const now = passes(component, state.thresholds, state.accept);
     if (manual) rows.push([id, manual.decision, manual.note]);
-    else if (now !== passes(component, evaluated)) rows.push([id, now ? "accept" : "reject", `thresholds: ${changedThresholds()}`]);
+    else if (now !== passes(component, evaluated, evaluatedAccept)) rows.push([id, now ? "accept" : "reject", `thresholds: ${changedThresholds()}`]);
   }
   return rows;
 }
 
 function changedThresholds(onlyParameters = false) {
-  return data.thresholds
+  const changed = data.thresholds
     .filter((threshold) => state.thresholds[threshold.key] !== threshold.value && (threshold.parameter || !onlyParameters))
-    .map((threshold) => `${threshold.key}: ${state.thresholds[threshold.key]}`)
-    .join(", ");
+    .map((threshold) => `${threshold.key}: ${state.thresholds[threshold.key]}`);
+  if (acceptChanged()) changed.push(`accept: [${[...state.accept].join(", ")}]`);
+  return changed.join(", ");
+}
+
+function acceptChanged() {
+  return state.accept !== null && (state.accept.size !== evaluatedAccept.size || [...state.accept].some((name) => !evaluatedAccept.has(name)));
 }
 
 function toCsv(rows) {
@@ -141,8 +176,8 @@ function buildField() {
   }
   chooseImage(data.images[0].key);
   for (const [id, component] of byId) {
-    const path = make(field, "path", { d: component.outline, "data-id": id });
-    make(path, "title", {}, `component ${id}`);
+    const path = make(field, "path", { d: component.outline, "data-id": id, class: `class-${classOf(id) ?? "none"}` });
+    make(path, "title", {}, [`component ${id}`, describeClass(id)].filter(Boolean).join(": "));
     outlines.set(id, path);
   }
   find("brightness").addEventListener("input", (event) => (picture.style.filter = `brightness(${event.target.value})`));
@@ -389,8 +424,48 @@ function buildThresholds() {
       });
     inputs.set(threshold.key, { name, slider, number });
   }
-  find("reset").addEventListener("click", () => changeThresholds(evaluated));
+  find("reset").addEventListener("click", () => {
+    if (evaluatedAccept !== null) state.accept = new Set(evaluatedAccept);
+    changeThresholds(evaluated);
+  });
 }
+
+// Boxes that show and, where the classifier was run, accept the components of a class.
+function buildClasses() {
+  for (const name of CLASSES) {
+    const words = `${name.replaceAll("_", " ")} (${ids.filter((id) => classOf(id) === name).length})`;
+    addBox(find("show-classes"), `show-${name}`, words, `class-${name}`, (checked) => {
+      if (checked) state.hidden.delete(name);
+      else state.hidden.add(name);
+      showClasses();
+    }).checked = true;
+    if (state.accept === null) continue;
+    accepting.set(name, addBox(find("accept-classes"), `accept-${name}`, words, `class-${name}`, (checked) => {
+      if (checked) state.accept.add(name);
+      else state.accept.delete(name);
+      changeThresholds({});
+    }));
+  }
+  for (const part of ["show-classes", "color-row"]) find(part).hidden = CLASSES.length === 0;
+  find("accept-classes").hidden = accepting.size === 0;
+  find("by-class").addEventListener("change", (event) => field.classList.toggle("by-class", event.target.checked));
+}
+
+function addBox(parent, id, text, kind, changed) {
+  const label = make(parent, "label");
+  const box = make(label, "input", { type: "checkbox", id });
+  make(label, "span", { class: `mark ${kind}` });
+  label.append(` ${text}`);
+  box.addEventListener("change", () => changed(box.checked));
+  return box;
+}
+
+function showClasses() {
+  for (const marks of [outlines, points, rows])
+    for (const [id, element] of marks) element.classList.toggle("hidden-class", state.hidden.has(classOf(id)));
+}
+
+const accepting = new Map();
 
 function changeThresholds(thresholds, typedInto = null) {
   state.saved = false;
@@ -404,6 +479,8 @@ function setThresholds(thresholds, typedInto = null) {
     for (const input of [slider, number]) if (input !== typedInto) input.value = state.thresholds[key];
     name.classList.toggle("changed", state.thresholds[key] !== evaluated[key]);
   }
+  for (const [name, box] of accepting) box.checked = state.accept.has(name);
+  find("accept-classes").classList.toggle("changed", acceptChanged());
   show();
 }
 
@@ -456,20 +533,27 @@ function drawLines() {
 
 // ---- component list, selection, decisions ----------------------------------------------------------------------------------
 
-const COLUMNS = ["id", "snr", "r_value", "area_px", "status"].filter(
+const COLUMNS = ["id", "component_class", "snr", "r_value", "area_px", "status"].filter(
   (column) => ["id", "status"].includes(column) || ids.every((id) => column in byId.get(id).row),
 );
 const rows = new Map();
 
 function sortKey(id, column) {
   if (column === "id") return id;
+  if (column === "component_class") return classKey(id);
   return column === "status" ? Number(state.accepted.get(id)) : byId.get(id).row[column];
+}
+
+// Somata first, by falling probability; then the other classes.
+function classKey(id) {
+  const probability = byId.get(id).row[`${classOf(id)}_probability`] ?? 0;
+  return probability - 2 * (classOf(id) === null ? CLASSES.length : CLASSES.indexOf(classOf(id)));
 }
 
 function buildList() {
   const head = make(document.querySelector(".list thead"), "tr");
   for (const column of COLUMNS) {
-    const cell = make(head, "th", { class: column === "status" ? "" : "number", tabindex: 0 }, titleOf(column));
+    const cell = make(head, "th", { class: isText(column) ? "" : "number", tabindex: 0 }, titleOf(column));
     const sort = () => {
       state.order = { column, falling: state.order.column === column ? !state.order.falling : column !== "id" };
       sortList();
@@ -480,14 +564,23 @@ function buildList() {
   for (const id of ids) {
     const row = make(find("list"), "tr", { "data-id": id });
     for (const column of COLUMNS) {
-      const text = column === "id" ? id : column === "status" ? "" : formatFixed(column, byId.get(id).row[column]);
-      make(row, "td", { class: column === "status" ? "" : "number" }, text);
+      make(row, "td", { class: isText(column) ? "" : "number" }, cellText(id, column));
     }
     row.addEventListener("click", () => select(id));
     rows.set(id, row);
   }
   state.order = { column: "snr", falling: true };
   sortList();
+}
+
+function isText(column) {
+  return column === "status" || column === "component_class";
+}
+
+function cellText(id, column) {
+  if (column === "id") return id;
+  if (column === "status") return "";
+  return column === "component_class" ? describeClass(id) : formatFixed(column, byId.get(id).row[column]);
 }
 
 function sortList() {
@@ -584,6 +677,7 @@ function show() {
 buildField();
 buildTraces();
 buildThresholds();
+buildClasses();
 buildScatter();
 buildList();
 for (const [name, decision] of [["accept", "accept"], ["reject", "reject"], ["use-thresholds", null]])
