@@ -15,6 +15,8 @@ from rsc2p_kedro.plots.style import PixelSize
 
 AGAIN, ONCE = style.ORANGE, style.SKY
 """Colours of components found in both halves, and in one only."""
+MISSED = style.SKY
+"""Colour of pixels that no component explains, beside the orange outlines of accepted ones."""
 
 
 def _grey_image(ax: Axes, image: NDArray, title: str, pixel_size_um: PixelSize) -> None:
@@ -56,12 +58,12 @@ def unexplained_correlation(
     share = f" ({n / n_high:.0%})" if n_high else ""
     _grey_image(right, correlation, f"{n} of {n_high} px of high correlation unexplained{share}", pixel_size_um)
     veil = np.zeros((*shape, 4))
-    veil[unexplained] = (*to_rgb(style.VERMILION), 0.75)
+    veil[unexplained] = (*to_rgb(MISSED), 0.75)
     right.imshow(veil, aspect=style.pixel_aspect(pixel_size_um), interpolation="nearest")
     add_contours(right, footprints, shape, style.ACCEPTED)
     handles = [
         Line2D([], [], color=style.ACCEPTED, label=f"accepted ({footprints.shape[1]})"),
-        Patch(color=style.VERMILION, alpha=0.75, label="high correlation, in no component"),
+        Patch(color=MISSED, alpha=0.75, label="high correlation, in no component"),
     ]
     style.add_legend(right, handles=handles, loc="upper right", bbox_to_anchor=(1.0, -0.01), ncols=2)
     return figure

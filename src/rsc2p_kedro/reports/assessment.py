@@ -329,7 +329,7 @@ def assess_component_shapes(measures: pd.DataFrame) -> Assessment:
         The assessment `Component shapes`.
     """
     rows = measures.set_index("measure").loc[list(MANY_WRONG_SHAPES)]
-    counts, shares = rows["count"].to_dict(), rows["share"].to_dict()
+    counts, shares = rows["count"].astype(int).to_dict(), rows["share"].to_dict()
     many = [name for name, limit in MANY_WRONG_SHAPES.items() if counts[name] > 1 and shares[name] > limit]
     facts = ", ".join(f"{counts[name]} {name}" for name in MANY_WRONG_SHAPES)
     finding = f"Of {count(int(rows['total'].iloc[0]), 'accepted component')}: {facts}."
@@ -351,7 +351,9 @@ def assess_coverage(measures: pd.DataFrame) -> Assessment:
     check, row = "Unexplained correlation", measures.set_index("measure").loc["unexplained"].to_dict()
     if not row["total"]:
         return Assessment(check, Level.OK, "No pixel correlates with its neighbours more than the image's noise.")
-    finding = f"{row['share']:.0%} of the {row['total']} pixels of high local correlation lie in no accepted component."
+    finding = (
+        f"{row['share']:.0%} of the {int(row['total'])} pixels of high local correlation lie in no accepted component."
+    )
     if row["share"] <= UNEXPLAINED_REVIEW:
         return Assessment(check, Level.OK, finding)
     recommendation = "Check the figure of unexplained correlation for neurons that were missed or rejected."
