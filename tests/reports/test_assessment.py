@@ -91,7 +91,7 @@ def _frames(**columns: object) -> pd.DataFrame:
     [
         (_frames(), Level.OK, "changed by"),
         (_frames(saturated_share=0.005), Level.REVIEW, "0.50% of the pixels are saturated at 900 counts"),
-        (_frames(saturated_share=5e-5), Level.OK, "No saturation"),
+        (_frames(saturated_share=5e-5), Level.OK, "No clipped pixels"),
         (_frames(saturated_share=0.05), Level.PROBLEM, "saturated"),
         (_frames(minimum=[0.0] * 2 + [1.0] * 48, maximum=[0.0] * 2 + [9.0] * 48), Level.REVIEW, "2 blank frames"),
         (_frames(mean=[100.0] * 49 + [10.0]), Level.REVIEW, "1 frame less than half as bright"),

@@ -228,7 +228,7 @@ def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
     ]
     problems = [text for applies, text in possible if applies]
     if not problems:
-        finding = f"No saturation and no blank frames; mean fluorescence changed by {-faded:+.0%}."
+        finding = f"No clipped pixels and no blank frames; mean fluorescence changed by {-faded:+.0%}."
         return Assessment(check, Level.OK, finding)
     level = Level.PROBLEM if saturated > SATURATED_PROBLEM else Level.REVIEW
     finding = "; ".join(problems) + "."

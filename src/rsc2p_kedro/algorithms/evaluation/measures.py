@@ -68,7 +68,7 @@ def measure_components(
         the pixels of high local correlation.
     """
     shapes = measure_shapes(components, accepted)
-    saturated = saturated_components(components, accepted, images.maximum, saturation.level)
+    saturated = saturated_components(components, accepted, images.mean, saturation.level)
     missed = find_unexplained(images.correlation, components.footprints[:, np.flatnonzero(accepted)], valid_mask)
     of_components = [
         ("ragged", shapes.ragged, "Solidity of the mask (area over that of its convex hull) below 0.7."),
@@ -84,7 +84,11 @@ def measure_components(
             "IoU with a larger component of 0.5 or more, or overlap of more than a fifth and correlation of the traces "
             "of 0.8 or more.",
         ),
-        ("saturated", saturated, "A tenth of the mask or more reaches the level at which the detector saturates."),
+        (
+            "saturated",
+            saturated,
+            "A tenth of the mask or more reaches the level of saturation, by its mean and the largest transient.",
+        ),
     ]
     rows = [make_measure(name, flags.sum(), len(flags), "components", text) for name, flags, text in of_components]
     text = "Pixels of high local correlation that no accepted component covers."

@@ -32,8 +32,8 @@ DUPLICATE_CORRELATION, DUPLICATE_OVERLAP = 0.8, 0.2
 duplicates. Chosen, not tuned; 9 to 18 % of the marked neurons of dense fields share more than a fifth of their area
 with another, so that overlap alone is no reason."""
 SATURATED_SHARE = 0.1
-"""Share of a mask's pixels above the level of saturation from which a component counts as saturated: single pixels
-reach it by noise. Chosen, not tuned."""
+"""Share of a mask's pixels above the level of saturation from which a component counts as saturated. Chosen, not
+tuned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,21 +142,29 @@ def measure_shapes(components: Components, accepted: NDArray[np.bool_]) -> Shape
 
 
 def saturated_components(
-    components: Components, accepted: NDArray[np.bool_], maximum: NDArray, level: float | None
+    components: Components, accepted: NDArray[np.bool_], mean: NDArray, level: float | None
 ) -> NDArray[np.bool_]:
     """Finds accepted components with pixels at levels at which the detector saturates.
+
+    A pixel reaches the level if its mean and the component's largest transient do, without noise, which reaches it
+    more easily.
 
     Args:
         components: N components.
         accepted: (N,) bool.
-        maximum: (H, W), maximum over time in counts.
+        mean: (H, W), mean over time in counts.
         level: count from which the detector saturates; None if it does not.
 
     Returns:
         (n,) bool for the n accepted ones: whether a tenth of the mask or more reaches the level.
     """
-    columns = masks(components.footprints[:, np.flatnonzero(accepted)])
+    chosen = components.select(np.flatnonzero(accepted))
+    columns, saturated = masks(chosen.footprints), np.zeros(chosen.n_components, bool)
     if level is None:
-        return np.zeros(columns.shape[1], bool)
-    reached = np.asarray(columns.T @ (maximum.ravel() >= level).astype(np.int64))
-    return reached >= SATURATED_SHARE * np.maximum(np.diff(columns.indptr), 1)
+        return saturated
+    rises = chosen.traces.max(axis=1, initial=0) - chosen.traces.mean(axis=1)
+    for j, rise in enumerate(rises):
+        pixels = columns.indices[columns.indptr[j] : columns.indptr[j + 1]]
+        peak = mean.ravel()[pixels] + chosen.footprints[:, [j]].toarray().ravel()[pixels] * rise
+        saturated[j] = (peak >= level).sum() >= max(SATURATED_SHARE * len(pixels), 1)
+    return saturated
