@@ -72,7 +72,7 @@ class Extraction(NamedTuple):
 
 
 def extract_sources(
-    movie: da.Array, motion: MotionCorrection, acquisition: Acquisition, half_width: int | None, compute: Compute
+    movie: da.Array, motion: MotionCorrection, acquisition: Acquisition, half_width: float | None, compute: Compute
 ) -> tuple[Components, ComponentQuality]:
     """Fit, refit and evaluation of a corrected movie at default parameters."""
     engine = EmbeddedEngine()
@@ -84,7 +84,7 @@ def extract_sources(
     return components, engine.evaluate(movie, components, acquisition, EvaluationParameters(), compute=compute)
 
 
-def process(path: Path, acquisition: Acquisition, half_width: int | None, compute: Compute) -> Extraction:
+def process(path: Path, acquisition: Acquisition, half_width: float | None, compute: Compute) -> Extraction:
     """Motion correction, extraction, evaluation and summary images of a recording."""
     raw = TIFFRecordingDataset(filepath=path, show_progress=False).load().movie
     frames = raw.compute(scheduler="synchronous")
@@ -101,7 +101,7 @@ def process(path: Path, acquisition: Acquisition, half_width: int | None, comput
 
 
 def halves(
-    found: Extraction, acquisition: Acquisition, half_width: int | None, compute: Compute
+    found: Extraction, acquisition: Acquisition, half_width: float | None, compute: Compute
 ) -> tuple[float, float, float]:
     """Share of the components accepted in the first half that the second accepts again, the reverse, and of both."""
     movie = da.from_array(found.corrected, chunks=(64, -1, -1))
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--recording", type=Path, nargs="+", required=True, metavar="PATH", help="TIFF file or folder")
     parser.add_argument("--frame-rate", type=float, required=True, metavar="HZ")
     parser.add_argument("--decay", type=float, required=True, metavar="S", help="decay time of the indicator")
-    parser.add_argument("--half-width", type=int, metavar="PX", help="of a neuron; left out: the engine's default")
+    parser.add_argument("--half-width", type=float, metavar="PX", help="of a neuron; left out: the engine's default")
     parser.add_argument("--sheet", type=Path, metavar="FOLDER", help="write contact sheets there")
     parser.add_argument("--no-halves", dest="halves", action="store_false", help="without the split-half measure")
     parser.add_argument("--threads", type=int, default=2)

@@ -22,7 +22,7 @@ def disc(y: float, x: float, r: float) -> NDArray[np.bool_]:
     return (yy - y) ** 2 + (xx - x) ** 2 <= r**2
 
 
-def make(parts: list[NDArray], traces: NDArray | None = None, half_width: int | None = 5) -> Components:
+def make(parts: list[NDArray], traces: NDArray | None = None, half_width: float | None = 5) -> Components:
     n = len(parts)
     traces = np.random.default_rng(0).random((n, T)) if traces is None else traces
     one = np.ones(n, np.float32)
