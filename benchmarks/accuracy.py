@@ -222,26 +222,50 @@ def _activity(movie: NDArray, masks: NDArray) -> NDArray[np.float64]:
     return (traces.max(axis=0) - np.median(traces, axis=0)) / noise
 
 
-def annotated_rows(folder: Path, scenario: Scenario, python: str | None, compute: Compute) -> Iterator[str]:
-    """Lines on a real recording with annotated cells, one for each program."""
-    movie = tifffile.imread(folder / "movie.tif")
-    regions = json.loads((folder / "regions.json").read_text(encoding="utf-8"))
+class Annotated(NamedTuple):
+    """Agreement of accepted components with the annotated cells of a real recording.
+
+    Attributes:
+        n_cells: number of annotated cells.
+        n_active: number of those that are active.
+        n_matched: annotated cells whose centre lies within 5 px of that of an accepted component, one to one.
+        n_matched_active: active cells among them.
+        f1: by centre.
+    """
+
+    n_cells: int
+    n_active: int
+    n_matched: int
+    n_matched_active: int
+    f1: float
+
+
+def compare_with_annotation(movie: NDArray, regions_file: Path, accepted: Components) -> Annotated:
+    """Compares the accepted components of a movie (T, H, W) with annotated cells."""
+    regions = json.loads(regions_file.read_text(encoding="utf-8"))
     masks = np.zeros((len(regions), *movie.shape[1:]), np.float32)
     for mask, region in zip(masks, regions, strict=True):
         mask[tuple(np.transpose(region["coordinates"]))] = 1
     places = np.array([np.mean(region["coordinates"], axis=0) for region in regions])
     active = _activity(movie, masks.reshape(len(masks), -1).T) > ACTIVE_PEAK_TO_NOISE
+    distance = np.linalg.norm(places[:, None] - centres(accepted.footprints, accepted.shape)[None], axis=2)
+    near = distance < CENTRE_DISTANCE_PX
+    rows, columns = linear_sum_assignment(np.where(near, 1 + CENTRE_DISTANCE_PX - distance, 0), maximize=True)
+    matched = rows[near[rows, columns]]
+    f1 = 2 * len(matched) / max(len(regions) + accepted.n_components, 1)
+    return Annotated(len(regions), int(active.sum()), len(matched), int(active[matched].sum()), f1)
+
+
+def annotated_rows(folder: Path, scenario: Scenario, python: str | None, compute: Compute) -> Iterator[str]:
+    """Lines on a real recording with annotated cells, one for each program."""
+    movie = tifffile.imread(folder / "movie.tif")
     for program, result in run_programs(da.from_array(movie, chunks=(64, -1, -1)), scenario, python, compute):
         accepted = result.components.select(result.accepted)
-        distance = np.linalg.norm(places[:, None] - centres(accepted.footprints, accepted.shape)[None], axis=2)
-        near = distance < CENTRE_DISTANCE_PX
-        rows, columns = linear_sum_assignment(np.where(near, 1 + CENTRE_DISTANCE_PX - distance, 0), maximize=True)
-        matched = rows[near[rows, columns]]
-        f1 = 2 * len(matched) / (len(regions) + accepted.n_components)
+        found = compare_with_annotation(movie, folder / "regions.json", accepted)
         yield (
-            f"{program} on {folder.name}: {accepted.n_components} components accepted; {len(matched)} of "
-            f"{len(regions)} annotated cells matched, {active[matched].sum()} of the {active.sum()} active ones; "
-            f"F1 {f1:.2f} by centre"
+            f"{program} on {folder.name}: {accepted.n_components} components accepted; {found.n_matched} of "
+            f"{found.n_cells} annotated cells matched, {found.n_matched_active} of the {found.n_active} active ones; "
+            f"F1 {found.f1:.2f} by centre"
         )
 
 

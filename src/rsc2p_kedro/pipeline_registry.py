@@ -22,6 +22,7 @@ from rsc2p_kedro.pipelines import (
     ingestion,
     motion_correction,
     reporting,
+    reproducibility,
     simulation,
     source_extraction,
 )
@@ -38,11 +39,16 @@ STAGES = {
 }
 
 
+ON_REQUEST = {"engine_comparison": engine_comparison, "reproducibility": reproducibility}
+"""Pipelines that are not part of a plain `kedro run`, because they repeat the work of the stages."""
+
+
 def register_pipelines() -> dict[str, Pipeline]:
     """Registers all pipelines, each over all recordings of the manifest.
 
     Returns:
-        Each stage under its name, all stages as `__default__`, and `engine_comparison`, which is not part of it.
+        Each stage under its name, all stages as `__default__`, and those of `ON_REQUEST`, which are not part of
+        it.
 
     Raises:
         ManifestError: the manifest is invalid, or the name of a group of parameters is misspelled.
@@ -56,14 +62,14 @@ def register_pipelines() -> dict[str, Pipeline]:
     if not recordings:
         # Kedro rejects an empty pipeline without an explanation.
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)
-        return dict.fromkeys([*STAGES, "engine_comparison", "__default__"], Pipeline([start]))
+        return dict.fromkeys([*STAGES, *ON_REQUEST, "__default__"], Pipeline([start]))
     pipelines = {name: stage.create_pipeline(recordings) for name, stage in STAGES.items()}
     if parameters.get("only_recordings"):
         # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
         pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
     return {
         **pipelines,
-        "engine_comparison": engine_comparison.create_pipeline(recordings),
+        **{name: pipeline.create_pipeline(recordings) for name, pipeline in ON_REQUEST.items()},
         # One Pipeline of all nodes: adding pipelines one to another copies all of them at each step.
         "__default__": Pipeline(list(pipelines.values())),
     }

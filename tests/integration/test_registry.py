@@ -12,7 +12,7 @@ from kedro.framework.startup import bootstrap_project
 from tests.integration.conftest import Project, simulated
 
 from rsc2p_kedro.cli import cli
-from rsc2p_kedro.pipeline_registry import register_pipelines
+from rsc2p_kedro.pipeline_registry import ON_REQUEST, register_pipelines
 
 NAMES = ["a.1", "a.2", "b.1"]
 
@@ -42,16 +42,17 @@ def test_every_dataset_of_every_pipeline_is_in_the_catalog(project):
         assert unknown == set()
 
 
-def test_the_whole_is_the_sum_of_the_stages_and_not_the_comparison_of_engines(project):
+def test_the_whole_is_the_sum_of_the_stages_and_not_what_runs_on_request(project):
     with project.session() as session:
         session.load_context()
-        stages = set(pipelines) - {"__default__", "engine_comparison"}
+        stages = set(pipelines) - {"__default__", *ON_REQUEST}
         assert {node.name for name in stages for node in pipelines[name].nodes} == {
             node.name for node in pipelines["__default__"].nodes
         }
-        assert not {node.name for node in pipelines["engine_comparison"].nodes} & {
-            node.name for node in pipelines["__default__"].nodes
-        }
+        for name in ON_REQUEST:
+            assert not {node.name for node in pipelines[name].nodes} & {
+                node.name for node in pipelines["__default__"].nodes
+            }
         counts = {name: sum(n.namespace is not None for n in pipelines[name].nodes) for name in stages}
         assert all(count % len(NAMES) == 0 for count in counts.values())
 
@@ -63,7 +64,7 @@ def test_only_some_recordings(project, only, expected):
     with project.session(runtime_params={"only_recordings": only}) as session:
         session.load_context()
         assert recordings_of("__default__") == set(expected)
-        assert recordings_of("engine_comparison") == set(expected)
+        assert all(recordings_of(name) == set(expected) for name in ON_REQUEST)
         of_all = {node.short_name for node in pipelines["__default__"].nodes if not node.namespace}
         assert of_all == (set() if only else {"tabulate_recordings", "tabulate_all_components", "write_index"})
 

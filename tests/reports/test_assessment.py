@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rsc2p_kedro.core.results import DetectorSaturation
 from rsc2p_kedro.core.schemas import AssessmentTable
 from rsc2p_kedro.reports import assessment
 from rsc2p_kedro.reports.assessment import Level
@@ -90,7 +91,7 @@ def _frames(**columns: object) -> pd.DataFrame:
     [
         (_frames(), Level.OK, "changed by"),
         (_frames(saturated_share=0.005), Level.REVIEW, "0.50% of the pixels are saturated at 900 counts"),
-        (_frames(saturated_share=5e-5), Level.OK, "No saturation"),
+        (_frames(saturated_share=5e-5), Level.OK, "No clipped pixels"),
         (_frames(saturated_share=0.05), Level.PROBLEM, "saturated"),
         (_frames(minimum=[0.0] * 2 + [1.0] * 48, maximum=[0.0] * 2 + [9.0] * 48), Level.REVIEW, "2 blank frames"),
         (_frames(mean=[100.0] * 49 + [10.0]), Level.REVIEW, "1 frame less than half as bright"),
@@ -178,3 +179,49 @@ def test_assessments_survive_their_table_even_through_a_csv() -> None:
     table = AssessmentTable.validate(assessment.to_table(result))
     assert assessment.from_table(table) == result
     assert assessment.from_table(table.replace("", np.nan)) == result
+
+
+def test_saturation_names_the_level_and_the_cells() -> None:
+    nothing = np.zeros(0)
+    linear = DetectorSaturation(None, 0.0, nothing, nothing, nothing)
+    assert assessment.assess_saturation(linear, 0).level is Level.OK
+    found = assessment.assess_saturation(DetectorSaturation(54000.0, 2e-3, nothing, nothing, nothing), 1)
+    assert found.level is Level.REVIEW
+    assert "From 54000 counts on (0.20% of the pixel values)" in found.finding
+    assert "1 accepted component reaches this level" in found.finding
+    assert "laser power" in found.recommendation
+
+
+def _measures(total: int = 50, unexplained: int = 10, **counts: int) -> pd.DataFrame:
+    names = ("ragged", "thin", "nested", "duplicate")
+    rows = [(name, counts.get(name, 0), total, counts.get(name, 0) / total if total else NAN) for name in names]
+    rows.append(("unexplained", unexplained, 100, unexplained / 100))
+    return pd.DataFrame(rows, columns=["measure", "count", "total", "share"])
+
+
+@pytest.mark.parametrize(
+    ("measures", "level", "words"),
+    [
+        (_measures(), Level.OK, "Of 50 accepted components: 0 ragged, 0 thin"),
+        (_measures(nested=2), Level.REVIEW, "nested"),
+        (_measures(nested=1, total=10), Level.OK, "1 nested"),
+        (_measures(ragged=2), Level.OK, "2 ragged"),
+        (_measures(ragged=20, thin=9), Level.REVIEW, "ragged, thin"),
+        (_measures(total=0), Level.OK, "Of 0 accepted components"),
+    ],
+)
+def test_shapes_call_for_review_beyond_those_of_marked_neurons(
+    measures: pd.DataFrame, level: Level, words: str
+) -> None:
+    result = assessment.assess_component_shapes(measures)
+    assert result.level is level
+    assert words in result.finding + result.recommendation
+
+
+def test_coverage() -> None:
+    assert assessment.assess_coverage(_measures(unexplained=10)).level is Level.OK
+    result = assessment.assess_coverage(_measures(unexplained=80))
+    assert result.level is Level.REVIEW
+    assert result.finding.startswith("80% of the 100 pixels")
+    none = _measures().assign(total=0, share=NAN)
+    assert "nan" not in assessment.assess_coverage(none).finding

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.simulation.activity import calcium_response
-from rsc2p_kedro.simulation.movie import SimulatedRecording, simulate
+from rsc2p_kedro.simulation.movie import SimulatedRecording, compress, simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
 ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.5)
@@ -163,3 +163,17 @@ def test_a_movie_without_neurons_has_background_only() -> None:
     recording = make(n_neurons=0)
     assert recording.truth.footprints.shape == (64 * 80, 0)
     assert recording.movie[:2].compute().mean() > 100
+
+
+def test_soft_saturation_compresses_towards_a_limit_and_is_off_by_default() -> None:
+    counts = np.array([10.0, 500.0, 1000.0, 1010.0, 1100.0, 1e6])
+    compressed = compress(counts, 1000.0)
+    np.testing.assert_array_equal(compressed[:3], counts[:3])
+    assert compressed[3] == pytest.approx(1010, abs=1), "the slope begins at 1"
+    assert compressed[4] == pytest.approx(1000 + 100 * (1 - np.exp(-1)))
+    assert compressed[5] == pytest.approx(1100)
+    for tissue in ("smooth", "processes"):
+        plain = make(tissue=tissue).movie.compute()
+        high, low = (make(tissue=tissue, soft_saturation=level).movie.compute() for level in (60000.0, 400.0))
+        np.testing.assert_array_equal(plain, high)
+        assert low.max() < 440 + 6 * 12 < plain.max()

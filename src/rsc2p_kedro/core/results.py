@@ -405,6 +405,37 @@ class FrameStatistics:
 
 
 @dataclass(frozen=True, eq=False)
+class DetectorSaturation:
+    """Saturation of the detector, from the noise of the pixels as a function of their level.
+
+    Attributes:
+        level: count from which the variance is below that of photon noise; None if there is no such level.
+        share: fraction of the pixel values, 0 to 1, above that level; 0 if there is none.
+        levels: (K,) float64, counts, ascending; levels at which the variance was measured.
+        noise_variance: (K,) float64, counts squared, variance of the noise at these levels.
+        expected_variance: (K,) float64, the same of a detector that does not saturate: a line fitted to the levels
+            below saturation.
+
+    Raises:
+        ValueError: shapes do not agree, an array holds NaN or infinity, or the share is not a fraction.
+    """
+
+    level: float | None
+    share: float
+    levels: NDArray[np.float64]
+    noise_variance: NDArray[np.float64]
+    expected_variance: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for name in ("levels", "noise_variance", "expected_variance"):
+            _expect(problems, name, getattr(self, name), self.levels.shape)
+        if not 0 <= self.share <= 1:
+            problems.append(f"share should be 0 to 1, is {self.share}")
+        _check(problems, self)
+
+
+@dataclass(frozen=True, eq=False)
 class DeltaFOverF:
     """dF/F of N components over T frames.
 

@@ -131,6 +131,32 @@ class AllComponentsTable(ComponentTable):
     component_id: Series[int] = pa.Field(ge=0, description="Unique within its recording.")
 
 
+class ComponentMeasureTable(_Table):
+    """Shapes, duplicates and coverage of the accepted components, without ground truth, one row per measure."""
+
+    measure: Series[str] = pa.Field(unique=True, description="Name of the measure.")
+    count: Series[int] = pa.Field(ge=0, description="Number of components or pixels that it applies to.")
+    total: Series[int] = pa.Field(ge=0, description="Number of accepted components, or of pixels of high correlation.")
+    share: Series[float] = pa.Field(nullable=True, ge=0, le=1, description="Count / total; empty if the total is 0.")
+    unit: Series[str] = pa.Field(isin=["components", "px"], description="What is counted.")
+    description: Series[str] = pa.Field(description="Definition of the measure.")
+
+
+class ReproducibilityTable(_Table):
+    """Components of one half of the frames that the other half finds again, one row per half and one for both."""
+
+    half: Series[str] = pa.Field(isin=["first", "second", "both"], unique=True, description="Half of the frames.")
+    accepted: Series[int] = pa.Field(ge=0, description="Number of components accepted in it.")
+    accepted_again: Series[int] = pa.Field(
+        ge=0, description="Those that match a component accepted in the other half (IoU >= 0.5, one to one)."
+    )
+    share_accepted_again: Series[float] = pa.Field(nullable=True, ge=0, le=1, description="Empty if none is accepted.")
+    extracted_again: Series[int] = pa.Field(
+        ge=0, description="Those that match any component of the other half, accepted or not."
+    )
+    share_extracted_again: Series[float] = pa.Field(nullable=True, ge=0, le=1, description="Empty if none is accepted.")
+
+
 class CurationTable(_Table):
     """Decisions of the user on components, one row per decision."""
 

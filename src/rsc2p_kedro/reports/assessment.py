@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.core.results import SILENT
+from rsc2p_kedro.core.results import SILENT, DetectorSaturation
 from rsc2p_kedro.plots.style import count, digits
 
 SMALL_MOTION_PX = 0.5
@@ -41,6 +41,12 @@ FEW_ACCEPTED = 5
 """Accepted components; fewer call for review."""
 FEW_ACCEPTED_FRACTION = 0.2
 """Fraction of the components that are accepted; a smaller one calls for review."""
+MANY_WRONG_SHAPES = {"ragged": 0.05, "thin": 0.05, "nested": 0.02, "duplicate": 0.02}
+"""Fractions of the accepted components above which a measure of their shape calls for review, if it applies to more
+than one. Of 5900 neurons that people marked 0.4 % are ragged, 1 % thin and 0.1 % nested."""
+UNEXPLAINED_REVIEW = 0.5
+"""Fraction of the pixels of high local correlation in no accepted component above which the level is review: neuropil
+and rejected components have such pixels, too."""
 GOOD_F1, POOR_F1 = 0.85, 0.6
 """F1 scores against the ground truth from which the level is OK (first), and below which it is problem (second)."""
 SERIOUS = frozenset({"ERROR", "PYNWB_VALIDATION", "CRITICAL"})
@@ -222,7 +228,7 @@ def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
     ]
     problems = [text for applies, text in possible if applies]
     if not problems:
-        finding = f"No saturation and no blank frames; mean fluorescence changed by {-faded:+.0%}."
+        finding = f"No clipped pixels and no blank frames; mean fluorescence changed by {-faded:+.0%}."
         return Assessment(check, Level.OK, finding)
     level = Level.PROBLEM if saturated > SATURATED_PROBLEM else Level.REVIEW
     finding = "; ".join(problems) + "."
@@ -287,6 +293,72 @@ def assess_components(component_table: pd.DataFrame, min_snr: float) -> tuple[As
     )
     recommendation = "Check the traces closest to the acceptance threshold."
     return assessment, Assessment("Component activity", Level.REVIEW, finding, recommendation)
+
+
+def assess_saturation(saturation: DetectorSaturation, n_saturated: int) -> Assessment:
+    """Checks that the noise of the pixels grows with their level, as that of photons does.
+
+    Args:
+        saturation: of the detector.
+        n_saturated: accepted components that reach the level of saturation.
+
+    Returns:
+        The assessment `Detector saturation`.
+    """
+    check = "Detector saturation"
+    if saturation.level is None:
+        return Assessment(check, Level.OK, "The noise of the pixels grows with their level up to the brightest ones.")
+    finding = (
+        f"From {digits(saturation.level)} counts on ({saturation.share:.2%} of the pixel values) the noise of the "
+        f"pixels falls with their level: the detector saturates. {count(n_saturated, 'accepted component')} "
+        f"{'reaches' if n_saturated == 1 else 'reach'} this level."
+    )
+    recommendation = (
+        "Record with lower laser power or detector gain. In this recording, transients of bright cells are flattened, "
+        "and one cell may have become two components, its middle and its rim: check the brightest ones."
+    )
+    return Assessment(check, Level.REVIEW, finding, recommendation)
+
+
+def assess_component_shapes(measures: pd.DataFrame) -> Assessment:
+    """Checks that few accepted components are ragged, thin, nested or duplicates.
+
+    Args:
+        measures: one row per measure.
+
+    Returns:
+        The assessment `Component shapes`.
+    """
+    rows = measures.set_index("measure").loc[list(MANY_WRONG_SHAPES)]
+    counts, shares = rows["count"].astype(int).to_dict(), rows["share"].to_dict()
+    many = [name for name, limit in MANY_WRONG_SHAPES.items() if counts[name] > 1 and shares[name] > limit]
+    facts = ", ".join(f"{counts[name]} {name}" for name in MANY_WRONG_SHAPES)
+    finding = f"Of {count(int(rows['total'].iloc[0]), 'accepted component')}: {facts}."
+    if not many:
+        return Assessment("Component shapes", Level.OK, finding)
+    recommendation = f"More than among neurons marked by hand: {', '.join(many)}. Check their contours."
+    return Assessment("Component shapes", Level.REVIEW, finding, recommendation)
+
+
+def assess_coverage(measures: pd.DataFrame) -> Assessment:
+    """Checks that the accepted components cover most pixels of high local correlation.
+
+    Args:
+        measures: one row per measure.
+
+    Returns:
+        The assessment `Unexplained correlation`.
+    """
+    check, row = "Unexplained correlation", measures.set_index("measure").loc["unexplained"].to_dict()
+    if not row["total"]:
+        return Assessment(check, Level.OK, "No pixel correlates with its neighbours more than the image's noise.")
+    finding = (
+        f"{row['share']:.0%} of the {int(row['total'])} pixels of high local correlation lie in no accepted component."
+    )
+    if row["share"] <= UNEXPLAINED_REVIEW:
+        return Assessment(check, Level.OK, finding)
+    recommendation = "Check the figure of unexplained correlation for neurons that were missed or rejected."
+    return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
 def assess_dff(guarded: np.ndarray, dark_level: float, brightness: float) -> Assessment:

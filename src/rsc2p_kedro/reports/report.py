@@ -14,6 +14,11 @@ from rsc2p_kedro.reports.assessment import Assessment, worst_level
 from rsc2p_kedro.reports.html import Picture, Table
 
 FIGURES: dict[str, tuple[str, str]] = {
+    "photon_transfer_figure": (
+        "raw",
+        "Photon transfer curve of the raw movie: variance of the noise of the pixels over their level. Photon noise is "
+        "proportional to the level; where the variance falls below the line, the detector saturates.",
+    ),
     "correction_figure": (
         "motion",
         "Maximum projection and local correlation image before and after motion correction. Motion blurs the maximum "
@@ -44,6 +49,11 @@ FIGURES: dict[str, tuple[str, str]] = {
         "components",
         "Accepted components with their ids, as in the component table below.",
     ),
+    "unexplained_figure": (
+        "components",
+        "Pixels of high local correlation (more than 4 standard deviations of the image's noise above its running "
+        "median) that no accepted component covers: neurons that were missed or rejected, and neuropil.",
+    ),
     "traces_figure": (
         "components",
         "Components of highest SNR, and components closest to the acceptance threshold: dF/F, deconvolved spikes, and "
@@ -60,7 +70,7 @@ FIGURES: dict[str, tuple[str, str]] = {
 }
 """Section and caption of each figure of a report, in the order in which they appear; other figures come last."""
 
-SECTIONS = {"motion": "Motion correction", "components": "Components", "other": "Other figures"}
+SECTIONS = {"raw": "Raw recording", "motion": "Motion correction", "components": "Components", "other": "Other figures"}
 """Key of a section -> its heading."""
 
 
@@ -84,7 +94,7 @@ def render_report(
         facts: its metadata, as (name, text).
         assessments: in the order in which they are shown.
         figures: by the names in :data:`FIGURES`; figures of other names are shown last.
-        tables: by section: `motion`, `components`, `truth`, `inspection`.
+        tables: by section: `raw`, `motion`, `components`, `truth`, `inspection`.
         parameters: one table per stage.
         provenance: versions, engines and inputs of the results, as (name, text).
         simulated: whether the recording is simulated, which the page then states at its top.
@@ -159,6 +169,7 @@ def tables_of(
     motion_quality: pd.DataFrame,
     component_table: pd.DataFrame,
     lineage_table: pd.DataFrame,
+    component_measures: pd.DataFrame,
     inspection_table: pd.DataFrame,
     dff: DeltaFOverF,
     evaluation: EvaluationParameters,
@@ -170,6 +181,7 @@ def tables_of(
         motion_quality: measures of the recording before and after motion correction.
         component_table: one row per component.
         lineage_table: one row per component of the first fit or the refit.
+        component_measures: shapes, duplicates and coverage of the accepted components.
         inspection_table: one row per message of the NWB validators.
         dff: dF/F of the components, of which dark level and corrected baselines are shown.
         evaluation: the parameters with which dF/F was computed.
@@ -187,6 +199,7 @@ def tables_of(
         "components": [
             html.table_of(events, "Lineage of components between first fit and refit"),
             *_classes(component_table),
+            html.table_of(component_measures, "Shapes, duplicates and coverage of the accepted components"),
             html.table_of(_dff_facts(dff, evaluation), "dF/F"),
             html.table_of(ranked.dropna(axis="columns", how="all"), "Component table", folded=len(ranked) > 0),
         ],

@@ -30,6 +30,8 @@ from rsc2p_kedro.simulation.tissue import TissueScene, describe_objects, draw_ti
 from rsc2p_kedro.simulation.truth import SimulatedTruth
 
 Float = NDArray[np.float32]
+_SOFT_RANGE = 0.1
+"""Distance from the level at which soft saturation begins to its limit, relative to the level. Chosen, not fitted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,8 +192,23 @@ def displace(image: Float, displacement: Float, canvas: anatomy.Canvas) -> Float
     return ndi.map_coordinates(image, coordinates, order=3, mode="nearest")
 
 
+def compress(counts: NDArray, level: float) -> NDArray:
+    """Simulates soft saturation: counts above a level approach a limit exponentially.
+
+    Args:
+        counts: Array of any shape.
+        level: Count L at which compression begins; the limit is 1.1 L.
+
+    Returns:
+        L + r (1 - exp(-(counts - L) / r)) with r = 0.1 L where counts are above L, counts elsewhere.
+    """
+    reach = _SOFT_RANGE * level
+    above = np.clip(counts - level, 0, None)
+    return np.minimum(counts, level) + reach * -np.expm1(-above / reach)
+
+
 def detect(fluorescence: Float, settings: SimulationSettings, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Simulates the detector: shot noise, gain, offset, read noise and saturation.
+    """Simulates the detector: shot noise, gain, offset, soft saturation, read noise and clipping.
 
     Args:
         fluorescence: (H, W), in units of the mean background.
@@ -203,6 +220,8 @@ def detect(fluorescence: Float, settings: SimulationSettings, rng: np.random.Gen
     """
     photons = rng.poisson(np.clip(fluorescence, 0, None) * settings.photons)
     counts = settings.gain * photons + settings.offset
+    if settings.soft_saturation is not None:
+        counts = compress(counts, settings.soft_saturation)
     counts += settings.read_noise * rng.standard_normal(fluorescence.shape, dtype=np.float32)
     return np.clip(np.rint(counts), 0, settings.saturation).astype(np.uint16)
 

@@ -104,6 +104,12 @@ class SimulationSettings(FrozenModel):
     saturation: int = Field(
         65535, ge=1, le=65535, description="Highest count of the digitizer; higher counts are clipped."
     )
+    soft_saturation: float | None = Field(
+        None,
+        gt=0,
+        description="Count at which the detector begins to saturate: higher counts are compressed towards a limit 10 % "
+        "above it, before read noise is added. `null` is a linear detector.",
+    )
 
     quiet_share: float = Field(
         0.33, ge=0, le=1, description="Fraction of neurons that hardly ever spike. For `tissue: processes`."

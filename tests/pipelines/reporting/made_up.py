@@ -9,6 +9,7 @@ from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
+    DetectorSaturation,
     MotionCorrection,
     SpikeInference,
     SummaryImages,
@@ -118,3 +119,6 @@ def make_quality(n: int, **parameters: object) -> ComponentQuality:
         n_transients=np.ones(n, np.int64),
         provenance={"engine": "embedded", "parameters": EvaluationParameters(**parameters).model_dump_json()},
     )  # fmt: skip
+
+
+SATURATION = DetectorSaturation(80.0, 0.01, np.arange(10.0, 90.0, 10), np.r_[1:7, 4, 2] * 1.0, np.arange(1.0, 9.0))

@@ -16,6 +16,7 @@ from tests.pipelines.reporting.made_up import (
     INSPECTION,
     LINEAGE,
     MOTION_QUALITY,
+    SATURATION,
     H,
     T,
     W,
@@ -61,6 +62,8 @@ def _figures(n: int) -> dict[str, Figure]:
         "shifts_figure": nodes.plot_shifts(make_motion_table(motion), recording),
         "patch_shifts_figure": nodes.plot_patch_shifts(motion, recording),
         "motion_quality_figure": nodes.plot_motion_quality(make_motion_table(motion), MOTION_QUALITY, recording),
+        "photon_transfer_figure": nodes.plot_photon_transfer(SATURATION, recording),
+        "unexplained_figure": nodes.plot_unexplained_correlation(images, components, table, motion, recording),
         "contours_figure": nodes.plot_contours(images, make_components(2), components, table, recording),
         "component_map_figure": nodes.plot_component_map(images, components, table, recording),
         "footprints_figure": nodes.plot_footprints(components, table, recording),
@@ -75,10 +78,17 @@ def _dff(n: int) -> DeltaFOverF:
     return DeltaFOverF(make_components(n).traces, np.ones((n, T), np.float32), np.zeros(n, bool), DARK)
 
 
+def _measures(n: int) -> pd.DataFrame:
+    table = nodes.tabulate_component_measures(
+        make_components(n), make_component_table(n), make_images(), make_motion(), SATURATION
+    )
+    return schemas.ComponentMeasureTable.validate(table)
+
+
 def _assessments(n: int) -> pd.DataFrame:
     found = nodes.assess_recording(
         make_recording(), PARAMETERS[0], PARAMETERS[2], FRAMES, make_motion_table(make_motion()), MOTION_QUALITY,
-        make_component_table(n), make_quality(n), _dff(n), INSPECTION,
+        make_component_table(n), make_quality(n), _dff(n), INSPECTION, _measures(n), SATURATION,
     )  # fmt: skip
     return schemas.AssessmentTable.validate(found)
 
@@ -88,7 +98,8 @@ def _report(
 ) -> str:
     return nodes.write_report(
         recording or make_recording(), *PARAMETERS, _assessments(n), make_motion(), MOTION_QUALITY, make_components(n),
-        make_component_table(n), make_quality(n, min_snr=4.0), _dff(n), LINEAGE, INSPECTION, truth, **figures,
+        make_component_table(n), make_quality(n, min_snr=4.0), _dff(n), LINEAGE, _measures(n), INSPECTION, truth,
+        **figures,
     )  # fmt: skip
 
 

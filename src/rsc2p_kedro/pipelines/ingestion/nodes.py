@@ -4,9 +4,10 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
+from rsc2p_kedro.algorithms import saturation
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
-from rsc2p_kedro.core.results import SummaryImages
+from rsc2p_kedro.core.results import DetectorSaturation, SummaryImages
 from rsc2p_kedro.datasets.tiff_frames import RawFrames, without_nan
 from rsc2p_kedro.manifest.recordings import Recording
 
@@ -77,3 +78,16 @@ def summarize_movie(movie: da.Array, compute: Compute) -> SummaryImages:
         Mean, maximum, standard deviation and local correlation over time, (H, W) each.
     """
     return summarize(movie, compute=compute)
+
+
+def find_saturation(movie: da.Array, compute: Compute) -> DetectorSaturation:
+    """Finds the level from which the detector saturates, from the noise of the pixels.
+
+    Args:
+        movie: raw movie (T, H, W).
+        compute: resources of the machine.
+
+    Returns:
+        The level in counts or None, the fraction of the values above it, and the photon transfer curve.
+    """
+    return saturation.find_saturation(movie, compute=compute)

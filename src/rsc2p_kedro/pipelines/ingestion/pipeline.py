@@ -1,11 +1,17 @@
-"""ingestion: TIFF frames -> movie, tables of files and frames, summary images."""
+"""ingestion: TIFF frames -> movie, tables of files and frames, summary images, saturation of the detector."""
 
 from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.pipelines.ingestion.nodes import ingest_frames, summarize_movie, tabulate_files, tabulate_frames
+from rsc2p_kedro.pipelines.ingestion.nodes import (
+    find_saturation,
+    ingest_frames,
+    summarize_movie,
+    tabulate_files,
+    tabulate_frames,
+)
 from rsc2p_kedro.pipelines.stage import Stage
 
 
@@ -28,5 +34,6 @@ def _nodes(recording: Recording) -> list[Node]:
         stage.node(ingest_frames, inputs=["raw_frames", "params:recording", "params:ingestion"], outputs="movie"),
         stage.node(tabulate_files, inputs="raw_frames", outputs="file_table"),
         stage.node(tabulate_frames, inputs=["raw_frames", "movie", "params:compute"], outputs="frame_table"),
+        stage.node(find_saturation, inputs=["movie", "params:compute"], outputs="detector_saturation"),
         stage.node(summarize_movie, inputs=["movie", "params:compute"], outputs="summary_images"),
     ]

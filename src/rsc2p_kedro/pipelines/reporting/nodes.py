@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rsc2p_kedro.algorithms.evaluation.measures import measure_components
+from rsc2p_kedro.algorithms.evaluation.unexplained import find_unexplained
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
 from rsc2p_kedro.core.provenance import collect_provenance, parameters_of
 from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
+    DetectorSaturation,
     MotionCorrection,
     SpikeInference,
     SummaryImages,
@@ -21,6 +24,8 @@ from rsc2p_kedro.core.results import (
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS
 from rsc2p_kedro.plots import components as component_plots
+from rsc2p_kedro.plots import coverage as coverage_plots
+from rsc2p_kedro.plots import detector as detector_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
 from rsc2p_kedro.plots import style
@@ -235,6 +240,53 @@ def plot_component_map(
     )
 
 
+def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Recording) -> Figure:
+    """Draws the noise of the pixels of the raw movie over their level.
+
+    Args:
+        detector_saturation: the curve, and the level from which the detector saturates.
+        recording: gives the title.
+
+    Returns:
+        The figure.
+    """
+    found = detector_saturation
+    return detector_plots.photon_transfer_curve(
+        found.levels, found.noise_variance, found.expected_variance, found.level, title=recording.name
+    )
+
+
+def plot_unexplained_correlation(
+    corrected_summary_images: SummaryImages,
+    components: Components,
+    component_table: pd.DataFrame,
+    motion: MotionCorrection,
+    recording: Recording,
+) -> Figure:
+    """Draws the pixels of high local correlation that no accepted component covers.
+
+    Args:
+        corrected_summary_images: of the corrected movie.
+        components: of the refit.
+        component_table: one row per component, in any order.
+        motion: gives the pixels visible in every frame.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
+    footprints = components.footprints[:, np.flatnonzero(_accepted(component_table, components))]
+    missed = find_unexplained(corrected_summary_images.correlation, footprints, motion.valid_mask)
+    return coverage_plots.unexplained_correlation(
+        corrected_summary_images.correlation,
+        footprints,
+        missed.high,
+        missed.unexplained,
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
 def plot_footprints(components: Components, component_table: pd.DataFrame, recording: Recording) -> Figure:
     """Draws the spatial footprints, in order of decreasing SNR.
 
@@ -361,6 +413,35 @@ def score_against_truth(
     return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
 
 
+def tabulate_component_measures(
+    components: Components,
+    component_table: pd.DataFrame,
+    corrected_summary_images: SummaryImages,
+    motion: MotionCorrection,
+    detector_saturation: DetectorSaturation,
+) -> pd.DataFrame:
+    """Tabulates shapes, duplicates and coverage of the accepted components.
+
+    Args:
+        components: of the refit.
+        component_table: one row per component, in any order.
+        corrected_summary_images: of the corrected movie.
+        motion: gives the pixels visible in every frame.
+        detector_saturation: gives the level from which the detector saturates.
+
+    Returns:
+        One row per measure (:class:`rsc2p_kedro.core.schemas.ComponentMeasureTable`).
+    """
+    rows = measure_components(
+        components,
+        _accepted(component_table, components),
+        corrected_summary_images,
+        motion.valid_mask,
+        detector_saturation,
+    )
+    return pd.DataFrame(rows)
+
+
 def assess_recording(
     recording: Recording,
     motion_correction: MotionCorrectionParameters,
@@ -372,6 +453,8 @@ def assess_recording(
     component_quality: ComponentQuality,
     dff: DeltaFOverF,
     inspection_table: pd.DataFrame,
+    component_measures: pd.DataFrame,
+    detector_saturation: DetectorSaturation,
 ) -> pd.DataFrame:
     """Assesses the quality of a recording from its tables.
 
@@ -386,19 +469,25 @@ def assess_recording(
         component_quality: holds the parameters it was computed with.
         dff: gives the components whose F0 was raised, and the dark level.
         inspection_table: one row per message of the NWB validators.
+        component_measures: shapes, duplicates and coverage of the accepted components, one row per measure.
+        detector_saturation: gives the level from which the detector saturates.
 
     Returns:
         One row per check (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
     """
     registered = motion_table["registered"].to_numpy(dtype=bool)
     min_snr = _parameters_used(component_quality, recording, evaluation).min_snr
+    n_saturated = int(component_measures.set_index("measure")["count"].to_dict()["saturated"])
     assessments = [
         assessment.assess_motion(motion_table, motion_quality),
         *assessment.assess_components(component_table, min_snr),
+        assessment.assess_component_shapes(component_measures),
+        assessment.assess_coverage(component_measures),
         assessment.assess_inspection(inspection_table, tolerated=TOLERATED_CHECKS),
         assessment.assess_registration(int((~registered).sum()), len(registered)),
         assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
         assessment.assess_illumination(frame_table),
+        assessment.assess_saturation(detector_saturation, n_saturated),
         assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"].mean())),
     ]
     return assessment.to_table(assessments)
@@ -417,6 +506,7 @@ def write_report(
     component_quality: ComponentQuality,
     dff: DeltaFOverF,
     lineage_table: pd.DataFrame,
+    component_measure_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
     truth_scores: pd.DataFrame | None = None,
     **figures: Any,
@@ -436,6 +526,7 @@ def write_report(
         component_quality: gives parameters and provenance.
         dff: gives the components whose F0 was raised, and the dark level.
         lineage_table: one row per component of the first fit or the refit.
+        component_measure_table: shapes, duplicates and coverage of the accepted components.
         inspection_table: one row per message of the NWB validators.
         truth_scores: scores of a simulated recording.
         **figures: figures, or the bytes of image files, by the names in `report.FIGURES`.
@@ -464,7 +555,14 @@ def write_report(
         assessments=assessments,
         figures=figures,
         tables=report.tables_of(
-            motion_quality, component_table, lineage_table, inspection_table, dff, used, truth_scores
+            motion_quality,
+            component_table,
+            lineage_table,
+            component_measure_table,
+            inspection_table,
+            dff,
+            used,
+            truth_scores,
         ),
         parameters=[html.parameter_table(name, model) for name, model in stages.items()],
         provenance=html.pairs_of(provenance),

@@ -19,6 +19,7 @@ REPORTED = (
     "component_quality",
     "dff",
     "lineage_table",
+    "component_measure_table",
     "inspection_table",
     *FIGURES,
 )
@@ -57,6 +58,7 @@ def _figures(stage: Stage) -> list[Node]:
     quality, evaluation = "component_quality", "params:evaluation"
     spikes = "spike_inference"
     return [
+        stage.node(nodes.plot_photon_transfer, ["detector_saturation", recording], "photon_transfer_figure"),
         stage.node(nodes.plot_summary_images, [images, recording], "summary_figure"),
         stage.node(nodes.plot_correction, ["summary_images", images, recording], "correction_figure"),
         stage.node(nodes.plot_template, ["motion", recording], "template_figure"),
@@ -65,6 +67,11 @@ def _figures(stage: Stage) -> list[Node]:
         stage.node(nodes.plot_motion_quality, ["motion_table", "motion_quality", recording], "motion_quality_figure"),
         stage.node(nodes.plot_contours, [images, "fit_components", "components", table, recording], "contours_figure"),
         stage.node(nodes.plot_component_map, [images, "components", table, recording], "component_map_figure"),
+        stage.node(
+            nodes.plot_unexplained_correlation,
+            [images, "components", table, "motion", recording],
+            "unexplained_figure",
+        ),
         stage.node(nodes.plot_footprints, ["components", table, recording], "footprints_figure"),
         stage.node(nodes.plot_quality, [table, quality, recording, evaluation], "quality_figure"),
         stage.node(
@@ -78,6 +85,11 @@ def _tables(stage: Stage) -> list[Node]:
     """Assessment, summary and, for a simulated recording, scores against the ground truth."""
     return [
         stage.node(
+            nodes.tabulate_component_measures,
+            inputs=["components", "component_table", "corrected_summary_images", "motion", "detector_saturation"],
+            outputs="component_measure_table",
+        ),
+        stage.node(
             nodes.assess_recording,
             inputs=[
                 "params:recording",
@@ -90,6 +102,8 @@ def _tables(stage: Stage) -> list[Node]:
                 "component_quality",
                 "dff",
                 "inspection_table",
+                "component_measure_table",
+                "detector_saturation",
             ],
             outputs="assessment_table",
         ),

@@ -1,0 +1,46 @@
+"""The detector: noise of the pixels as a function of their level."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rsc2p_kedro.plots import style
+
+
+def photon_transfer_curve(
+    levels: NDArray,
+    noise_variance: NDArray,
+    expected_variance: NDArray,
+    level: float | None,
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
+    """Variance of the noise over the level of the pixels, with the line expected of photon noise.
+
+    Args:
+        levels: (K,), counts.
+        noise_variance: (K,), counts squared.
+        expected_variance: (K,), counts squared, of a detector that does not saturate.
+        level: count from which the detector saturates; None if it does not.
+        title: above the axes.
+        ax: axes to draw on; None makes a new figure.
+
+    Returns:
+        The figure.
+    """
+    figure, ax = style.get_axes(ax, 7.2, 4.2)
+    heading = "no saturation" if level is None else f"saturates from {style.digits(level)} counts"
+    heading = f"{title}: {heading}" if title else heading[0].upper() + heading[1:]
+    if not len(levels):
+        style.show_message(ax, "too few pixel values", title=title)
+        return figure
+    style.label_axes(ax, title=heading, x="level of the pixel (counts)", y="variance of the noise (counts²)")
+    ax.plot(levels, np.maximum(expected_variance, 0), color=style.GREY, lw=1.2, label="photon noise (fitted line)")
+    ax.plot(levels, noise_variance, ".", color=style.BLUE, ms=5, label="measured")
+    if level is not None:
+        ax.axvline(level, color=style.VERMILION, lw=1.2, ls="dashed", label="saturation begins")
+    ax.set_ylim(bottom=0)
+    style.add_legend(ax, loc="upper left", bbox_to_anchor=(0.01, 0.99), ncols=1)
+    return figure
