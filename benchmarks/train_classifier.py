@@ -62,8 +62,8 @@ SMOOTH_EVERY, GREEDY_EVERY, CALIBRATION_EVERY = 4, 2, 5
 """Every how many movies one is smooth, one is also extracted by `greedy_roi`, and one serves calibration only."""
 FIRST_UNSEEN = 500
 """Seed of the first movie that is not used in training."""
-WIDTH_OF_RADIUS = 1 / 1.15
-"""Half-width of a neuron over its radius, as the default of 4 px suits neurons of 4.6 px."""
+WIDTH_OF_RADIUS = 1.0
+"""Half-width of a neuron over its radius, as the engine measures it."""
 WIDTH_ERROR = 0.2
 """Largest relative error of the half-width of a neuron that a user gives."""
 DIGITS = 6
