@@ -14,8 +14,9 @@ def _component_tables(table: pd.DataFrame) -> dict[str, Table]:
     """The tables of the section on components, by title."""
     ones = np.ones((len(table), 5), np.float32)
     dff = DeltaFOverF(ones, ones, np.zeros(len(table), bool))
+    measures = pd.DataFrame(columns=["measure", "value", "unit", "description"])
     messages = pd.DataFrame(columns=["check", "message"])
-    tables = report.tables_of(MOTION_QUALITY, table, LINEAGE, messages, dff, EvaluationParameters())
+    tables = report.tables_of(MOTION_QUALITY, table, LINEAGE, measures, messages, dff, EvaluationParameters())
     return {one.title: one for one in tables["components"]}
 
 

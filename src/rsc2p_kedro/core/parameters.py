@@ -302,6 +302,12 @@ class ExtractionParameters(FrozenModel):
         "spacing follows finer neuropil, but absorbs more of the neurons' signal.",
     )
 
+    find_silent: bool = Field(
+        True,
+        description="Also find neurons that stay silent, by their shape in the mean image, in the refit. They are "
+        "components of class `silent`, which are accepted only if `accept` names that class.",
+    )
+
     @property
     def given_half_width_px(self) -> float | None:
         """Half-width of a neuron in px if it is given, None if it is to be measured."""

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.evaluation.measures import measure_components
-from rsc2p_kedro.algorithms.evaluation.shape_measures import masks, measure_shapes, solidities
+from rsc2p_kedro.algorithms.evaluation.shape_measures import find_repeats, masks, measure_shapes, solidities
 from rsc2p_kedro.algorithms.evaluation.unexplained import find_unexplained, high_correlation
 from rsc2p_kedro.core.results import Components, DetectorSaturation, SummaryImages
 
@@ -126,3 +126,12 @@ def test_without_components_shares_are_unknown() -> None:
     image = np.zeros((H, W), np.float32)
     rows = measure_components(make([]), np.zeros(0, bool), SummaryImages(*[image] * 4), np.ones((H, W), bool), LINEAR)
     assert all(row.count == row.total == 0 and np.isnan(row.share) for row in rows)
+
+
+def test_of_components_on_one_neuron_the_best_stays() -> None:
+    parts = [disc(20, 20, 6), disc(20, 22, 3), disc(20, 50, 6), disc(20, 58, 6), disc(60, 20, 6), disc(60, 21, 6)]
+    components, rank = make(parts), np.array([0.5, 0.9, 0.8, 0.7, 0.6, 0.6])
+    assert find_repeats(components, everything(components), rank) == {0: 1, 5: 4}
+    rejected = np.array([True, False, True, True, False, True])
+    assert find_repeats(components, rejected, rank) == {}
+    assert find_repeats(make([]), np.zeros(0, bool), np.zeros(0)) == {}

@@ -121,7 +121,11 @@ def test_the_result_does_not_depend_on_threads_blocks_and_memory(scene, fitted):
 def test_lineage_has_an_entry_for_every_component(fitted, refitted):
     entries = {entry.component_id for entry in refitted.lineage}
     assert entries == set(fitted.ids.tolist()) | set(refitted.ids.tolist())
-    assert all(entry.event == "kept" and entry.parents == (entry.component_id,) for entry in refitted.lineage)
+    silent = set(refitted.ids[refitted.is_silent].tolist())
+    for entry in refitted.lineage:
+        is_new = entry.component_id in silent
+        assert entry.event == ("new" if is_new else "kept")
+        assert entry.parents == (() if is_new else (entry.component_id,))
 
 
 def test_refit_merges_duplicates_and_removes_a_footprint_without_neuron(scene, fitted):
@@ -132,7 +136,9 @@ def test_refit_merges_duplicates_and_removes_a_footprint_without_neuron(scene, f
     per_trace = ("traces", "spikes", "residual_traces", "baseline", "noise", "ar_coefficients", "lam")
     repeated = {name: getattr(fitted, name)[rows] for name in per_trace}
     doubled = replace(fitted, ids=ids, footprints=sp.csc_array(footprints), **repeated)
-    again = extraction.refit(scene[0], doubled, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    parameters = ExtractionParameters(find_silent=False)
+    again = extraction.refit(scene[0], doubled, ACQUISITION, parameters, compute=COMPUTE)
+    assert again.silent is None
     events = {entry.component_id: entry for entry in again.lineage}
     assert set(events) == set(ids.tolist())
     assert (events[10].event, events[10].parents) == ("merged", (10, 90))
@@ -231,3 +237,20 @@ def test_a_neuron_half_outside_the_valid_mask_is_found_by_its_visible_half(scene
     best = int(np.argmax(overlap))
     assert overlap[best] > 0.7
     assert np.corrcoef(components.traces[best], scene[1][0])[0, 1] > 0.9
+
+
+def test_a_refit_adds_neurons_that_stay_silent_with_new_ids_and_replaces_them_when_repeated(scene, fitted):
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    distance = np.hypot(y - 36, x - 56)
+    ring = np.exp(-((distance - 4) ** 2) / 2) - 0.8 * (distance < 2.5)
+    movie = scene[0] + (60 * ring).astype(np.float32)
+    refit = extraction.refit(movie, fitted, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    places = centres_of(refit)[refit.is_silent]
+    assert np.linalg.norm(places - [36, 56], axis=1).min() < 2
+    assert refit.ids[refit.is_silent].min() > fitted.ids.max()
+    assert not refit.is_silent[: fitted.n_components].any()
+    assert refit.traces.shape == (refit.n_components, len(movie))
+    again = extraction.refit(movie, refit, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    np.testing.assert_array_equal(
+        again.footprints[:, again.is_silent].sum(), refit.footprints[:, refit.is_silent].sum()
+    )

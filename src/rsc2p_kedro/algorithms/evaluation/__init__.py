@@ -9,6 +9,7 @@ from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.evaluation.acceptance import accept_components
 from rsc2p_kedro.algorithms.evaluation.classifier import load_classifier, neuron_half_width
 from rsc2p_kedro.algorithms.evaluation.features import compute_features
+from rsc2p_kedro.algorithms.evaluation.shape_measures import find_repeats
 from rsc2p_kedro.algorithms.evaluation.snr import Transients, count_runs, find_transients
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import (
     SpatialSnippets,
@@ -68,6 +69,8 @@ def evaluate_components(
         classes=classes,
         probabilities=probabilities,
     )
+    if probabilities is not None and parameters.accept is not None:
+        accepted, reasons = _reject_repeats(components, accepted, reasons, probabilities[:, 0])
     return ComponentQuality(
         snr=snr,
         r_value=r_value,
@@ -78,6 +81,17 @@ def evaluate_components(
         component_class=None if probabilities is None else tuple(name for name in classes if name is not None),
         class_probabilities=probabilities,
     )
+
+
+def _reject_repeats(
+    components: Components, accepted: NDArray[np.bool_], reasons: tuple[str, ...], rank: NDArray
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Rejects accepted components on the same neuron as a better one; silent ones come after all others."""
+    repeats = find_repeats(components, accepted, rank - components.is_silent)
+    accepted, texts = accepted.copy(), list(reasons)
+    for i, better in repeats.items():
+        accepted[i], texts[i] = False, f"rejected: on the same neuron as component {components.ids[better]}"
+    return accepted, tuple(texts)
 
 
 def _no_quality(*, classified: bool) -> ComponentQuality:

@@ -105,6 +105,42 @@ def _correlations(traces: NDArray) -> NDArray[np.float64]:
     return centred @ centred.T
 
 
+def _same_neuron(mask_columns: sp.csc_array, traces: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which pairs (n, n) of masks are nested, and which are duplicates, for traces (n, T)."""
+    common = (mask_columns.T @ mask_columns).toarray().astype(np.float64)
+    areas = common.diagonal()
+    of_smaller = common / np.maximum(np.minimum(areas[:, None], areas[None]), 1)
+    iou = common / np.maximum(areas[:, None] + areas[None] - common, 1)
+    alike = (of_smaller > DUPLICATE_OVERLAP) & (_correlations(traces) >= DUPLICATE_CORRELATION)
+    return of_smaller > NESTED_SHARE, (iou >= DUPLICATE_IOU) | alike
+
+
+def find_repeats(components: Components, accepted: NDArray[np.bool_], rank: NDArray) -> dict[int, int]:
+    """Finds accepted components that lie on the same neuron as a better one.
+
+    Args:
+        components: N components.
+        accepted: (N,) bool.
+        rank: (N,), the higher the better.
+
+    Returns:
+        For each repeated component the better one that it is nested with or a duplicate of, as indices.
+    """
+    candidates = np.flatnonzero(accepted)
+    chosen = components.select(candidates)
+    nested, duplicate = _same_neuron(masks(chosen.footprints), chosen.traces)
+    same = nested | duplicate
+    kept: list[int] = []
+    repeats: dict[int, int] = {}
+    for i in np.lexsort((np.arange(len(candidates)), -np.asarray(rank)[candidates])):
+        better = [k for k in kept if same[i, k]]
+        if better:
+            repeats[int(candidates[i])] = int(candidates[better[0]])
+        else:
+            kept.append(int(i))
+    return repeats
+
+
 def measure_shapes(components: Components, accepted: NDArray[np.bool_]) -> ShapeMeasures:
     """Measures shapes and duplicates among accepted components.
 
@@ -124,20 +160,17 @@ def measure_shapes(components: Components, accepted: NDArray[np.bool_]) -> Shape
         least = THIN_MINOR_AXIS * components.neuron_half_width_px
     else:
         least = THIN_OF_MEDIAN * float(np.median(minor)) if len(minor) else 0.0
-    common = (columns.T @ columns).toarray().astype(np.float64)
+    nested, duplicate = _same_neuron(columns, chosen.traces)
     order = np.lexsort((np.arange(len(areas)), -areas))  # largest first; of equal ones, the first
     rank = np.argsort(order)
     not_smaller = rank[None] < rank[:, None]
-    of_smaller = common / np.maximum(np.minimum(areas[:, None], areas[None]), 1)
-    iou = common / np.maximum(areas[:, None] + areas[None] - common, 1)
-    alike = (of_smaller > DUPLICATE_OVERLAP) & (_correlations(chosen.traces) >= DUPLICATE_CORRELATION)
     return ShapeMeasures(
         solidity=solidity,
         minor_half_axis_px=minor,
         ragged=solidity < RAGGED_SOLIDITY,
         thin=minor < least,
-        nested=(not_smaller & (of_smaller > NESTED_SHARE)).any(axis=1),
-        duplicate=(not_smaller & ((iou >= DUPLICATE_IOU) | alike)).any(axis=1),
+        nested=np.any(not_smaller & nested, axis=1),
+        duplicate=np.any(not_smaller & duplicate, axis=1),
     )
 
 

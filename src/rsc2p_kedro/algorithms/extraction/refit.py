@@ -1,4 +1,4 @@
-"""Refit: updates an earlier result on the whole movie, without searching for more neurons, and keeps its ids."""
+"""Refit: updates an earlier result on the whole movie and keeps its ids; adds neurons that stay silent."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +10,7 @@ from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.extraction.assembly import assemble_components
 from rsc2p_kedro.algorithms.extraction.neuron_size import set_half_width
 from rsc2p_kedro.algorithms.extraction.selection import rejection_reasons
+from rsc2p_kedro.algorithms.extraction.silent import add_silent_neurons
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs, prepare
 from rsc2p_kedro.algorithms.extraction.updates import (
     initialize_background,
@@ -33,7 +34,7 @@ def refit(
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None = None,
 ) -> Components:
-    """Updates the components of an earlier result on the whole movie: temporal update, merging, spatial update, twice.
+    """Updates the components of an earlier result on the whole movie: traces, merging, footprints, selection, merging.
 
     Args:
         movie: (T, H, W), lazy or not, integers or floats, finite inside the mask.
@@ -45,7 +46,8 @@ def refit(
 
     Returns:
         Components whose lineage has an entry for each earlier component and each of the result. A component that is
-        kept has its earlier id, a merged one that of its first parent.
+        kept has its earlier id, a merged one that of its first parent. With `find_silent`, neurons found by their shape
+        in the mean image follow, marked as silent; those of the earlier result are replaced.
 
     Raises:
         ValueError: components and movie have frames of different shape, arrays do not fit together, or the movie is too
@@ -56,6 +58,7 @@ def refit(
             f"The frames of the components have shape {components.shape}, those of the movie {tuple(movie.shape[1:])}. "
             "Refit components on the movie that they were extracted from."
         )
+    components = components.select(~components.is_silent)  # they are searched again
     inputs = prepare(movie, acquisition, parameters, compute, valid_mask, components.pixel_noise)
     known = components.neuron_half_width_px
     inputs = set_half_width(inputs) if known is None else inputs.with_half_width(known)
@@ -70,8 +73,15 @@ def refit(
     state = _remove(state, rejection_reasons(inputs, state, isolated_traces, passed_before=True), reasons)
     state = merge_components(inputs, state)
     ids = np.array([components.ids[parents[0]] for parents in state.parents], np.int64)
-    result = assemble_components(inputs, movie, state, ids)
-    return replace(result, lineage=_lineage(components.ids, state, reasons))
+    lineage = _lineage(components.ids, state, reasons)
+    if parameters.find_silent:
+        state = add_silent_neurons(inputs, state)
+    n_silent = state.n_components - len(ids)
+    new = components.ids.max(initial=-1) + 1 + np.arange(n_silent)
+    result = assemble_components(inputs, movie, state, np.concatenate([ids, new]))
+    lineage += tuple(LineageEntry(int(k), "new", (), "found by its shape in the mean image") for k in new)
+    silent = np.arange(len(result.ids)) >= len(ids)
+    return replace(result, lineage=lineage, silent=silent if parameters.find_silent else None)
 
 
 def _initialize(inputs: Inputs, components: Components) -> Factorization:

@@ -15,6 +15,7 @@
 """
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
@@ -26,7 +27,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from rsc2p_kedro.algorithms.extraction.footprints import stack_columns
+from rsc2p_kedro.algorithms.extraction.footprints import half_axes, stack_columns
 from rsc2p_kedro.algorithms.extraction.outlines import (
     N_DIRECTIONS,
     N_RADII,
@@ -36,6 +37,7 @@ from rsc2p_kedro.algorithms.extraction.outlines import (
     outlines_by_edges,
     pixels_within,
 )
+from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -44,6 +46,8 @@ MIN_SCORE = 0.5
 """Lowest score of a silent neuron: more probably one than not, on tissue like that of the training. Not tuned."""
 MAX_ABS_Z = 4.0
 """Clip of a standardized feature in standard deviations of the training data; part of the trained model."""
+_SOMA_MINOR_AXIS, _SOMA_MAJOR_AXIS = 0.58, 1.6
+"""Range of half-axes, in half-widths, within which an active component has the shape of a soma. Chosen, not tuned."""
 _SURROUNDINGS = 5.0
 """Half of the side, in half-widths, of the window that level and spread are taken from. Chosen, not tuned."""
 _GRID = 3.0
@@ -307,3 +311,27 @@ def find_silent_neurons(
     selected = _select(outlines, scores, ~mask | occupied, min_score)
     columns = [(np.sort(pixels), np.ones(len(pixels), np.float32)) for _, pixels in selected]
     return stack_columns(columns, mask.size), scores[[i for i, _ in selected]].astype(np.float32)
+
+
+def add_silent_neurons(inputs: Inputs, state: Factorization) -> Factorization:
+    """Appends neurons that show in the mean image only to the components of a factorization.
+
+    Pixels of components that have the shape of a soma are taken; those of processes and neuropil are not, as they may
+    lie over the rim of a silent neuron.
+
+    Args:
+        inputs: data and settings.
+        state: the factorization of the active components.
+
+    Returns:
+        The factorization with silent neurons, without traces, after its components.
+    """
+    footprints, half_width = sp.csc_array(state.A.multiply(inputs.binned.scale.reshape(-1, 1))), inputs.half_width_px
+    minor, major = half_axes(footprints, inputs.binned.shape)
+    soma_like = (minor >= _SOMA_MINOR_AXIS * half_width) & (major <= _SOMA_MAJOR_AXIS * half_width)
+    occupied = np.asarray((footprints[:, np.flatnonzero(soma_like)] > 0).sum(axis=1) > 0).reshape(inputs.binned.shape)
+    found, _ = find_silent_neurons(inputs.binned.mean, inputs.binned.mask, occupied, half_width)
+    n = found.shape[1]
+    A = sp.csc_array(sp.hstack([state.A, inputs.to_noise_units(found)], format="csc"))
+    parents = (*state.parents, *((),) * n)
+    return replace(state, A=A, C=np.concatenate([state.C, np.zeros((n, inputs.n_bins))]), parents=parents)

@@ -142,6 +142,7 @@ NOT_HONOURED: dict[type[FrozenModel], dict[str, NotHonoured]] = {
         ),
         "min_peak_to_noise": NotHonoured("CaImAn has no such threshold: it rejects components in evaluation only"),
         "background_spacing": NotHonoured("CaImAn's background is of low rank, over the whole frame"),
+        "find_silent": NotHonoured("CaImAn finds neurons by their activity only"),
     },
     EvaluationParameters: {
         "accept": NotHonoured("CaImAn does not classify components: its thresholds and its CNN decide alone"),
