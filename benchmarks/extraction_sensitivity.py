@@ -1,16 +1,16 @@
-"""How much the constants of source extraction matter: F1 and correlations with other values of each, one at a time.
+"""How much the constants of source extraction matter: results with other values of each, one at a time.
 
     python -m benchmarks.extraction_sensitivity [--only NAME ...] [--threads 2] [--annotated FOLDER]
 
-Fits and refits three simulated movies (600 x 128 x 128, without motion: 30 neurons at 12 and at 4 photons a pixel, and
-55 neurons at 12), scores all components before any evaluation, and prints the means over the movies as a Markdown
-table, for the values in use and for other ones. A component matches a neuron if the IoU of their masks is at least 0.5
-(`rsc2p_kedro.simulation.truth`). Constants that compiled kernels contain are measured in processes of their own.
+Fits, refits and evaluates three simulated tissues (600 x 144 x 144, without motion; size, density, indicator and noise
+are drawn, :mod:`rsc2p_kedro.simulation.varied`) and prints means over the movies as a Markdown table, for the values in
+use and for other ones: recall of findable somata among all components (IoU >= 0.5), and F1 and precision of the
+accepted ones (`benchmarks.tissue` defines the measures). Constants that compiled kernels contain are measured in
+processes of their own.
 
-Simulated movies have no dendrites or boutons, which the constants of `selection` are for. `--annotated` names the
-folder of a real recording instead: `movie.tif`, and `regions.json` with a list of
-`{"coordinates": [[row, column], ...]}`, one for each annotated cell. A component matches an annotated cell if their
-centres are within 5 px.
+`--annotated` names the folder of a real recording instead: `movie.tif`, and `regions.json` with a list of
+`{"coordinates": [[row, column], ...]}`, one for each annotated cell. An accepted component matches an annotated cell if
+their centres are within 5 px.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,15 +30,17 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from rsc2p_kedro.algorithms import extraction
-from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
+from rsc2p_kedro.algorithms.evaluation import evaluate_components
+from rsc2p_kedro.core.parameters import Acquisition, Compute, EvaluationParameters, ExtractionParameters
 from rsc2p_kedro.core.results import Components
-from rsc2p_kedro.simulation.movie import simulate
-from rsc2p_kedro.simulation.settings import SimulationSettings
-from rsc2p_kedro.simulation.truth import score_components
+from rsc2p_kedro.simulation.movie import SimulatedRecording, simulate
+from rsc2p_kedro.simulation.object_scores import score_objects
+from rsc2p_kedro.simulation.varied import draw_tissue_settings
 
-SCENES = ({"photons": 12.0, "n_neurons": 30}, {"photons": 4.0, "n_neurons": 30}, {"photons": 12.0, "n_neurons": 55})
-SETTINGS = {"seed": 21, "n_frames": 600, "motion": "none", "warp_amplitude_px": 0.0}
-SIMULATED_MEASURES = ("f1", "precision", "recall", "trace_correlation", "spike_correlation")
+SEEDS = (31, 32, 33)
+SIZE = {"n_frames": 600, "side_px": 144}
+NO_MOTION = {"motion": "none", "warp_amplitude_px": 0.0}
+SIMULATED_MEASURES = ("recall_of_all", "f1_findable", "precision")
 CENTRE_DISTANCE_PX = 5.0
 OTHER_VALUES: dict[str, tuple[float, ...]] = {
     "background._INTERPOLATION_SD": (1.0, 2.5),
@@ -47,21 +50,27 @@ OTHER_VALUES: dict[str, tuple[float, ...]] = {
     "detection._MIN_ENERGY_SD": (4.0, 9.0),
     "matched_filter._SD_OF_HALF_WIDTH": (0.45, 0.8),
     "merging.SAME_PLACE": (0.7, 0.9),
-    "selection.MIN_MINOR_AXIS": (0.45, 0.7),
+    "selection.MIN_MINOR_AXIS": (0.25, 0.5),
     "selection.MAX_MAJOR_AXIS": (1.6, 2.5),
-    "selection.STRONG_PEAK": (4.0, 12.0),
-    "selection.MIN_AXIS_RATIO": (0.3, 0.55),
+    "selection.MAX_MEAN_AXIS": (1.3, 1.8),
+    "selection.STRONG_SIGNAL": (2.0, 10.0),
+    "selection.REFIT_FACTOR": (0.25, 1.0),
+    "spatial.ENOUGH_SNR": (6.0, 20.0),
     "spatial.GAIN_PRIOR_SD": (0.1, 0.4),
-    "spatial.ENERGY_KEPT": (0.99, 0.9999),
-    "spatial.MIN_OF_PEAK": (0.05, 0.2),
+    "spatial.MAX_RADIUS": (1.6, 2.5),
+    "spatial.MIN_OF_PEAK": (0.2, 0.35),
+    "spatial.MIN_OF_PEAK_IN_RESULT": (0.28, 0.42),
     "spatial.MIN_SIGNIFICANCE_SD": (1.0, 3.0),
+    "spatial.OPENING": (0.2, 0.4),
     "temporal.NEUROPIL_PRIOR_SD": (0.1, 1.0),
     "temporal.MIN_OVERLAP": (0.0, 0.1),
+    "updates.CLIPPED_SD": (1.0, 4.0),
 }
 OTHER_VALUES_IN_KERNELS: dict[str, tuple[float, ...]] = {
     "detection._RANK1_UPDATES": (2, 8),
     "detection._PROMISING": (0.5, 0.9),
     "detection._MIN_OF_PEAK": (0.1, 0.3),
+    "spatial.INERTIA": (0.3, 3.0),
 }
 
 
@@ -74,14 +83,12 @@ class Task:
         annotated: folder of an annotated recording; None: simulated movies.
         frame_rate_hz: frames per second.
         decay_time_s: decay time of the indicator in s.
-        half_width_px: half-width of a neuron in px.
     """
 
     threads: int
     annotated: Path | None
     frame_rate_hz: float
     decay_time_s: float
-    half_width_px: int
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -93,22 +100,37 @@ class Task:
         if self.annotated is not None:
             regions = json.loads((self.annotated / "regions.json").read_text())
             cells = np.array([np.mean(region["coordinates"], axis=0) for region in regions])
-            return annotated_scores(self.extract(tifffile.imread(self.annotated / "movie.tif")), cells)
-        acquisition, scores = Acquisition(frame_rate_hz=self.frame_rate_hz, decay_time_s=self.decay_time_s), []
-        for scene in SCENES:
-            recording = simulate(SimulationSettings.model_validate(SETTINGS | scene), acquisition)
-            components = self.extract(recording.movie.compute(scheduler="threads"))
-            score = {row.measure: row.value for row in score_components(recording.truth, components)}
-            scores.append([score[name] for name in self.measures])
+            acquisition = Acquisition(frame_rate_hz=self.frame_rate_hz, decay_time_s=self.decay_time_s)
+            components, accepted = self.extract(tifffile.imread(self.annotated / "movie.tif"), acquisition)
+            return annotated_scores(components.select(accepted), cells)
+        scores = []
+        for recording, movie, acquisition in tissues():
+            components, accepted = self.extract(movie, acquisition)
+            every, chosen = (
+                {row.measure: row.value for row in score_objects(recording.truth, recording.objects, footprints)}
+                for footprints in (components.footprints, components.select(accepted).footprints)
+            )
+            scores.append([every["recall_findable"], chosen["f1_findable"], chosen["precision"]])
         return np.mean(scores, axis=0).tolist()
 
-    def extract(self, movie: NDArray) -> Components:
-        """Components of a movie (T, H, W) after fit and refit."""
-        acquisition = Acquisition(frame_rate_hz=self.frame_rate_hz, decay_time_s=self.decay_time_s)
-        parameters = ExtractionParameters(neuron_half_width_px=self.half_width_px)
-        compute = Compute(threads=self.threads, show_progress=False)
+    def extract(self, movie: NDArray, acquisition: Acquisition) -> tuple[Components, NDArray[np.bool_]]:
+        """Components of a movie (T, H, W) after fit and refit, and which of them are accepted."""
+        parameters, compute = ExtractionParameters(), Compute(threads=self.threads, show_progress=False)
         fitted = extraction.fit(movie, acquisition, parameters, compute=compute)
-        return extraction.refit(movie, fitted, acquisition, parameters, compute=compute)
+        refitted = extraction.refit(movie, fitted, acquisition, parameters, compute=compute)
+        evaluated = evaluate_components(movie, refitted, acquisition, EvaluationParameters(), compute=compute)
+        return refitted, evaluated.accepted
+
+
+@cache
+def tissues() -> list[tuple[SimulatedRecording, NDArray, Acquisition]]:
+    """The simulated recordings, with their movies (T, H, W) in memory and the facts about them."""
+    found = []
+    for seed in SEEDS:
+        settings, acquisition = draw_tissue_settings(seed, **SIZE)
+        recording = simulate(settings.model_copy(update=NO_MOTION), acquisition)
+        found.append((recording, recording.movie.compute(scheduler="threads"), acquisition))
+    return found
 
 
 def annotated_scores(components: Components, cells: NDArray) -> list[float]:
@@ -156,14 +178,13 @@ def _find(name: str) -> tuple[object, str]:
 def main() -> None:
     """Reads the command line and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="constants, such as selection.STRONG_PEAK")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="constants, such as selection.STRONG_SIGNAL")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--annotated", type=Path, metavar="FOLDER")
     parser.add_argument("--frame-rate", type=float, default=14.7, help="frames per second")
     parser.add_argument("--decay-time", type=float, default=0.4, help="of the indicator, s")
-    parser.add_argument("--half-width", type=int, default=4, help="of a neuron, px")
     options = parser.parse_args()
-    task = Task(options.threads, options.annotated, options.frame_rate, options.decay_time, options.half_width)
+    task = Task(options.threads, options.annotated, options.frame_rate, options.decay_time)
     print(f"| constant | value | {' | '.join(task.measures)} |\n|---|---|{'---|' * len(task.measures)}")
 
     def show(name: str, value: str, scores: list[float]) -> None:
