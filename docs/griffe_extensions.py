@@ -57,6 +57,6 @@ class ColumnDescriptions(Extension):
         if attr.docstring is None and value.startswith("pa.Field("):
             call = ast.parse(value, mode="eval").body
             assert isinstance(call, ast.Call)
-            options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-            attr.docstring = Docstring(options.get("description", "Column."), parent=attr)
+            texts = [ast.literal_eval(k.value) for k in call.keywords if k.arg == "description"]
+            attr.docstring = Docstring(texts[0] if texts else "Column.", parent=attr)
             attr.value = None
