@@ -211,5 +211,7 @@ def test_a_real_recording_goes_the_whole_way(make_project):
     centres = np.array([np.mean(region["coordinates"], axis=0) for region in regions])
     found = table.loc[table["accepted"], ["centre_y_px", "centre_x_px"]].to_numpy()
     distance = np.linalg.norm(centres[:, None] - found[None], axis=2).min(axis=1)
-    assert (distance < 5).sum() >= 20, "annotated cells (22 of 41 when this was written, most of the others silent)"
-    assert len(found) < 50, "accepted components (43 when this was written)"
+    matched = int((distance < 5).sum())
+    assert matched >= 18, "annotated cells (19 of 41 when this was written, most of the others silent)"
+    assert len(found) < 32, "accepted components (26 when this was written)"
+    assert 2 * matched / (len(centres) + len(found)) > 0.52, "F1 (0.57 when this was written; 0.52 before classes)"
