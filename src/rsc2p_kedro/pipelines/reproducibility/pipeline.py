@@ -9,15 +9,10 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.evaluation.nodes import evaluate_components
 from rsc2p_kedro.pipelines.reproducibility import nodes
 from rsc2p_kedro.pipelines.source_extraction.nodes import fit_components, refit_components
+from rsc2p_kedro.pipelines.source_extraction.pipeline import PARAMETERS
 from rsc2p_kedro.pipelines.stage import Stage, bind
 
 STAGE = "reproducibility"
-EXTRACTION = {
-    "recording": "params:recording",
-    "parameters": "params:source_extraction",
-    "compute": "params:compute",
-    "caiman": "params:caiman",
-}
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
@@ -56,12 +51,12 @@ def _nodes_of(recording: Recording, half: Half) -> list[Node]:
     return [
         stage.node(
             bind(on_half, fit_components, half, like=fit_components),
-            inputs={**movie, **EXTRACTION, **stage.optional("seeds")},
+            inputs={**movie, **PARAMETERS, **stage.optional("seeds")},
             outputs="fit_components",
         ),
         stage.node(
             bind(on_half, refit_components, half, like=refit_components),
-            inputs={**movie, "fit_components": "fit_components", **EXTRACTION},
+            inputs={**movie, "fit_components": "fit_components", **PARAMETERS},
             outputs="components",
         ),
         stage.node(
@@ -69,7 +64,7 @@ def _nodes_of(recording: Recording, half: Half) -> list[Node]:
             inputs={
                 "corrected_movie": "corrected_movie",
                 "components": "components",
-                **{**EXTRACTION, "parameters": "params:evaluation"},
+                **{**PARAMETERS, "parameters": "params:evaluation"},
             },
             outputs="component_quality",
         ),
