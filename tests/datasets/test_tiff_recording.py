@@ -9,9 +9,10 @@ import tifffile
 from kedro.io import DatasetError
 
 from rsc2p_kedro.datasets import TIFFRecordingDataset
-from rsc2p_kedro.datasets.tiff_files import RecordingError, TIFFFile
-from rsc2p_kedro.datasets.tiff_frames import RawFrames, without_nan
-from rsc2p_kedro.datasets.tiff_numbering import numbering_problems
+from rsc2p_kedro.datasets.raw import RawFrames, without_nan
+from rsc2p_kedro.datasets.raw.numbering import numbering_problems
+from rsc2p_kedro.datasets.raw.recording import RecordingError
+from rsc2p_kedro.datasets.raw.tiff_file import TIFFFile
 
 REAL_RECORDING = Path(__file__).parents[2] / ".." / "shared" / "data" / "neurofinder_crop" / "movie.tif"
 

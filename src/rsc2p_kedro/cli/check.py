@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
-from rsc2p_kedro.datasets.tiff_files import RecordingError
-from rsc2p_kedro.datasets.tiff_frames import read_frames
+from rsc2p_kedro.datasets.raw import RecordingError, read_frames
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
 from rsc2p_kedro.manifest.recordings import Recording

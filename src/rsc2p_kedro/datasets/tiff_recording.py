@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.datasets.atomic import replacing
-from rsc2p_kedro.datasets.tiff_frames import RawFrames, find_files, read_frames
+from rsc2p_kedro.datasets.raw import RawFrames, read_frames
+from rsc2p_kedro.datasets.raw.tiff import find_files
 
 _MARKER = "written_by_rsc2p_kedro.json"
 
@@ -22,7 +23,7 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
     """A recording as TIFFs: a folder of files with one or many frames each, or a single file.
 
     Loading reads the headers, checks that the recording is complete (see
-    :func:`~rsc2p_kedro.datasets.tiff_frames.read_frames`) and gives a lazy movie. Saving is for simulated recordings:
+    :func:`~rsc2p_kedro.datasets.raw.read_frames`) and gives a lazy movie. Saving is for simulated recordings:
     it atomically creates a folder of single frames with a marker in it, and refuses to overwrite anything without that
     marker, so that raw data cannot be lost.
 

@@ -16,7 +16,7 @@ from rsc2p_kedro.core.parameters import (
     did_you_mean,
 )
 from rsc2p_kedro.datasets.frame_times import read_frame_times
-from rsc2p_kedro.datasets.tiff_frames import inspect_recording
+from rsc2p_kedro.datasets.raw import inspect_recording
 from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.identifiers import dandi_ids

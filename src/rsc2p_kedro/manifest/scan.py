@@ -19,7 +19,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from rsc2p_kedro.datasets.atomic import replacing
-from rsc2p_kedro.datasets.tiff_frames import RecordingFiles, inspect_recording, tiffs_in
+from rsc2p_kedro.datasets.raw import RawRecording, inspect_recording
+from rsc2p_kedro.datasets.raw.tiff import tiffs_in
 
 _ENTRY = """\
 path: {path}  # {summary}
@@ -57,7 +58,7 @@ class RecordingOnDisk:
     animal: str
     session: str
     path: Path
-    files: RecordingFiles
+    files: RawRecording
 
     @property
     def name(self) -> str:

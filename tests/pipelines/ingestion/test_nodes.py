@@ -8,7 +8,7 @@ from kedro.io import DataCatalog, DatasetError
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.schemas import FrameTable
 from rsc2p_kedro.datasets import TIFFRecordingDataset, ZarrMovieDataset
-from rsc2p_kedro.datasets.tiff_frames import RawFrames
+from rsc2p_kedro.datasets.raw import RawFrames
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.ingestion.nodes import ingest_frames, summarize_movie, tabulate_frames
 

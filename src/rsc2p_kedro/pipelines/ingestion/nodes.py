@@ -8,7 +8,7 @@ from rsc2p_kedro.algorithms import saturation
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import DetectorSaturation, SummaryImages
-from rsc2p_kedro.datasets.tiff_frames import RawFrames, without_nan
+from rsc2p_kedro.datasets.raw import RawFrames, without_nan
 from rsc2p_kedro.manifest.recordings import Recording
 
 

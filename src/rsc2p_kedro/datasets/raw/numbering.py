@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.tiff_files import first_few
+from rsc2p_kedro.datasets.raw.recording import first_few
 
 
 def numbering_problems(names: Sequence[str]) -> list[str]:

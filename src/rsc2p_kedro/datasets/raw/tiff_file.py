@@ -16,34 +16,14 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from rsc2p_kedro.datasets.raw.recording import ImageFile, RecordingError
+
 _MAX_CHANNELS = 8
 """Maximum number of channels of a microscope. ImageJ stacks with more are movies whose time axis was mislabelled."""
 
 
-class RecordingError(ValueError):
-    """Raw data cannot be used. The message lists all problems, the files concerned and what to do.
-
-    Attributes:
-        path: folder or file of the recording.
-        problems: one text for each problem.
-    """
-
-    def __init__(self, path: Path, problems: Sequence[str]) -> None:
-        """Keeps the problems; the message is composed when it is shown.
-
-        Args:
-            path: folder or file of the recording.
-            problems: one text for each problem.
-        """
-        super().__init__(path, problems)
-        self.path, self.problems = path, tuple(problems)
-
-    def __str__(self) -> str:
-        return "\n- ".join([f"The recording at {self.path} cannot be used:", *self.problems])
-
-
 @dataclass(frozen=True, eq=False)
-class TIFFFile:
+class TIFFFile(ImageFile):
     """The content of the header of one file.
 
     Attributes:
@@ -64,25 +44,25 @@ class TIFFFile:
     problems: tuple[str, ...] = ()
 
     @property
-    def n_frames(self) -> int:
-        """Number of frames in the file."""
+    def n_images(self) -> int:
+        """Number of images in the file."""
         return len(self.offsets)
 
-    def read(self, pages: Sequence[int], out: NDArray) -> None:
-        """Reads some frames of the file.
+    def read(self, images: Sequence[int], out: NDArray) -> None:
+        """Reads some images of the file.
 
         Args:
-            pages: indices of the frames in the file.
-            out: (len(pages), H, W), filled with the frames.
+            images: indices of the images in the file.
+            out: (len(images), H, W), filled with the images.
 
         Raises:
             RecordingError: the file is missing, shorter than according to its header, or damaged.
         """
         try:
-            (self._read_plain if self.plain else self._read_decoded)(pages, out)
+            (self._read_plain if self.plain else self._read_decoded)(images, out)
         except Exception as error:  # decoders raise errors of many kinds on damaged data
             problem = (
-                f"{self.path.name} cannot be read (pages {pages[0]} to {pages[-1]}: {error}): "
+                f"{self.path.name} cannot be read (pages {images[0]} to {images[-1]}: {error}): "
                 "copy it again from where it was recorded"
             )
             raise RecordingError(self.path, [problem]) from error
@@ -202,17 +182,3 @@ def _has_broken_chain(tif: tifffile.TiffFile) -> bool:
     """Whether the last image file directory that could be read points to another one."""
     tif.filehandle.seek(tif.pages.next_page_offset or 0)
     return any(tif.filehandle.read(tif.tiff.offsetsize))
-
-
-def first_few(names: Sequence[str], most: int = 5) -> str:
-    """Lists the first few of many names, for messages.
-
-    Args:
-        names: all names.
-        most: maximum number of names that are listed.
-
-    Returns:
-        The names separated by commas, and the number of the others.
-    """
-    listed = ", ".join(names[:most])
-    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
