@@ -32,12 +32,13 @@ from scipy.special import expit
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.algorithms.extraction import silent
+from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
 from rsc2p_kedro.algorithms.extraction.outlines import outlines_by_edges, pixels_within
 from rsc2p_kedro.simulation import tissue
 from rsc2p_kedro.simulation.anatomy import smooth_noise
 from rsc2p_kedro.simulation.movie import draw_canvas
 from rsc2p_kedro.simulation.somata import signed_distance
-from rsc2p_kedro.simulation.truth import binary_masks, intersection_over_union
+from rsc2p_kedro.simulation.truth import intersection_over_union
 from rsc2p_kedro.simulation.varied import draw_tissue_settings
 
 WEIGHTS = Path(silent.__file__).with_name("silent.json")
@@ -109,7 +110,7 @@ def draw_field(seed: int) -> Field:
     footprints, n = sp.csc_array(scene.footprints), scene.n_somata
     active, levels = rng.random(n) < ACTIVE_SHARE, scene.rest[:n] + scene.traces.mean(axis=1)
     bodies, light = np.zeros(canvas.shape), np.zeros(canvas.shape)
-    for i, mask in enumerate(binary_masks(footprints).toarray().T.reshape(n, *canvas.shape) > 0):
+    for i, mask in enumerate(footprint_masks(footprints).toarray().T.reshape(n, *canvas.shape) > 0):
         y, x = np.nonzero(mask)
         window = tuple(slice(max(v.min() - MARGIN_PX, 0), v.max() + MARGIN_PX + 1) for v in (y, x))
         body, brightness = draw_body(rng, mask[window])
@@ -124,7 +125,7 @@ def draw_field(seed: int) -> Field:
     image = ndi.gaussian_filter(canvas.crop(around + light) * scene.vignette, 0.5)
     photons = rng.poisson(image.clip(0) * settings.photons * N_AVERAGED) / N_AVERAGED
     noise = settings.read_noise / np.sqrt(N_AVERAGED) * rng.standard_normal(image.shape)
-    somata = sp.csc_array(binary_masks(canvas.crop_rows(footprints)))
+    somata = sp.csc_array(footprint_masks(canvas.crop_rows(footprints)))
     return Field(settings.gain * photons + settings.offset + noise, somata, active, settings.neuron_radius_px)
 
 

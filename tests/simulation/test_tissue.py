@@ -9,6 +9,7 @@ import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
 from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.simulation.activity import ornstein_uhlenbeck
 from rsc2p_kedro.simulation.movie import SimulatedRecording, draw_canvas, simulate
@@ -20,7 +21,6 @@ from rsc2p_kedro.simulation.somata import draw_soma_brightness
 from rsc2p_kedro.simulation.tissue import draw_tissue_scene
 from rsc2p_kedro.simulation.tissue_activity import draw_depth, draw_diffuse, draw_soma_activity, transient
 from rsc2p_kedro.simulation.tissue_background import draw_vessel
-from rsc2p_kedro.simulation.truth import binary_masks
 from rsc2p_kedro.simulation.varied import draw_tissue_settings
 
 ACQUISITION = Acquisition(frame_rate_hz=15, decay_time_s=0.5)
@@ -75,7 +75,7 @@ def test_dendrites_have_the_trace_of_their_soma_and_lie_outside_all_somata() -> 
     dendrites = np.flatnonzero(objects.owners >= 0)
     assert len(dendrites) > 0
     assert (objects.kinds[dendrites] == "process").all()
-    somata = binary_masks(objects.footprints[:, : objects.n_somata]).toarray().any(axis=1)
+    somata = footprint_masks(objects.footprints[:, : objects.n_somata]).toarray().any(axis=1)
     for i in dendrites:
         assert not objects.footprints[:, [i]].toarray().ravel()[somata].any()
         own, of_soma = objects.traces[i], objects.traces[objects.owners[i]]
@@ -90,13 +90,13 @@ def test_planted_masks_come_back_as_the_masks_of_the_truth() -> None:
     masks = masks_in_frame(outlines, place_outlines(rng, outlines, np.ones(shape, bool), 0.3), shape)
     settings = SimulationSettings(**{**SMALL, "height_px": 96, "width_px": 96, "n_frames": 16})
     truth = simulate(settings, ACQUISITION, masks=masks).truth
-    found = binary_masks(truth.footprints).toarray().T.reshape(masks.shape) > 0
+    found = footprint_masks(truth.footprints).toarray().T.reshape(masks.shape) > 0
     np.testing.assert_array_equal(found, masks)
 
 
 def test_drawn_somata_have_the_outlines_of_marked_neurons() -> None:
     recording = make(n_frames=16, height_px=256, width_px=256, n_neurons=90, neuron_radius_px=7.0, overlap_share=0.4)
-    masks = binary_masks(recording.truth.footprints).toarray().T.reshape(90, 256, 256) > 0
+    masks = footprint_masks(recording.truth.footprints).toarray().T.reshape(90, 256, 256) > 0
     found = outline_statistics(masks)
     assert np.median(found.radius) == pytest.approx(7.0, rel=0.05)
     assert np.median(found.solidity) == pytest.approx(0.917, rel=0.03)

@@ -93,7 +93,7 @@ def test_noise_in_the_traces_lowers_their_correlation(truth: SimulatedTruth) -> 
     assert scores["noisy_trace_correlation"] == pytest.approx(np.sqrt(0.5), abs=0.07)
 
 
-def test_intersection_over_union_is_that_of_binary_masks() -> None:
+def test_intersection_over_union_is_that_of_masks() -> None:
     first = sp.csc_array(np.array([[1, 0.1, 0.5, 0, 0]], np.float32).T)
     second = sp.csc_array(np.array([[0, 0, 2, 2, 2], [0, 0, 0, 0, 0]], np.float32).T)
     np.testing.assert_allclose(intersection_over_union(first, second), [[1 / 4, 0]])

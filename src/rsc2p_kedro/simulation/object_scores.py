@@ -4,12 +4,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
 from rsc2p_kedro.simulation.objects import ObjectTruth
 from rsc2p_kedro.simulation.truth import (
     SimulatedTruth,
     TruthScore,
     align_footprints,
-    binary_masks,
     intersection_over_union,
     match_footprints,
 )
@@ -55,7 +55,7 @@ def kinds_of(footprints: sp.csc_array, objects: ObjectTruth) -> NDArray[np.str_]
     n, footprints = objects.n_somata, sp.csc_array(footprints)
     kept = np.concatenate([np.arange(n), n + np.flatnonzero(objects.snr[n:] >= _MIN_OBJECT_SNR)])
     similarity = _cosine_similarity(footprints, objects.footprints[:, kept])
-    masks, somata = binary_masks(footprints), binary_masks(objects.footprints[:, :n])
+    masks, somata = footprint_masks(footprints), footprint_masks(objects.footprints[:, :n])
     common = (masks.T @ somata).toarray()
     in_soma = common / np.maximum(masks.sum(axis=0).ravel(), 1)[:, None]
     of_soma = common / np.maximum(somata.sum(axis=0).ravel(), 1)[None]

@@ -1,8 +1,8 @@
 """Brightness of somata inside and around their outlines: dark nuclei, texture and optical blur.
 
 The outline of a soma is where its brightness crosses a fifth of its maximum, so that the mask of a footprint
-(:func:`rsc2p_kedro.simulation.truth.binary_masks`) is the outline itself, whatever nucleus and texture.
-Strengths were chosen by eye beside two-photon images of mouse cortex; they were not fitted to data.
+(:func:`~rsc2p_kedro.algorithms.extraction.footprints.footprint_masks`) is the outline itself, whatever nucleus and
+texture. Strengths were chosen by eye beside two-photon images of mouse cortex; they were not fitted to data.
 """
 
 import numpy as np

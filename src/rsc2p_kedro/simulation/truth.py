@@ -14,13 +14,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
 from rsc2p_kedro.core.results import Components, MotionCorrection
 from rsc2p_kedro.simulation.motion import frame_basis, spline_basis
 
 Float = NDArray[np.float32]
-_MASK_LEVEL = 0.2
-"""Fraction of a footprint's maximum above which a pixel belongs to its mask; the same as for areas in the component
-table."""
 _MIN_IOU = 0.5
 """IoU of a match; above one half, no two components can match the same neuron. A convention, not tuned."""
 _MAX_OFFSET_PX = 3
@@ -128,25 +126,6 @@ class TruthScore(NamedTuple):
     description: str
 
 
-def binary_masks(footprints: sp.csc_array) -> sp.csc_array:
-    """Masks of footprints: the pixels above a fifth of each footprint's maximum.
-
-    Args:
-        footprints: CSC (H*W, N).
-
-    Returns:
-        CSC (H*W, N) float32, 0 or 1.
-    """
-    footprints = sp.csc_array(footprints)
-    largest = footprints.max(axis=0).toarray().ravel() if footprints.shape[1] else np.zeros(0)
-    inside = footprints.data > _MASK_LEVEL * np.repeat(largest, np.diff(footprints.indptr))
-    masks = sp.csc_array(
-        (inside.astype(np.float32), footprints.indices.copy(), footprints.indptr.copy()), shape=footprints.shape
-    )
-    masks.eliminate_zeros()
-    return masks
-
-
 def intersection_over_union(first: sp.csc_array, second: sp.csc_array) -> NDArray[np.float64]:
     """Intersection over union (IoU) of the masks of all pairs of footprints.
 
@@ -157,7 +136,7 @@ def intersection_over_union(first: sp.csc_array, second: sp.csc_array) -> NDArra
     Returns:
         (N, M) float64, 0 to 1.
     """
-    first, second = binary_masks(first), binary_masks(second)
+    first, second = footprint_masks(first), footprint_masks(second)
     common = (first.T @ second).toarray().astype(float)
     areas = first.sum(axis=0).ravel()[:, None] + second.sum(axis=0).ravel()[None]
     return common / np.maximum(areas - common, 1)

@@ -8,8 +8,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.evaluation.measures import measure_components
-from rsc2p_kedro.algorithms.evaluation.shape_measures import find_repeats, masks, measure_shapes, solidities
+from rsc2p_kedro.algorithms.evaluation.shape_measures import find_repeats, measure_shapes, solidities
 from rsc2p_kedro.algorithms.evaluation.unexplained import find_unexplained, high_correlation
+from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
 from rsc2p_kedro.core.results import Components, DetectorSaturation, SummaryImages
 
 H, W, T = 80, 100, 200
@@ -46,7 +47,7 @@ def test_solidity_is_area_over_that_of_the_convex_hull() -> None:
     square[10:20, 10:30] = 1
     cross[40:55, 47] = cross[47, 40:55] = 1
     faint[10:20, 60:70], faint[10, 90] = 1, 0.19
-    columns = masks(make([square, cross, faint]).footprints)
+    columns = footprint_masks(make([square, cross, faint]).footprints)
     hull = 15**2 - 4 * 7 * 7 / 2
     np.testing.assert_allclose(solidities(columns, (H, W)), [1, 29 / hull, 1])
 

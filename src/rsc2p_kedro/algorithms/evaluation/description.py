@@ -6,11 +6,8 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import ar_to_decay
 from rsc2p_kedro.algorithms.evaluation.snr import count_runs
-from rsc2p_kedro.algorithms.extraction.footprints import areas_above
+from rsc2p_kedro.algorithms.extraction.footprints import mask_areas
 
-MASK_LEVEL = 0.2
-"""Pixels of a footprint above this fraction of its maximum belong to the cell, as in the scores against the truth
-(simulation/truth.py). Not tuned."""
 _MIN_EVENT_PROBABILITY = 0.5
 """Probability of an event, summed over three frames, from which it counts: more likely than not."""
 
@@ -40,7 +37,7 @@ def areas(footprints: sp.csc_array) -> NDArray[np.int64]:
     Returns:
         (N,), in px.
     """
-    return areas_above(footprints, MASK_LEVEL)
+    return mask_areas(footprints)
 
 
 def radii(footprints: sp.csc_array) -> NDArray[np.float64]:

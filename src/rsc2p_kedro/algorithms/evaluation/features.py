@@ -19,11 +19,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.dff import background_under_footprints, remove_baseline
-from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL, centres
+from rsc2p_kedro.algorithms.evaluation.description import centres
 from rsc2p_kedro.algorithms.evaluation.edge_features import edge_features
 from rsc2p_kedro.algorithms.evaluation.outline_features import outline_features
 from rsc2p_kedro.algorithms.evaluation.snr import Transients, transient_length
 from rsc2p_kedro.algorithms.evaluation.spatial_consistency import SpatialSnippets, footprint_cosines, pearson
+from rsc2p_kedro.algorithms.extraction.footprints import MASK_LEVEL
 from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.core.results import Components
 

@@ -14,7 +14,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL
+from rsc2p_kedro.algorithms.extraction.footprints import MASK_LEVEL
 
 
 def mask_image(pixels: NDArray, values: NDArray, width: int, margin: int = 0) -> tuple[NDArray[np.bool_], int, int]:

@@ -11,8 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL
-from rsc2p_kedro.algorithms.extraction.footprints import half_axes
+from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks, half_axes
 from rsc2p_kedro.core.results import Components
 
 RAGGED_SOLIDITY = 0.7
@@ -59,29 +58,11 @@ class ShapeMeasures:
     duplicate: NDArray[np.bool_]
 
 
-def masks(footprints: sp.csc_array) -> sp.csc_array:
-    """Pixels above a fifth of each footprint's maximum.
-
-    Args:
-        footprints: CSC (H*W, n).
-
-    Returns:
-        CSC (H*W, n) int32, 1 within a mask.
-    """
-    A = sp.csc_array(footprints)
-    column = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr))
-    maximum = np.zeros(A.shape[1], A.dtype)
-    np.maximum.at(maximum, column, A.data)
-    inside = A.data > MASK_LEVEL * maximum[column]
-    entries = (np.ones(int(inside.sum()), np.int32), (A.indices[inside], column[inside]))
-    return sp.csc_array(entries, shape=A.shape)
-
-
 def solidities(mask_columns: sp.csc_array, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Area of masks over the area of their convex hulls, which enclose the corners of their pixels.
 
     Args:
-        mask_columns: CSC (H*W, n), from :func:`masks`.
+        mask_columns: CSC (H*W, n), from :func:`.footprint_masks`.
         shape: (H, W).
 
     Returns:
@@ -128,7 +109,7 @@ def find_repeats(components: Components, accepted: NDArray[np.bool_], rank: NDAr
     """
     candidates = np.flatnonzero(accepted)
     chosen = components.select(candidates)
-    nested, duplicate = _same_neuron(masks(chosen.footprints), chosen.traces)
+    nested, duplicate = _same_neuron(footprint_masks(chosen.footprints), chosen.traces)
     same = nested | duplicate
     kept: list[int] = []
     repeats: dict[int, int] = {}
@@ -152,7 +133,7 @@ def measure_shapes(components: Components, accepted: NDArray[np.bool_]) -> Shape
         Measures of the n accepted ones, in their order.
     """
     chosen = components.select(np.flatnonzero(accepted))
-    columns = masks(chosen.footprints)
+    columns = footprint_masks(chosen.footprints)
     areas = np.diff(columns.indptr).astype(np.float64)
     solidity = solidities(columns, components.shape)
     minor = half_axes(chosen.footprints, components.shape)[0]
@@ -192,7 +173,7 @@ def saturated_components(
         (n,) bool for the n accepted ones: whether a tenth of the mask or more reaches the level.
     """
     chosen = components.select(np.flatnonzero(accepted))
-    columns, saturated = masks(chosen.footprints), np.zeros(chosen.n_components, bool)
+    columns, saturated = footprint_masks(chosen.footprints), np.zeros(chosen.n_components, bool)
     if level is None:
         return saturated
     rises = chosen.traces.max(axis=1, initial=0) - chosen.traces.mean(axis=1)

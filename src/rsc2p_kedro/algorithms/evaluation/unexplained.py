@@ -16,7 +16,7 @@ import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from rsc2p_kedro.algorithms.evaluation.shape_measures import masks
+from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
 
 Z_HIGH = 4.0
 """Standard deviations above the level from which a correlation is high. Chosen, not tuned: noise alone exceeds it in
@@ -94,6 +94,6 @@ def find_unexplained(
         footprint's maximum).
     """
     high = high_correlation(correlation, valid_mask)
-    covered = np.asarray(masks(footprints).sum(axis=1)).reshape(correlation.shape) > 0
+    covered = np.asarray(footprint_masks(footprints).sum(axis=1)).reshape(correlation.shape) > 0
     covered = ndi.binary_dilation(covered, np.ones((3, 3)), iterations=MARGIN_PX)
     return UnexplainedCorrelation(high, high & ~covered)

@@ -66,21 +66,41 @@ def cut_window(footprints: sp.csc_array, j: int, shape: tuple[int, int], margin:
     return window, int(top), int(left)
 
 
-def areas_above(footprints: sp.csc_array, level: float) -> NDArray[np.int64]:
-    """Areas of footprints: pixels above a fraction of the maximum.
+MASK_LEVEL = 0.2
+"""Pixels of a footprint above this fraction of its maximum belong to the cell: in the component table, and in scores
+against the truth. Not tuned."""
+
+
+def footprint_masks(footprints: sp.csc_array, level: float = MASK_LEVEL) -> sp.csc_array:
+    """Masks of footprints: the pixels above a fraction of each footprint's maximum.
 
     Args:
-        footprints: A, CSC (H*W, N).
+        footprints: CSC (H*W, N).
         level: the fraction.
 
     Returns:
-        (N,), in px.
+        CSC (H*W, N) int32, 1 within a mask.
     """
     A = sp.csc_array(footprints)
     column = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr))
     maximum = np.zeros(A.shape[1], A.dtype)
     np.maximum.at(maximum, column, A.data)
-    return np.bincount(column[A.data > level * maximum[column]], minlength=A.shape[1]).astype(np.int64)
+    inside = A.data > level * maximum[column]
+    entries = (np.ones(int(inside.sum()), np.int32), (A.indices[inside], column[inside]))
+    return sp.csc_array(entries, shape=A.shape)
+
+
+def mask_areas(footprints: sp.csc_array, level: float = MASK_LEVEL) -> NDArray[np.int64]:
+    """Areas of the masks of footprints.
+
+    Args:
+        footprints: CSC (H*W, N).
+        level: see :func:`footprint_masks`.
+
+    Returns:
+        (N,), in px.
+    """
+    return np.diff(footprint_masks(footprints, level).indptr).astype(np.int64)
 
 
 def half_axes(footprints: sp.csc_array, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.extraction.candidates import detect_candidates
-from rsc2p_kedro.algorithms.extraction.footprints import areas_above, half_axes
+from rsc2p_kedro.algorithms.extraction.footprints import half_axes, mask_areas
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs, prepare
 from rsc2p_kedro.algorithms.extraction.updates import initialize_background
 from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
@@ -165,7 +165,7 @@ def _typical_radius(candidates: Factorization, inputs: Inputs, largest_px: float
     """Weighted median of the radii in px of the round candidates up to a radius; None without any."""
     footprints = sp.csc_array(candidates.A.multiply(inputs.binned.scale.reshape(-1, 1)))
     minor, major = half_axes(footprints, inputs.binned.shape)
-    radius = np.sqrt(areas_above(footprints, _MASK_LEVEL) / np.pi)
+    radius = np.sqrt(mask_areas(footprints, _MASK_LEVEL) / np.pi)
     counted = (minor > _MIN_AXIS_RATIO * np.maximum(major, 1e-12)) & (radius < largest_px)
     if not counted.any():
         return None
