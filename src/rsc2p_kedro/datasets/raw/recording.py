@@ -113,7 +113,7 @@ class RawRecording:
             (flyback, an incomplete last volume) do not occur.
         channels: (C,) names of the channels; numbers from 1 as text where the files do not name them.
         metadata: what the files tell, by the field of the manifest in dotted form: `frame_rate_hz` (of a plane),
-            `pixel_size_um` (y, x), `session.session_start_time`, `imaging_plane.excitation_lambda_nm`.
+            `pixel_size_um` (y, x), `session.session_start_time`, `imaging_plane.excitation_wavelength_nm`.
         frame_times_s: (T, Z) float64, start of each frame in s from the start of the recording, where the files tell
             it; None where frames are evenly spaced or nothing is told.
         problems: why the recording cannot be used as it is, one text each, with what to do.
