@@ -53,7 +53,7 @@ def alternating_images(files: Sequence[ImageFile], *, n_images: int | None = Non
     ends = np.cumsum([file.n_images for file in files])
     total = min(int(ends[-1]), n_images or int(ends[-1])) if len(ends) else 0
     length = min(_BLOCK, total)
-    if length < 12:
+    if length < 12 or min(files[0].shape) < 8:
         return 1
     starts = sorted({int(share * (total - length)) for share in (0.3, 0.7, 0.0)}, key=lambda start: -start)
     votes: list[int] = []
@@ -137,7 +137,7 @@ def _read_block(
         out = np.nan_to_num(out, posinf=0, neginf=0) if out.dtype.kind == "f" else out  # reported where frames are read
         binned.append(_binned(out))
         total += out.sum(axis=0, dtype=np.float64)
-    return np.concatenate(binned), _binned(np.stack(np.gradient(total / length)))
+    return np.concatenate(binned), _binned(np.asarray(np.gradient(total / length)))
 
 
 def _binned(images: NDArray) -> NDArray[np.float64]:
