@@ -188,7 +188,7 @@ def test_xml_file_of_version_4(tmp_path):
             for axis, size in (("XAxis", 0.5), ("YAxis", 0.6))
         )
         frames.append(
-            f'<Frame relativeTime="{frame / 10}" absoluteTime="{2 + frame / 10}" index="{frame}" label="CurrentSettings">'
+            f'<Frame relativeTime="{frame / 10}" absoluteTime="{2 + frame / 10}" index="{frame}">'
             f'<File channel="1" channelName="Ch1" preAmpID="0" filename="{name}" />'
             f"<PVStateShard>{keys}</PVStateShard></Frame>"
         )

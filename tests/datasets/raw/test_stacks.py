@@ -153,6 +153,20 @@ def test_files_of_one_recording_are_ordered_one_after_the_other(tmp_path):
     assert images_of(tmp_path, channel=2) == list(range(1, 60, 2))
 
 
+@pytest.mark.parametrize("names", [("ch1", "ch2"), ("ChanA", "ChanB"), ("channel_1", "channel_2")])
+def test_files_that_are_named_for_channels(tmp_path, names):
+    data = numbered(80).reshape(2, 2, 20, H, W)
+    for c, name in enumerate(names):
+        for part in range(2):
+            tifffile.imwrite(tmp_path / f"m_{name}_{part + 1}.tif", data[c, part], photometric="minisblack")
+    recording = inspect_recording(tmp_path)
+    assert (recording.channels, recording.problems) == (names, ())
+    assert images_of(tmp_path, channel=names[1]) == list(range(40, 80))
+    assert "`channels` is 3 in the manifest, but 2" in problem_of(tmp_path, Layout(n_channels=3))
+    (tmp_path / f"m_{names[1]}_1.tif").rename(tmp_path / f"m_{names[1]}_7.tif")
+    assert "have the files m_*_1.tif, m_*_7.tif: copy them" in problem_of(tmp_path)
+
+
 def test_files_with_different_labels_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a_0.tif", numbered(10, 2), imagej=True, metadata={"axes": "TCYX"})
     tifffile.imwrite(tmp_path / "a_1.tif", numbered(10, 2), imagej=True, metadata={"axes": "TZYX"})

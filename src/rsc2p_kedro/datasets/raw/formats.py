@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rsc2p_kedro.datasets.raw import imagej, prairieview, scanimage, tiff
+from rsc2p_kedro.datasets.raw import imagej, ome, prairieview, scanimage, thorimage, tiff
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording
 
 READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (
+    thorimage.read,
     prairieview.read,
     scanimage.read,
+    ome.read,
     imagej.read,
     tiff.read,
 )

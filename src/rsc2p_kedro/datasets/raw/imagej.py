@@ -29,7 +29,7 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     Returns:
         The recording, with all its problems; None if these are no TIFFs of ImageJ.
     """
-    file = typical_tiff(path)
+    file = typical_tiff(path, layout)
     if file is None or (page := first_page(file)).kind != "ImageJ":
         return None
     return read_stacks(path, layout, "ImageJ TIFF", _metadata(page, file.name))

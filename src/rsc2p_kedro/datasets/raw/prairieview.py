@@ -1,9 +1,9 @@
 """Bruker's PrairieView: a folder of TIFFs with an XML file that says which image is which.
 
 The root `PVScan` (version, date) holds the settings (`PVStateShard`) and one `Sequence` a cycle, whose `Frame` elements
-name one `File` (channel, channelName, filename, page) for each channel. In a `TSeries ZSeries Element` a cycle is a volume
-and its frames are planes; in the other types of time series a cycle is a trial and its frames follow in time. With
-`bidirectionalZ` every second volume is taken in the opposite direction. The OME-XML in the TIFFs is not needed.
+name one `File` (channel, channelName, filename, page) for each channel. In a `TSeries ZSeries Element` a cycle is a
+volume and its frames are planes; in the other types of time series a cycle is a trial and its frames follow in time.
+With `bidirectionalZ` every second volume is taken in the opposite direction. The OME-XML in the TIFFs is not needed.
 
 Without the XML file, the names tell cycle, channel and number: `name_Cycle00001_Ch2_000001.ome.tif`.
 """
@@ -67,7 +67,7 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     found = _descriptions(path)
     if len(found) == 1:
         return _read_described(path, folder, found[0], layout)
-    named = [file for file in tiffs_in(folder) if _NAME.fullmatch(file.name)] if path.is_dir() else []
+    named = [file for file in tiffs_in(folder, layout) if _NAME.fullmatch(file.name)] if path.is_dir() else []
     if found and named:
         problem = (
             f"there are several recordings of PrairieView in this folder ({first_few([x.name for x in found])}): give "
@@ -319,8 +319,8 @@ def _read_named(path: Path, paths: list[Path], layout: Layout) -> RawRecording:
         problems.append("the channels hold different numbers of images: copy the files again, with the XML file")
     elif layout.n_planes is None and (len(cycles) > 1 or not parts[0][1].upper().startswith("TSERIES")):
         problems.append(
-            f"the XML file of PrairieView is missing, and {len(cycles)} cycles of {max(lengths)} images may be trials of "
-            f"one plane or volumes: add `planes: 1`, or `planes: {max(lengths)}`, or copy the XML file"
+            f"the XML file of PrairieView is missing, and {len(cycles)} cycles of {max(lengths)} images may be trials "
+            f"of one plane or volumes: add `planes: 1`, or `planes: {max(lengths)}`, or copy the XML file"
         )
     told = Layout(n_channels=len(channels))
     problems += contradictions(layout, told, "the names of the files")

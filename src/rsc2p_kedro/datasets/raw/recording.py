@@ -86,17 +86,21 @@ class Told:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the images of a recording alternate, as far as the user says so; None leaves it to the files.
+    """What the user says of the files of a recording and of the order of their images; None leaves it to the files.
 
     Attributes:
         n_channels: number of channels that were saved.
         n_planes: number of planes of a volume, without those of the flyback.
         flyback_frames: images (of each channel) at the end of a volume that were taken while the focus went back.
+        files: patterns of the files that belong to the recording, relative to its folder; empty means all.
+        exclude: patterns of files that do not belong to it.
     """
 
     n_channels: int | None = None
     n_planes: int | None = None
     flyback_frames: int | None = None
+    files: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,10 +141,10 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     Returns:
         The recording, with all its problems; None if these are no TIFFs of ScanImage.
     """
-    file = typical_tiff(path)
+    file = typical_tiff(path, layout)
     if file is None or not (header := Header.of(first_page(file))):
         return None
-    paths, problems = find_files(path)
+    paths, problems = find_files(path, layout)
     files = inspect_files(paths)
     volumes = _volumes(header, layout)
     pages = _pages(files, len(volumes.channels))

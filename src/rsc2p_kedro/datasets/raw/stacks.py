@@ -16,7 +16,7 @@ from rsc2p_kedro.datasets.raw.alternation import alternating_images
 from rsc2p_kedro.datasets.raw.recording import ImageFile, Layout, RecordingError, arrange, first_few
 from rsc2p_kedro.datasets.raw.tiff_file import TIFFFile
 
-_MAX_CHANNELS = 8
+MAX_CHANNELS = 8
 """Maximum number of channels of a microscope. Stacks with more, and no other axis, were not labelled: tifffile writes
 `channels` for the images of an ImageJ stack whose axes it is not told."""
 
@@ -75,7 +75,8 @@ def pixel_problems(files: Sequence[ImageFile], layout: Layout) -> list[str]:
         A problem if images alternate, with the lines that settle it.
     """
     usable = files and not any(file.problems for file in files) and len({file.shape for file in files}) == 1
-    if layout != Layout() or not usable:
+    said = (layout.n_channels, layout.n_planes, layout.flyback_frames) != (None, None, None)
+    if said or not usable:
         return []
     try:
         p = alternating_images(files)
@@ -110,6 +111,36 @@ def contradictions(layout: Layout, told: Layout, source: str) -> list[str]:
     ]
 
 
+def sequence_order(sequence: NDArray[np.int64], layout: Layout) -> tuple[NDArray[np.int64], list[str]]:
+    """Takes images that follow one another as frames, or as what the user says.
+
+    Args:
+        sequence: (S, C) numbers of the images; C is 1 where the files name no channels.
+        layout: what the user says of the order of the images.
+
+    Returns:
+        The order (T, Z, C), and notes on what is left out.
+    """
+    n_channels = layout.n_channels if sequence.shape[1] == 1 else 1
+    positions, notes = arrange(len(sequence), Layout(n_channels, layout.n_planes, layout.flyback_frames))
+    return sequence[positions[..., 0]] if sequence.shape[1] > 1 else sequence[positions, 0], notes
+
+
+def slices_problem(n_slices: int) -> str:
+    """Asks about a stack of slices that may be frames.
+
+    Args:
+        n_slices: number of slices.
+
+    Returns:
+        The problem, with the lines that settle it.
+    """
+    return (
+        f"{n_slices} images are labelled as slices (Z), none as frames (T): add `planes: 1` if they are frames of "
+        "one plane, or the number of planes, such as `planes: 3`, if they are volumes over time"
+    )
+
+
 def numbered_channels(n: int) -> tuple[str, ...]:
     """Names channels that files do not name.
 
@@ -135,9 +166,7 @@ def missing_files(paths: Sequence[Path], source: str) -> list[str]:
     names = [path.name for path in paths if not path.exists()]
     if not names:
         return []
-    return [
-        f"{source} names files that are not there: {first_few(names)}. Copy them again from where they were recorded"
-    ]
+    return [f"{source} names files that are missing: {first_few(names)}. Copy them again from where they were recorded"]
 
 
 def _named_axes(file: TIFFFile) -> list[tuple[str, int]]:
@@ -145,7 +174,7 @@ def _named_axes(file: TIFFFile) -> list[tuple[str, int]]:
     if file.labels is None or file.n_images < 2:
         return []
     named = [(axis, size) for axis, size in zip(file.labels.axes, file.labels.sizes, strict=True) if size > 1]
-    if [axis for axis, _ in named] == ["C"] and named[0][1] > _MAX_CHANNELS:
+    if [axis for axis, _ in named] == ["C"] and named[0][1] > MAX_CHANNELS:
         return []
     if not named or [axis for axis, _ in named] == ["Q"]:
         return []
@@ -175,10 +204,7 @@ def _file_order(n_images: int, named: list[tuple[str, int]], layout: Layout) -> 
         return StackOrder(order, tuple(problems), tuple(notes))
     if letters.count("Q") + letters.count("Z") > ("Q" in letters and "T" not in letters) and layout.n_planes is None:
         problems.append(_question(named))
-    sequence = images.reshape(-1, sizes["C"]) if "C" in sizes else images.reshape(-1)
-    inner = Layout(1 if "C" in sizes else layout.n_channels, layout.n_planes, layout.flyback_frames)
-    positions, more = arrange(len(sequence), inner)
-    order = sequence[positions[..., 0]] if "C" in sizes else sequence[positions]
+    order, more = sequence_order(images.reshape(-1, sizes.get("C", 1)), layout)
     return StackOrder(order, tuple(problems), (*notes, *more))
 
 
@@ -186,10 +212,7 @@ def _question(named: list[tuple[str, int]]) -> str:
     """Problem of a stack whose axes may or may not be time."""
     slices = [size for axis, size in named if axis == "Z"]
     if slices and len(named) == 1 + any(axis == "C" for axis, _ in named):
-        return (
-            f"{slices[0]} images are labelled as slices (Z), none as frames (T): add `planes: 1` if they are frames of "
-            "one plane, or the number of planes, such as `planes: 3`, if they are volumes over time"
-        )
+        return slices_problem(slices[0])
     shape = " x ".join(str(size) for _, size in named)
     return (
         f"the images are in an array of {shape} without names for all axes: add `channels` and `planes`, such as "
