@@ -10,13 +10,12 @@ import re
 from pathlib import Path
 
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told
+from rsc2p_kedro.datasets.raw.stacks import PIXEL_SIZES_UM
 from rsc2p_kedro.datasets.raw.tiff import read_stacks, typical_tiff
 from rsc2p_kedro.datasets.raw.tiff_file import FirstPage, first_page
 
 _MICROMETRES = {"um": 1.0, "µm": 1.0, "μm": 1.0, r"\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0}
 _UM_PER_UNIT = {**_MICROMETRES, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "inch": 25_400.0}
-_PIXEL_SIZES_UM = (0.05, 50.0)
-"""Pixels of two-photon microscopes. Others are left-overs, such as ImageJ's 1 inch."""
 
 
 def read(path: Path, layout: Layout) -> RawRecording | None:
@@ -42,7 +41,7 @@ def _metadata(page: FirstPage, name: str) -> dict[str, Told]:
     scale = _UM_PER_UNIT.get(header.get("unit", "").lower())
     if scale and page.pixels_per_unit:
         x, y = (round(scale / pixels, 6) for pixels in page.pixels_per_unit)
-        if all(_PIXEL_SIZES_UM[0] <= size <= _PIXEL_SIZES_UM[1] for size in (x, y)):
+        if all(PIXEL_SIZES_UM[0] <= size <= PIXEL_SIZES_UM[1] for size in (x, y)):
             told["pixel_size_um"] = Told((y, x), f"ImageJ header of {name}, XResolution, YResolution and unit")
     interval = float(re.sub(r"[^\d.eE+-]", "", header.get("finterval", "")) or 0)
     if interval > 0:

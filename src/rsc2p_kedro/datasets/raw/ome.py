@@ -20,6 +20,7 @@ from rsc2p_kedro.datasets.raw.numbering import numbering_problems
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few
 from rsc2p_kedro.datasets.raw.stacks import (
     MAX_CHANNELS,
+    PIXEL_SIZES_UM,
     contradictions,
     missing_files,
     numbered_channels,
@@ -200,7 +201,7 @@ def _root(file: Path) -> ElementTree.Element:
     if file.suffix.lower() in (".ome", ".xml"):
         return ElementTree.parse(file).getroot()
     text = first_page(file).description
-    if "<OME" not in text:
+    if "OME" not in text:
         raise ValueError("its first page has none")
     return ElementTree.fromstring(text)
 
@@ -279,7 +280,8 @@ def _metadata(dataset: _Dataset, times: NDArray[np.float64] | None, n_planes: in
             told[key] = Told(value, f"OME metadata in {dataset.source}, {element}")
 
     sizes = [_in_unit(pixels, f"PhysicalSize{axis}", "µm", _UM) for axis in "YX"]
-    add("pixel_size_um", tuple(sizes) if all(sizes) else None, "PhysicalSizeX and PhysicalSizeY")
+    plausible = all(size and PIXEL_SIZES_UM[0] <= size <= PIXEL_SIZES_UM[1] for size in sizes)
+    add("pixel_size_um", tuple(sizes) if plausible else None, "PhysicalSizeX and PhysicalSizeY")
     steps = np.diff(times[:, 0]) if times is not None else np.empty(0)
     increment = _in_unit(pixels, "TimeIncrement", "s", _SECONDS)
     if len(steps) and np.median(steps) > 0:

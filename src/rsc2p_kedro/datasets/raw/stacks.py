@@ -21,6 +21,10 @@ MAX_CHANNELS = 8
 `channels` for the images of an ImageJ stack whose axes it is not told."""
 
 
+PIXEL_SIZES_UM = (0.05, 50.0)
+"""Sizes of the pixels of two-photon microscopes. Others are left-overs of programs, such as ImageJ's 1 inch."""
+
+
 @dataclass(frozen=True, eq=False)
 class StackOrder:
     """The order of the images of stacks.

@@ -1,5 +1,6 @@
 """TIFFs without a format of their own: a folder of files with one or many images each, or a single file."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -108,11 +109,10 @@ def _ordered_by_channel(files: Sequence[TIFFFile], by_channel: Mapping[str, list
         parts.append(images[part.order])
         problems += part.problems
         notes += part.notes
-    others = {name: {_CHANNEL.sub("*", files[i].path.name) for i in named} for name, named in by_channel.items()}
-    if lacking := sorted(set().union(*others.values()) - set.intersection(*others.values())):
-        problems.append(
-            f"not all channels ({first_few(list(by_channel))}) have the files {first_few(lacking)}: copy them"
-        )
+    others = [{_CHANNEL.sub("*", files[i].path.name) for i in named} for named in by_channel.values()]
+    if lacking := natsorted(set.union(*others) - set.intersection(*others)):
+        listed = first_few(list(by_channel))
+        problems.append(f"not all channels ({listed}) have the files {first_few(lacking)}: copy them")
     elif len({part.shape for part in parts}) > 1 or any(part.shape[2] > 1 for part in parts):
         problems.append("the files of the channels hold different numbers of images: copy them again")
     unique = tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes))
@@ -191,10 +191,14 @@ def typical_tiff(path: Path, layout: Layout) -> Path | None:
 @lru_cache(maxsize=16)
 def _typical_tiff(folder: Path, layout: Layout, mtime_ns: int) -> Path | None:
     """The file, kept for the readers that look at the same folder one after the other."""
-    files = [file for file in select_files(folder, folder.iterdir(), layout) if _is_tiff(file)]
-    patterns = Counter(re.sub(r"\d+", "#", file.name) for file in files)
-    usual = patterns.most_common(1)[0][0] if files else ""
-    return min((file for file in files if re.sub(r"\d+", "#", file.name) == usual), default=None)
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if Path(entry.name).suffix.lower() in _SUFFIXES and entry.is_file()]
+    files = select_files(folder, (folder / name for name in names), layout) if layout != Layout() else []
+    places = [file.relative_to(folder).as_posix() for file in files] or [name for name in names if name[0] != "."]
+    patterns = [re.sub(r"\d+", "#", place) for place in places]
+    usual = Counter(patterns).most_common(1)[0][0] if places else ""
+    first = min((place for place, pattern in zip(places, patterns, strict=True) if pattern == usual), default=None)
+    return None if first is None else folder / first
 
 
 def _is_tiff(path: Path) -> bool:

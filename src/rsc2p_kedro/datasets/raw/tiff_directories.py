@@ -72,7 +72,9 @@ class Directories:
         self._tif, self._stream, self._size = tif, tif.filehandle, size
         self._byteorder: Any = "little" if tif.byteorder == "<" else "big"
         self._count_size, self._entry_size, self._offset_size = (8, 20, 8) if tif.is_bigtiff else (2, 12, 4)
-        self._kind_tags = [self._tag(number) for number in _KIND]
+        numbers = (*_KIND, *_DESCRIPTION, *_OFFSETS, *_BYTE_COUNTS)
+        self._tags = {number: number.to_bytes(2, self._byteorder) for number in numbers}
+        self._kind_tags = [self._tags[number] for number in _KIND]
         self._kinds: dict[Any, tuple[PageKind, bool]] = {}
 
     def __iter__(self) -> Iterator[Page]:
@@ -101,9 +103,6 @@ class Directories:
     def _starts(self, n_bytes: int) -> range:
         return range(0, n_bytes, self._entry_size)
 
-    def _tag(self, number: int) -> bytes:
-        return number.to_bytes(2, self._byteorder)
-
     def _page(self, offset: int, index: int, entries: dict[bytes, tuple[bytes, int]]) -> Page:
         """What a directory says. One that says the same of what matters as one before is not interpreted again."""
         starts, counts = self._integers(entries, _OFFSETS), self._integers(entries, _BYTE_COUNTS)
@@ -126,7 +125,7 @@ class Directories:
     def _place(self, entries: dict[bytes, tuple[bytes, int]], tags: tuple[int, ...]) -> tuple[str, int, int]:
         """Type, offset and number of bytes of the values of the first of some tags that is there."""
         for number in tags:
-            if (found := entries.get(self._tag(number))) is None:
+            if (found := entries.get(self._tags[number])) is None:
                 continue
             entry, place = found
             type_ = _TYPES.get(int.from_bytes(entry[2:4], self._byteorder), "")
@@ -142,7 +141,7 @@ class Directories:
         if not n_bytes:
             return []
         if n_bytes <= self._offset_size:
-            entry = next(entries[tag][0] for tag in map(self._tag, tags) if tag in entries)
+            entry = next(entries[tag][0] for tag in map(self._tags.__getitem__, tags) if tag in entries)
             data = entry[4 + self._offset_size :][:n_bytes]
             if n_bytes == int(type_[1:]):
                 return [int.from_bytes(data, self._byteorder)]
