@@ -118,6 +118,15 @@ def test_cycles_of_a_z_series_are_volumes(tmp_path, multipage):
     assert "`planes` is 2 in the manifest, but 3" in inspect_recording(folder, layout=Layout(n_planes=2)).problems[0]
 
 
+def test_user_tells_flyback_in_volumes_and_planes_in_time_series(tmp_path):
+    layout = Layout(n_planes=2, flyback_frames=1)
+    folder = write(tmp_path / "z", [3] * 20, kind="TSeries ZSeries Element", channels=("G",))
+    assert inspect_recording(folder, layout=layout).order.shape == (20, 2, 1)
+    assert frames_of(folder, plane=2, layout=layout) == [1000 * cycle + 21 for cycle in range(1, 21)]
+    folder = write(tmp_path / "t", [60], channels=("G",))
+    assert frames_of(folder, plane=2, layout=layout) == [1000 + 10 * frame + 1 for frame in range(2, 60, 3)]
+
+
 def test_volumes_in_both_directions(tmp_path):
     folder = write(tmp_path / "t", [3] * 20, kind="TSeries ZSeries Element", channels=("G",), backwards=True)
     expected = [1000 * cycle + (31 if cycle % 2 else 11) for cycle in range(1, 21)]
@@ -174,6 +183,8 @@ def test_damaged_xml_file(tmp_path):
     (folder / f"{NAME}.xml").write_text(text[: len(text) // 2])
     (problem,) = inspect_recording(folder).problems
     assert f"{NAME}.xml is damaged" in problem
+    names_only = Layout(exclude=("*.xml",))
+    assert frames_of(folder, channel="Ch1", layout=names_only) == [1000 + 10 * frame + 1 for frame in range(1, 21)]
 
 
 def test_xml_file_of_version_4(tmp_path):

@@ -22,6 +22,7 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few
+from rsc2p_kedro.datasets.raw.selection import select_files
 from rsc2p_kedro.datasets.raw.stacks import contradictions, missing_files
 from rsc2p_kedro.datasets.raw.tiff import inspect_files, tiffs_in
 from rsc2p_kedro.datasets.raw.tiff_file import TIFFFile
@@ -64,7 +65,7 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
         The recording, with all its problems; None if it is not of PrairieView.
     """
     folder = path if path.is_dir() else path.parent
-    found = _descriptions(path)
+    found = select_files(folder, _descriptions(path), Layout(exclude=layout.exclude))
     if len(found) == 1:
         return _read_described(path, folder, found[0], layout)
     named = [file for file in tiffs_in(folder, layout) if _NAME.fullmatch(file.name)] if path.is_dir() else []
@@ -99,8 +100,8 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
     try:
         scan = _parse(description)
     except ElementTree.ParseError as error:
-        problem = f"{description.name} is damaged ({error}): copy it again from where it was recorded"
-        return RawRecording(path, "PrairieView", (), empty, problems=(problem,))
+        problem = f"{description.name} is damaged ({error}): copy it again from where it was recorded, or leave it out"
+        return RawRecording(path, "PrairieView", (), empty, problems=(f"{problem} with `exclude`",))
     names = dict.fromkeys(name for _, _, frames in scan.cycles for _, images in frames for name, _ in images.values())
     paths = [folder / name for name in names]
     problems = missing_files(paths, description.name)
@@ -110,9 +111,14 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
     table, times, notes = _table(scan, files, numbers)
     if not problems:
         problems += _page_problems(scan, files, description.name)
-    told = Layout(len(numbers), table.shape[1] if len(scan.cycles) and scan.cycles[0][0] == _VOLUMES else None, 0)
-    problems += contradictions(layout, told, description.name)
-    order, times = _split_planes(table, times, layout if told.n_planes is None else Layout())
+    volumes = bool(scan.cycles) and scan.cycles[0][0] == _VOLUMES
+    flyback = layout.flyback_frames or 0
+    n_planes = table.shape[1] - flyback if volumes else None
+    problems += contradictions(layout, Layout(len(numbers), n_planes), description.name)
+    if n_planes is None:
+        order, times = _split_planes(table, times, layout)
+    else:  # the user may say that the last images of each cycle belong to the flyback
+        order, times = table[:, : max(1, n_planes)], times[:, : max(1, n_planes)]
     names_of_channels = [scan.channels[number] for number in numbers]
     if len(set(names_of_channels)) < len(numbers):
         names_of_channels = [f"Ch{number}" for number in numbers]

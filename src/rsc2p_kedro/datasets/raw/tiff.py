@@ -110,7 +110,7 @@ def _ordered_by_channel(files: Sequence[TIFFFile], by_channel: Mapping[str, list
         problems += part.problems
         notes += part.notes
     others = [{_CHANNEL.sub("*", files[i].path.name) for i in named} for named in by_channel.values()]
-    if lacking := natsorted(set.union(*others) - set.intersection(*others)):
+    if lacking := natsorted({name for one in others for name in one if any(name not in other for other in others)}):
         listed = first_few(list(by_channel))
         problems.append(f"not all channels ({listed}) have the files {first_few(lacking)}: copy them")
     elif len({part.shape for part in parts}) > 1 or any(part.shape[2] > 1 for part in parts):

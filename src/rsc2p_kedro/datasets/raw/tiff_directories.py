@@ -7,7 +7,7 @@ Structure: TIFF Revision 6.0 (Adobe, 1992), section 2; for BigTIFF https://www.a
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tifffile
@@ -70,10 +70,10 @@ class Directories:
         """
         self.broken = False
         self._tif, self._stream, self._size = tif, tif.filehandle, size
-        self._byteorder: Any = "little" if tif.byteorder == "<" else "big"
+        self._byteorder: Literal["little", "big"] = "little" if tif.byteorder == "<" else "big"
         self._count_size, self._entry_size, self._offset_size = (8, 20, 8) if tif.is_bigtiff else (2, 12, 4)
         numbers = (*_KIND, *_DESCRIPTION, *_OFFSETS, *_BYTE_COUNTS)
-        self._tags = {number: number.to_bytes(2, self._byteorder) for number in numbers}
+        self._tags: dict[int, bytes] = {number: int.to_bytes(number, 2, self._byteorder) for number in numbers}
         self._kind_tags = [self._tags[number] for number in _KIND]
         self._kinds: dict[Any, tuple[PageKind, bool]] = {}
 
