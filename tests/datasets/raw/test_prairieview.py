@@ -177,6 +177,30 @@ def test_two_recordings_in_a_folder(tmp_path):
     assert len(frames_of(folder / f"{NAME}.xml", channel=1)) == 20
 
 
+@pytest.mark.parametrize(
+    ("cycles", "options"),
+    [
+        ([20], {}),
+        ([20], {"multipage": True}),
+        ([10, 12], {"channels": ("Green",)}),
+        ([3] * 20, {"channels": ("Green",), "kind": "TSeries ZSeries Element"}),
+    ],
+)
+def test_agrees_with_roiextractors(tmp_path, cycles, options):
+    roiextractors = pytest.importorskip("roiextractors")
+    folder = write(tmp_path / NAME, cycles, **options)
+    (folder / f"{NAME}_Cycle00001_VoltageRecording_001.xml").unlink()
+    recording = inspect_recording(folder)
+    for channel in recording.channels:
+        name = channel if len(recording.channels) > 1 else None
+        theirs = roiextractors.BrukerTiffImagingExtractor(folder_path=folder, channel_name=name)
+        series = theirs.get_series().reshape(recording.n_frames, 8, 12, recording.n_planes)
+        for plane in range(recording.n_planes):
+            ours = read_frames(folder, channel=channel, plane=plane + 1).movie.compute()
+            np.testing.assert_array_equal(ours, series[..., plane])
+        np.testing.assert_allclose(recording.frame_times_s[:, 0], theirs.get_timestamps(), atol=1e-9)
+
+
 def test_damaged_xml_file(tmp_path):
     folder = write(tmp_path / "t", [20])
     text = (folder / f"{NAME}.xml").read_text()

@@ -1,6 +1,7 @@
 """Files with the structure of ScanImage's: the settings in Software or ImageDescription, times in each description."""
 
 import json
+import struct
 from datetime import datetime
 from pathlib import Path
 
@@ -99,6 +100,41 @@ def write(
                     description=page_text(frame, epoch, acquisition),
                     extratags=tags,
                 )
+    return path
+
+
+def write_as_scanimage(path: Path, images: np.ndarray, software: str, texts: list[str]) -> Path:
+    """A BigTIFF byte for byte as ScanImage lays it out: its own header of static metadata, then page by page."""
+    static, rois = software.encode() + b"\0", b"{}\0"
+    head = struct.pack("<IIII", 0x07030301, 4, len(static), len(rois)) + static + rois
+    content, pages = bytearray(head), []
+    for image, text in zip(images, texts, strict=True):
+        content += b"\0" * (-len(content) % 8)
+        described = text.encode() + b"\0"
+        place = 16 + len(content)
+        data_at = place + 8 + 20 * 12 + 8
+        texts_at = data_at + image.nbytes
+        entries = [
+            (256, 4, 1, image.shape[1]),
+            (257, 4, 1, image.shape[0]),
+            (258, 3, 1, 16),
+            (259, 3, 1, 1),
+            (262, 3, 1, 1),
+            (270, 2, len(described), texts_at),
+            (273, 16, 1, data_at),
+            (277, 3, 1, 1),
+            (278, 4, 1, image.shape[0]),
+            (279, 16, 1, image.nbytes),
+            (305, 2, len(static), 32),
+            (339, 3, 1, 2),
+        ]
+        pages.append(place + 8 + 20 * 12)
+        content += struct.pack("<Q", 12) + b"".join(struct.pack("<HHQQ", *entry) for entry in entries)
+        content += struct.pack("<Q", 0) + image.tobytes() + described
+        if len(pages) > 1:
+            content[pages[-2] - 16 : pages[-2] - 8] = struct.pack("<Q", place)
+    first = pages[0] - 8 - 20 * 12
+    path.write_bytes(b"II" + struct.pack("<HHHQ", 43, 8, 0, first) + bytes(content))
     return path
 
 
@@ -260,6 +296,35 @@ def test_several_regions_in_an_image_are_refused(tmp_path):
     assert inspect_recording(one).problems == ()
     two = write(tmp_path / "two_00001.tif", counting(20), software, rois=2)
     assert "2 regions (mROI) lie one below the other" in inspect_recording(two).problems[0]
+
+
+def test_agrees_with_roiextractors_on_a_file_as_scanimage_lays_it_out(tmp_path, monkeypatch):
+    roiextractors = pytest.importorskip("roiextractors")
+    opened, reader_of_tifffile = [], tifffile.TiffReader
+
+    def keep(file):  # roiextractors leaves it open
+        opened.append(reader_of_tifffile(file))
+        return opened[-1]
+
+    monkeypatch.setattr(tifffile, "TiffReader", keep)
+    software = volumes(3, 1, hChannels__channelSave="[1 2]")
+    frames = counting(4 * 20 + 2)
+    images = np.random.default_rng(2).integers(-50, 900, (2 * len(frames), H, W), dtype=np.int16)
+    texts = [page_text(frame, "2019 5 6 10 30 12.5") for frame in frames for _ in range(2)]
+    path = write_as_scanimage(tmp_path / "m_00001.tif", images, software, texts)
+    with path.open("rb") as stream:
+        assert tifffile.tifffile.read_scanimage_metadata(stream)[0]["SI.hChannels.channelSave"] == [1, 2]
+    recording = inspect_recording(path)
+    assert recording.problems == ()
+    for channel in ("Channel 1", "Channel 2"):
+        theirs = roiextractors.ScanImageImagingExtractor(file_path=path, channel_name=channel)
+        series = theirs.get_series()
+        for plane in range(3):
+            ours = read_frames(path, channel=channel, plane=plane + 1).movie.compute()
+            np.testing.assert_array_equal(ours, series[..., plane])
+        assert theirs.get_sampling_frequency() == pytest.approx(recording.metadata["frame_rate_hz"].value)
+    for reader in opened:
+        reader.close()
 
 
 SI3 = "\r".join(
