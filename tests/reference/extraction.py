@@ -50,14 +50,22 @@ def peak_amplitude(trace: NDArray, decay: float, noise: float) -> float:
     return float(height - depth)
 
 
-def solve_jointly(A: NDArray, B: NDArray, movie: NDArray) -> tuple[NDArray, NDArray]:
+def solve_jointly(A: NDArray, B: NDArray, movie: NDArray, grid: tuple[int, int]) -> tuple[NDArray, NDArray]:
     """Traces and neuropil of a movie (n, pixels) by least squares on the stacked columns.
 
-    The prior of the neuropil, of sd 0.3, is further rows.
+    The prior of the neuropil is further rows: sd 0.3 of each of the splines, which are on a grid (ny, nx), and 0.2 of
+    the difference between neighbours.
     """
     n_neurons, n_splines = A.shape[1], B.shape[1]
-    prior = np.hstack([np.zeros((n_splines, n_neurons)), np.eye(n_splines) / 0.3])
-    data = np.vstack([movie.T, np.zeros((n_splines, len(movie)))])
+    rows = [row / 0.3 for row in np.eye(n_splines)]
+    for y, x in np.ndindex(grid):
+        for other in ((y + 1, x), (y, x + 1)):
+            if other[0] < grid[0] and other[1] < grid[1]:
+                step = np.zeros(grid)
+                step[y, x], step[other] = -1, 1
+                rows.append(step.ravel() / 0.2)
+    prior = np.hstack([np.zeros((len(rows), n_neurons)), np.array(rows)])
+    data = np.vstack([movie.T, np.zeros((len(rows), len(movie)))])
     solution = np.linalg.lstsq(np.vstack([np.hstack([A, B]), prior]), data, rcond=None)[0]
     return solution[:n_neurons], solution[n_neurons:]
 

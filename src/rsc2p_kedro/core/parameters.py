@@ -244,8 +244,8 @@ class ExtractionParameters(FrozenModel):
     neuron_half_width_px: Annotated[float, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
         description="Half-width of a neuron in px. `auto` measures it from the movie. A number is a hint with "
-        "`adaptive`, which measures as well and takes the measured one if the two differ by more than 25 %; it is used "
-        "as it is with `greedy_roi` and `seeded` [gSig].",
+        "`adaptive`, which measures as well and takes the measured one if the two differ by more than 25 % and by a "
+        "factor of 2 at most; it is used as it is with `greedy_roi` and `seeded` [gSig].",
     )
     merge_threshold: float = Field(
         0.85,

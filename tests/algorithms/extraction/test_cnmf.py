@@ -254,3 +254,16 @@ def test_a_refit_adds_neurons_that_stay_silent_with_new_ids_and_replaces_them_wh
     np.testing.assert_array_equal(
         again.footprints[:, again.is_silent].sum(), refit.footprints[:, refit.is_silent].sum()
     )
+
+
+def test_a_neuron_found_by_its_shape_that_turns_out_to_be_active_is_not_silent(scene, fitted):
+    bright = soma(36, 56)
+    calcium = np.roll(scene[1][0], 210)
+    movie = scene[0] + (40 * bright + 20 * calcium[:, None, None] * bright).astype(np.float32)
+    refit = extraction.refit(movie, fitted, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
+    new = refit.select(~np.isin(refit.ids, fitted.ids))
+    nearest = int(np.linalg.norm(centres_of(new) - [36, 56], axis=1).argmin())
+    assert not new.is_silent[nearest]
+    assert np.corrcoef(new.traces[nearest], calcium)[0, 1] > 0.95
+    (entry,) = [entry for entry in refit.lineage if entry.component_id == new.ids[nearest]]
+    assert (entry.event, entry.reason) == ("new", "found by its shape in the mean image, and active")

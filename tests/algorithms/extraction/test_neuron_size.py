@@ -53,7 +53,8 @@ def test_a_wrong_size_is_replaced_by_the_measured_one_with_a_warning(caplog):
     assert "neuron_half_width_px is 9.0 px" in caplog.text
     caplog.clear()
     assert set_half_width(inputs_of(movie, neuron_half_width_px=5.5)).half_width_px == 5.5
-    assert set_half_width(inputs_of(movie, neuron_half_width_px=2)).half_width_px == 4  # at most a factor of 2
+    assert set_half_width(inputs_of(movie, neuron_half_width_px=2)).half_width_px == 2  # beyond a factor of 2
+    assert set_half_width(inputs_of(movie, neuron_half_width_px=15)).half_width_px == 15
     assert set_half_width(inputs_of(movie, neuron_half_width_px=2, initialization="greedy_roi")).half_width_px == 2
 
 

@@ -111,10 +111,26 @@ class NeuropilBasis:
         shape = (self.n_splines, self.n_splines)
         return sp.csc_array(sp.coo_array((values.ravel(), (row.ravel(), column.ravel())), shape=shape))
 
+    def roughness(self) -> sp.csc_array:
+        """Quadratic form (K, K) that sums the squared differences between splines next to each other.
+
+        Returns:
+            CSC (K, K) float64, positive semidefinite; 0 for equal coefficients.
+        """
+        ny, nx = self.u.shape[1], self.v.shape[1]
+        along_y = sp.kron(_squared_differences(ny), sp.eye_array(nx))
+        return sp.csc_array(along_y + sp.kron(sp.eye_array(ny), _squared_differences(nx)))
+
     @cached_property
     def splines(self) -> sp.csr_array:
         """phi as CSR (H*W, K) float32."""
         return sp.csr_array(sp.kron(sp.csr_array(self.u), sp.csr_array(self.v), format="csr"))
+
+
+def _squared_differences(n: int) -> sp.csr_array:
+    """Quadratic form (n, n) of the sum of the squared differences between successive values."""
+    steps = np.diff(np.eye(n), axis=0) if n else np.zeros((0, 0))
+    return sp.csr_array(steps.T @ steps)
 
 
 def _pairwise_products(splines: Float) -> tuple[NDArray, NDArray, NDArray[np.float64]]:

@@ -31,7 +31,8 @@ FALLBACK_HALF_WIDTH_PX = 5.0
 TOLERATED_FACTOR = 1.25
 """A given half-width is used as it is if the measured one differs by at most this factor. Chosen, not tuned."""
 MAX_FACTOR = 2.0
-"""The half-width used differs from a given one by at most this factor. Chosen, not tuned."""
+"""A measured half-width that differs from the given one by more than this factor is that of something else, such as
+boutons among few large somata, and the given one is used. Chosen, not tuned."""
 _BINNED_HALF_WIDTH = 3.0
 """Half-width of the filter of the quick search, in binned px."""
 _MAX_BINS = 300
@@ -60,7 +61,7 @@ def set_half_width(inputs: Inputs) -> Inputs:
     """Measures the half-width of neurons, where the parameters leave it open or may be wrong about it.
 
     With `initialization: greedy_roi` or `seeded`, a given half-width is used as it is. With `adaptive`, it is a hint: a
-    measured one that differs from it by more than 25 % takes its place, with a warning.
+    measured one that differs from it by more than 25 %, and by a factor of 2 at most, takes its place, with a warning.
 
     Args:
         inputs: data and settings.
@@ -84,9 +85,9 @@ def set_half_width(inputs: Inputs) -> Inputs:
         return inputs.with_half_width(FALLBACK_HALF_WIDTH_PX if measured is None else measured)
     if measured is None or 1 / TOLERATED_FACTOR <= measured / given <= TOLERATED_FACTOR:
         return inputs.with_half_width(given)
-    used = round(float(np.clip(measured, given / MAX_FACTOR, given * MAX_FACTOR)), 1)
+    used = measured if 1 / MAX_FACTOR <= measured / given <= MAX_FACTOR else given
     logger.warning(
-        "neuron_half_width_px is %.1f px, but the neurons of the movie measure %.1f px: using %.1f px.",
+        "neuron_half_width_px is %.1f px, but what is active in the movie measures %.1f px: using %.1f px.",
         given,
         measured,
         used,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
@@ -22,6 +23,9 @@ from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParamete
 from rsc2p_kedro.core.results import Components, LineageEntry
 
 Float = NDArray[np.float32]
+SAME_NEURON = 0.7
+"""Cosine of a neuron's outline in the mean image and its footprint by regression above which they are the same. Chosen,
+not tuned."""
 
 
 @blocks.one_blas_thread()
@@ -47,7 +51,8 @@ def refit(
     Returns:
         Components whose lineage has an entry for each earlier component and each of the result. A component that is
         kept has its earlier id, a merged one that of its first parent. With `find_silent`, neurons found by their shape
-        in the mean image follow, marked as silent; those of the earlier result are replaced.
+        in the mean image follow, marked as silent unless they turn out to be active; silent ones of the earlier result
+        are replaced.
 
     Raises:
         ValueError: components and movie have frames of different shape, arrays do not fit together, or the movie is too
@@ -74,14 +79,46 @@ def refit(
     state = merge_components(inputs, state)
     ids = np.array([components.ids[parents[0]] for parents in state.parents], np.int64)
     lineage = _lineage(components.ids, state, reasons)
-    if parameters.find_silent:
-        state = add_silent_neurons(inputs, state)
-    n_silent = state.n_components - len(ids)
-    new = components.ids.max(initial=-1) + 1 + np.arange(n_silent)
+    if not parameters.find_silent:
+        return replace(assemble_components(inputs, movie, state, ids), lineage=lineage)
+    state, silent = _wake(inputs, add_silent_neurons(inputs, state), len(ids))
+    new = components.ids.max(initial=-1) + 1 + np.arange(state.n_components - len(ids))
     result = assemble_components(inputs, movie, state, np.concatenate([ids, new]))
-    lineage += tuple(LineageEntry(int(k), "new", (), "found by its shape in the mean image") for k in new)
-    silent = np.arange(len(result.ids)) >= len(ids)
-    return replace(result, lineage=lineage, silent=silent if parameters.find_silent else None)
+    lineage += tuple(
+        LineageEntry(int(k), "new", (), "found by its shape in the mean image" + ("" if is_silent else ", and active"))
+        for k, is_silent in zip(new, silent[len(ids) :], strict=True)
+    )
+    return replace(result, lineage=lineage, silent=silent)
+
+
+def _wake(inputs: Inputs, state: Factorization, n_known: int) -> tuple[Factorization, NDArray[np.bool_]]:
+    """Regresses the footprints of neurons that were found by their shape but turn out to be active.
+
+    Active means that the trace under the outline passes the selection of a first fit, and that the footprint regressed
+    on this trace is the same neuron.
+
+    Args:
+        inputs: data and settings.
+        state: the factorization, with neurons found by their shape, without traces, after the first `n_known`.
+        n_known: number of components found by their activity.
+
+    Returns:
+        The factorization, and which of its components (N,) are silent.
+    """
+    silent = np.arange(state.n_components) >= n_known
+    state, isolated_traces = update_traces(inputs, state)
+    reasons = rejection_reasons(inputs, state, isolated_traces)
+    active = [j for j in range(n_known, state.n_components) if not reasons[j]]
+    if not active:
+        return state, silent
+    regressed = update_footprints(inputs, state.select(np.r_[:n_known, active])).A[:, n_known:]
+    norms = sp.linalg.norm(regressed, axis=0) * sp.linalg.norm(state.A[:, active], axis=0)
+    cosines = np.asarray(regressed.multiply(state.A[:, active]).sum(axis=0)).ravel() / np.maximum(norms, 1e-30)
+    columns = [state.A[:, [j]] for j in range(state.n_components)]
+    for k, j in enumerate(active):
+        if cosines[k] >= SAME_NEURON:
+            columns[j], silent[j] = regressed[:, [k]], False
+    return replace(state, A=sp.csc_array(sp.hstack(columns, format="csc"), dtype=np.float32)), silent
 
 
 def _initialize(inputs: Inputs, components: Components) -> Factorization:

@@ -31,6 +31,11 @@ NEUROPIL_PRIOR_SD = 0.3
 """Prior sd of the time course of a spline, as a fraction of the resting fluorescence. It determines the time courses of
 splines with few valid pixels, and hardly affects the others. Not tuned; other values are compared in
 docs/methods_extraction.md."""
+NEUROPIL_STEP_SD = 0.2
+"""Prior sd of the difference between the time courses of neighbouring splines, as a fraction of the resting
+fluorescence. It ties splines that few pixels determine, at the edges of the frame, to their neighbours. On four
+simulated tissues it left a tenth fewer components that are no somata, at the same recall; 0.1 and 0.04 did the same,
+but explained less of strong neuropil in smooth movies."""
 MIN_OVERLAP = 0.02
 """Cosine of two footprints above which their components are not deconvolved at the same time. Not tuned; other values
 are compared in docs/methods_extraction.md."""
@@ -132,8 +137,14 @@ def project_movie(
         V=np.concatenate([v for _, v in parts], axis=1).astype(np.float64),
         AA=sp.csc_array(wide.T @ wide),
         AB=sp.csc_array(scaled.T @ neuropil.splines),
-        BB=sp.csc_array(neuropil.gram(gain) + sp.eye_array(neuropil.n_splines) / NEUROPIL_PRIOR_SD**2),
+        BB=sp.csc_array(neuropil.gram(gain) + _neuropil_prior(neuropil)),
     )
+
+
+def _neuropil_prior(neuropil: NeuropilBasis) -> sp.csc_array:
+    """Precision (K, K) of the prior of the neuropil's time courses: near 0, and near those of neighbouring splines."""
+    ridge = sp.eye_array(neuropil.n_splines) / NEUROPIL_PRIOR_SD**2
+    return sp.csc_array(ridge + neuropil.roughness() / NEUROPIL_STEP_SD**2)
 
 
 def _solve(gram: sp.csc_array, right: NDArray) -> NDArray[np.float64]:
