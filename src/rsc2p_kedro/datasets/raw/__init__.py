@@ -3,6 +3,7 @@
 from rsc2p_kedro.datasets.raw.formats import inspect_recording
 from rsc2p_kedro.datasets.raw.frames import RawFrames, read_frames, without_nan
 from rsc2p_kedro.datasets.raw.recording import ImageFile, Layout, RawRecording, RecordingError, Told
+from rsc2p_kedro.datasets.raw.selection import as_patterns, select_files
 
 __all__ = [
     "ImageFile",
@@ -11,7 +12,9 @@ __all__ = [
     "RawRecording",
     "RecordingError",
     "Told",
+    "as_patterns",
     "inspect_recording",
     "read_frames",
+    "select_files",
     "without_nan",
 ]

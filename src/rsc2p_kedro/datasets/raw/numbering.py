@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -26,6 +26,9 @@ def numbering_problems(names: Sequence[str]) -> list[str]:
     patterns: dict[str, list[str]] = defaultdict(list)
     for name in names:
         patterns[re.sub(r"\d+", "#", name)].append(name)
+    if len(patterns) == 2:
+        names = _without_first_part(names, patterns)
+        patterns = {pattern: found for pattern, found in patterns.items() if found[0] in names}
     if len(patterns) > 1:
         usual = max(patterns, key=lambda pattern: len(patterns[pattern]))
         others = [name for name in names if name not in set(patterns[usual])]
@@ -37,6 +40,16 @@ def numbering_problems(names: Sequence[str]) -> list[str]:
     if not varying:
         return [f"files have the same number: {first_few(names)}. Keep one of each"]
     return _gaps_and_duplicates(names, numbers, varying[-1])
+
+
+def _without_first_part(names: Sequence[str], patterns: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Leaves the first part of a movie out of `m.tif`, `m_1.tif`, `m_2.tif`, since it has no number."""
+    for pattern, found in patterns.items():
+        numbered = set(patterns) - {pattern}
+        first = {re.sub(r"[_ (-]+#\)?(?=(\.[A-Za-z]+)*$)", "", other) for other in numbered}
+        if pattern in first and len(found) == 1:
+            return [name for name in names if name != found[0]]
+    return names
 
 
 def _gaps_and_duplicates(names: Sequence[str], numbers: NDArray, counter: int) -> list[str]:

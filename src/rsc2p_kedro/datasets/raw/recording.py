@@ -86,17 +86,21 @@ class Told:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the images of a recording alternate, as far as the user says so; None leaves it to the files.
+    """What the user says of the files of a recording and of the order of their images; None leaves it to the files.
 
     Attributes:
         n_channels: number of channels that were saved.
         n_planes: number of planes of a volume, without those of the flyback.
         flyback_frames: images (of each channel) at the end of a volume that were taken while the focus went back.
+        files: patterns of the files that belong to the recording, relative to its folder; empty means all.
+        exclude: patterns of files that do not belong to it.
     """
 
     n_channels: int | None = None
     n_planes: int | None = None
     flyback_frames: int | None = None
+    files: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,7 @@ class RawRecording:
             (flyback, an incomplete last volume) do not occur.
         channels: (C,) names of the channels; numbers from 1 as text where the files do not name them.
         metadata: what the files tell, by the field of the manifest in dotted form: `frame_rate_hz` (of a plane),
-            `pixel_size_um` (y, x), `session.session_start_time`, `imaging_plane.excitation_lambda_nm`.
+            `pixel_size_um` (y, x), `session.session_start_time`, `imaging_plane.excitation_wavelength_nm`.
         frame_times_s: (T, Z) float64, start of each frame in s from the start of the recording, where the files tell
             it; None where frames are evenly spaced or nothing is told.
         problems: why the recording cannot be used as it is, one text each, with what to do.

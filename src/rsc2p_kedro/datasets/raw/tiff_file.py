@@ -1,6 +1,6 @@
-"""One TIFF of a recording: its header, its problems and its frames.
+"""One TIFF of a recording: its header, its problems and its images.
 
-TIFF, BigTIFF, OME-TIFF and ImageJ stacks (also those with a single image file directory for all frames) are read,
+TIFF, BigTIFF, OME-TIFF and ImageJ stacks (also those with a single image file directory for all images) are read,
 compressed or not. Pixels of uncompressed files are read directly from their position in the file, others with tifffile.
 """
 
@@ -9,17 +9,49 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.recording import ImageFile, RecordingError
+from rsc2p_kedro.datasets.raw.tiff_directories import Directories, Page, PageKind
 
-_MAX_CHANNELS = 8
-"""Maximum number of channels of a microscope. ImageJ stacks with more are movies whose time axis was mislabelled."""
+
+@dataclass(frozen=True)
+class AxisLabels:
+    """The axes that a stack names, slowest first, without those of the image.
+
+    Attributes:
+        writer: of the label: `ImageJ` or `tifffile`.
+        axes: one letter for each axis: `T`, `Z`, `C`, or `Q` where the axis has a size but no meaning.
+        sizes: of the axes.
+    """
+
+    writer: str
+    axes: str
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FirstPage:
+    """Tags of the first page of a TIFF that tell of the recording; empty where they are missing.
+
+    Attributes:
+        description: ImageDescription.
+        software: Software.
+        artist: Artist.
+        pixels_per_unit: XResolution and YResolution; None if they are missing or zero.
+        kind: `OME` or `ImageJ`, if the description is of that kind.
+    """
+
+    description: str = ""
+    software: str = ""
+    artist: str = ""
+    pixels_per_unit: tuple[float, float] | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +60,16 @@ class TIFFFile(ImageFile):
 
     Attributes:
         path: the file.
-        shape: (H, W) of its frames.
+        shape: (H, W) of its images.
         dtype: of its pixels, with the byte order of the file.
-        offsets: (n,) int64, for each frame the offset in bytes of its pixels or, if the file is not `plain`, of its
+        offsets: (n,) int64, for each image the offset in bytes of its pixels or, if the file is not `plain`, of its
             image file directory.
-        plain: whether the pixels of each frame are uncompressed, in order and contiguous.
+        plain: whether the pixels of each image are uncompressed, in order and contiguous.
         problems: problems of the file, one text each.
+        notes: what the user should know although the file can be used.
+        labels: axes that the file names; None if it names none.
+        descriptions: (n, 2) int64, for each page the offset and the number of bytes of its ImageDescription, which may
+            be 0. Empty for stacks with a single directory.
     """
 
     path: Path
@@ -42,6 +78,9 @@ class TIFFFile(ImageFile):
     offsets: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     plain: bool = False
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    labels: AxisLabels | None = None
+    descriptions: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
 
     @property
     def n_images(self) -> int:
@@ -67,6 +106,22 @@ class TIFFFile(ImageFile):
             )
             raise RecordingError(self.path, [problem]) from error
 
+    def page_descriptions(self, most: int = 1000) -> list[str]:
+        """Reads the ImageDescription of each page, in which microscopes write the time of a frame.
+
+        Args:
+            most: number of bytes of a description that are read.
+
+        Returns:
+            One text for each page.
+        """
+        texts = []
+        with self.path.open("rb", buffering=0) as stream:
+            for offset, n_bytes in self.descriptions.tolist():
+                stream.seek(offset)
+                texts.append(stream.read(min(n_bytes, most)).decode("latin-1"))
+        return texts
+
     def _read_plain(self, pages: Sequence[int], out: NDArray) -> None:
         buffer = np.empty(self.shape, self.dtype)
         with self.path.open("rb", buffering=0) as stream:
@@ -83,15 +138,6 @@ class TIFFFile(ImageFile):
                 image[...] = tifffile.TiffPage(tif, index=page).asarray(maxworkers=1)
 
 
-class _PageKind(NamedTuple):
-    """Properties that all pages of a file should share."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-    samples: int
-    plain: bool
-
-
 def inspect_file(path: Path) -> TIFFFile:
     """Reads the header of a file.
 
@@ -99,7 +145,7 @@ def inspect_file(path: Path) -> TIFFFile:
         path: of a TIFF.
 
     Returns:
-        The content of the header. A file that is not a readable TIFF has no frames and a problem.
+        The content of the header. A file that is not a readable TIFF has no images and a problem.
     """
     try:
         with tifffile.TiffFile(path) as tif:
@@ -108,42 +154,73 @@ def inspect_file(path: Path) -> TIFFFile:
         return TIFFFile(path, problems=(f"cannot be read as TIFF ({error}): copy it again, or remove it",))
 
 
+def first_page(path: Path) -> FirstPage:
+    """Reads the tags of the first page that tell of the recording.
+
+    Args:
+        path: of a TIFF.
+
+    Returns:
+        The tags; all empty if the file cannot be read.
+    """
+    try:
+        status = path.stat()
+        return _first_page(path, status.st_mtime_ns, status.st_size)
+    except Exception:  # damaged headers raise errors of many kinds; `inspect_file` says which
+        return FirstPage()
+
+
+@lru_cache(maxsize=16)
+def _first_page(path: Path, mtime_ns: int, size: int) -> FirstPage:
+    """The tags, kept for the readers that look at the same file one after the other."""
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        ratios = [page.tags.valueof(name, (0, 1)) for name in ("XResolution", "YResolution")]
+        per_unit = [numerator / denominator if denominator else 0.0 for numerator, denominator in ratios]
+        kind = "OME" if page.is_ome else "ImageJ" if page.is_imagej else ""
+        artist = str(page.tags.valueof("Artist", "") or "")
+        told = (per_unit[0], per_unit[1]) if all(per_unit) else None
+        return FirstPage(page.description, page.software, artist, told, kind)
+
+
 def _read_header(path: Path, tif: tifffile.TiffFile) -> TIFFFile:
-    """The frames of an open file, and the problems with them."""
-    tif.pages.useframes = False  # tifffile's frames are assumed to have the shape of the first page
+    """The images of an open file, and the problems with them."""
     size = path.stat().st_size
-    kinds: Counter[_PageKind] = Counter()
-    starts, ends = [], []
-    for page in tif.pages:
-        assert isinstance(page, tifffile.TiffPage)
-        kinds[_PageKind(tuple(page.shape), page.dtype, page.samplesperpixel, page.is_final)] += 1
-        starts.append(page.dataoffsets[0] if page.is_final else page.offset)
-        segments = zip(page.dataoffsets, page.databytecounts, strict=True)
-        ends.append(max((start + n_bytes for start, n_bytes in segments), default=size + 1))
+    directories = Directories(tif, size)
+    pages = list(directories)
+    kinds = Counter(page.kind for page in pages)
     usual = kinds.most_common(1)[0][0]
-    offsets = np.array(starts, np.int64)
-    n_frames, n_channels = _described_frames_and_channels(tif)
-    if n_frames > len(offsets) == 1 and usual.plain:  # ImageJ: a single directory for a whole stack
+    plain = all(page.plain for page in pages)
+    offsets = np.array([page.pixels if plain else page.directory for page in pages], np.int64)
+    problems, notes, end = _page_problems(kinds), [], max(page.end for page in pages)
+    labels, promised = _labels(tif.pages.first)
+    if promised > len(pages) == 1 and plain:  # ImageJ: a single directory for a whole stack
         n_bytes = int(np.prod(usual.shape)) * usual.dtype.itemsize
-        offsets = offsets[0] + n_bytes * np.arange(n_frames)
-        ends.append(int(offsets[-1]) + n_bytes)
-    problems = _page_problems(kinds)
-    if max(ends) > size or n_frames > len(offsets) or _has_broken_chain(tif):
+        if not _ends_after_first_image(pages[0], size):
+            offsets = offsets[0] + n_bytes * np.arange(promised)
+            end = int(offsets[-1]) + n_bytes
+    if end > size or directories.broken:
         problems.append("is truncated: copy it again from where it was recorded")
-    if n_channels > 1:
-        problems.append(f"holds {n_channels} channels: save the channel of the indicator as a separate stack")
+    elif promised > len(offsets):
+        notes.append(f"holds {len(offsets)} images, its header promises {promised}: those that are there are used")
     dtype = usual.dtype.newbyteorder(tif.byteorder) if usual.dtype is not None else np.dtype("V")
-    return TIFFFile(path, usual.shape, dtype, offsets, usual.plain, tuple(problems))
+    descriptions = np.array([page.description for page in pages], np.int64).reshape(-1, 2)
+    if len(pages) != len(offsets):
+        descriptions = descriptions[:0]
+    return TIFFFile(path, usual.shape, dtype, offsets, plain, tuple(problems), tuple(notes), labels, descriptions)
 
 
-def _page_problems(kinds: Counter[_PageKind]) -> list[str]:
+def _ends_after_first_image(page: Page, size: int) -> bool:
+    """Whether nothing but the directory follows the pixels of the only page: the header is that of a longer stack."""
+    return page.end == size or page.directory >= page.end
+
+
+def _page_problems(kinds: Counter[PageKind]) -> list[str]:
     """Problems with the pages of a file, from the number of pages of each kind."""
     problems = []
     if len({(kind.shape, kind.dtype) for kind in kinds}) > 1:
         listed = ", ".join(f"{n} of {kind.shape} {kind.dtype}" for kind, n in kinds.items())
         problems.append(f"mixes pages of several kinds ({listed}): keep the frames of one recording only")
-    elif len({kind.plain for kind in kinds}) > 1:
-        problems.append("mixes compressed and uncompressed pages: save it again in one way")
     usual = kinds.most_common(1)[0][0]
     if usual.samples > 1 or len(usual.shape) != 2:
         problems.append(
@@ -154,31 +231,22 @@ def _page_problems(kinds: Counter[_PageKind]) -> list[str]:
     return problems
 
 
-def _described_frames_and_channels(tif: tifffile.TiffFile) -> tuple[int, int]:
-    """Numbers of frames and channels according to the description of a file; 0 where it does not give them."""
-    first = tif.pages.first
-    if first.is_imagej:
-        sizes = {key: int(n) for key, n in re.findall(r"(images|channels)=(\d+)", first.description)}
-        n_frames = sizes.get("images", 0)
-        return n_frames, _true_channels(sizes.get("channels", 0), n_frames)
-    if first.is_ome:  # its frames may be in several files
-        n_channels, n_planes, n_times = (
-            int((re.findall(rf'{size}="(\d+)"', first.description) or ["1"])[0]) for size in ("SizeC", "SizeZ", "SizeT")
-        )
-        return 0, _true_channels(n_channels, n_channels * n_planes * n_times)
-    if first.is_shaped:
-        description = re.search(r"\{.*\}", first.description)
-        shape = json.loads(description[0]).get("shape", []) if description else []
-        return int(np.prod(shape[:-2])) if len(shape) > 2 and first.samplesperpixel == 1 else 0, 0
-    return 0, 0
-
-
-def _true_channels(channels: int, images: int) -> int:
-    """Number of channels of a stack, or 0 where frames are only labelled as channels, as tifffile does by default."""
-    return 0 if channels == images > _MAX_CHANNELS else channels
-
-
-def _has_broken_chain(tif: tifffile.TiffFile) -> bool:
-    """Whether the last image file directory that could be read points to another one."""
-    tif.filehandle.seek(tif.pages.next_page_offset or 0)
-    return any(tif.filehandle.read(tif.tiff.offsetsize))
+def _labels(page: tifffile.TiffPage) -> tuple[AxisLabels | None, int]:
+    """The axes that a stack of ImageJ or tifffile names, and the number of images that its header promises (or 0)."""
+    if page.is_imagej:
+        sizes = {
+            key: int(n) for key, n in re.findall(r"^(images|channels|slices|frames)=(\d+)", page.description, re.M)
+        }
+        named = [
+            (axis, sizes[key]) for key, axis in (("frames", "T"), ("slices", "Z"), ("channels", "C")) if key in sizes
+        ]
+        labels = AxisLabels("ImageJ", "".join(axis for axis, _ in named), tuple(size for _, size in named))
+        return labels, max(sizes.get("images", 1), int(np.prod(labels.sizes)))
+    if page.is_shaped and page.samplesperpixel == 1:
+        description = re.search(r"\{.*\}", page.description)
+        told = json.loads(description[0]) if description else {}
+        shape = tuple(told.get("shape", ()))[:-2]
+        axes = told.get("axes", "").upper()[:-2]
+        axes = axes if len(axes) == len(shape) else "Q" * len(shape)
+        return AxisLabels("tifffile", re.sub("[^TZC]", "Q", axes), shape), int(np.prod(shape))
+    return None, 0
