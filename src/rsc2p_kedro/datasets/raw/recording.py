@@ -46,8 +46,10 @@ class ImageFile(ABC):
         shape: (H, W) of its images; empty if it cannot be read.
         dtype: of the pixels, in the byte order of the file.
         problems: problems of the file, one text each.
+        inside: name of the array within the file, for files that hold several.
     """
 
+    inside: str = ""
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -92,11 +94,15 @@ class Layout:
         n_channels: number of channels that were saved.
         n_planes: number of planes of a volume, without those of the flyback.
         flyback_frames: images (of each channel) at the end of a volume that were taken while the focus went back.
+        dataset: name of the array to read, in files that hold several (HDF5, NWB, zarr, LIF).
+        axes: a letter for each axis of an array that does not name them, among T, Z, C, Y (rows) and X (columns).
     """
 
     n_channels: int | None = None
     n_planes: int | None = None
     flyback_frames: int | None = None
+    dataset: str | None = None
+    axes: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +119,7 @@ class RawRecording:
             (flyback, an incomplete last volume) do not occur.
         channels: (C,) names of the channels; numbers from 1 as text where the files do not name them.
         metadata: what the files tell, by the field of the manifest in dotted form: `frame_rate_hz` (of a plane),
-            `pixel_size_um` (y, x), `session.session_start_time`, `imaging_plane.excitation_lambda_nm`.
+            `pixel_size_um` (y, x), `session.session_start_time`, `imaging_plane.excitation_wavelength_nm`.
         frame_times_s: (T, Z) float64, start of each frame in s from the start of the recording, where the files tell
             it; None where frames are evenly spaced or nothing is told.
         problems: why the recording cannot be used as it is, one text each, with what to do.
@@ -179,6 +185,23 @@ def arrange(n_images: int, layout: Layout) -> tuple[NDArray[np.int64], list[str]
     order = np.arange(T * of_volume).reshape(T, Z + flyback, C)[:, :Z]
     notes = [f"the last volume is incomplete ({rest} of {of_volume} images) and is left out"] if rest else []
     return order, notes
+
+
+def refused(path: Path, kind: str, problems: Sequence[str], metadata: Mapping[str, Told] | None = None) -> RawRecording:
+    """Makes a recording without frames, for files that cannot be read as they are.
+
+    Args:
+        path: folder or file of the recording.
+        kind: name of the format.
+        problems: why, and what to do.
+        metadata: what the files tell nevertheless.
+
+    Returns:
+        The recording.
+    """
+    return RawRecording(
+        path, kind, (), np.empty((0, 1, 1), np.int64), metadata=metadata or {}, problems=tuple(problems)
+    )
 
 
 def common_problems(files: Sequence[ImageFile]) -> list[str]:
