@@ -107,7 +107,8 @@ def _attributes(root: ElementTree.Element, name: str) -> dict[str, str]:
 def _channels(root: ElementTree.Element) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names of the enabled channels and the numbers of their detectors."""
     names = [element.get("name", "") for element in root.findall("Wavelengths/Wavelength")]
-    mask = int(_attributes(root, "Wavelengths/ChannelEnable").get("Set") or _attributes(root, "LSM").get("channel", 0))
+    enabled = _attributes(root, "Wavelengths/ChannelEnable").get("Set")
+    mask = int(enabled or _attributes(root, "LSM").get("channel", "0"))
     detectors = tuple(bit for bit in range(len(DETECTORS)) if mask >> bit & 1) or tuple(range(len(names) or 1))
     if len(names) != len(detectors):  # all that are installed are listed, or none
         names = [DETECTORS[bit] for bit in detectors]

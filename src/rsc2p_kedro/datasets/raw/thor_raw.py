@@ -1,8 +1,8 @@
 """Raw files of ThorImage: `Image_0001_0001.raw` (or `Image_001_001.raw`) next to `Experiment.xml`.
 
-The file holds unsigned 16-bit pixels without a header, image by image: the channels of a plane, plane by plane, then the
-images of the flyback. If several channels are enabled and disabled ones are saved as well, the file has room for all
-four detectors.
+The file holds unsigned 16-bit pixels without a header, image by image: the channels of a plane, plane by plane, then
+the images of the flyback. If several channels are enabled and disabled ones are saved as well, the file has room for
+all four detectors.
 """
 
 from pathlib import Path
