@@ -172,10 +172,10 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(RecordingError, match=r"gn7_008_001.mat cannot be read as a file of MATLAB"):
         read_frames(path)
     savemat(path.with_suffix(".mat"), {"other": 1})
-    with pytest.raises(RecordingError, match="gn7_008_001.mat has no structure `info`"):
+    with pytest.raises(RecordingError, match=r"gn7_008_001.mat has no structure `info`"):
         read_frames(path)
     path.with_suffix(".mat").unlink()
-    with pytest.raises(RecordingError, match="gn7_008_001.mat is missing"):
+    with pytest.raises(RecordingError, match=r"gn7_008_001.mat is missing"):
         read_frames(path)
     write(path.parent, random_frames(20), VERSION_3, name="gn7_008_002")
     with pytest.raises(RecordingError, match=r"several recordings \(gn7_008_001.sbx, gn7_008_002.sbx\)"):

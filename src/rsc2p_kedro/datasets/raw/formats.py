@@ -3,10 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rsc2p_kedro.datasets.raw import scanbox, thor_raw, tiff
+from rsc2p_kedro.datasets.raw import hdf5, scanbox, thor_raw, tiff, zarr_array
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording
 
-READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (thor_raw.read, scanbox.read, tiff.read)
+READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (
+    thor_raw.read,
+    scanbox.read,
+    hdf5.read,
+    zarr_array.read,
+    tiff.read,
+)
 """Readers of the formats, most specific first. Each returns None for a path that is not of its format; the last one
 takes everything, and says what is wrong with what it cannot read."""
 

@@ -46,9 +46,10 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
         names = ", ".join(file.name for file in files)
         return refused(path, _FORMAT, [f"there are several recordings ({names}): give the path of one file as `path`"])
     described = files[0].with_suffix(".mat")
+    if not described.is_file():
+        problem = f"{described.name} is missing, which tells the size of the frames: copy it next to the .sbx file"
+        return refused(path, _FORMAT, [problem])
     try:
-        if not described.is_file():
-            raise ValueError("is missing, which tells the size of the frames: copy it next to the .sbx file")
         return _read(path, files[0], read_structure(described, "info"), layout)
     except ValueError as error:
         return refused(path, _FORMAT, [f"{described.name} {error}"])
