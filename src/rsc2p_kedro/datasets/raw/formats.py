@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rsc2p_kedro.datasets.raw import hdf5, scanbox, thor_raw, tiff, zarr_array
+from rsc2p_kedro.datasets.raw import hdf5, nwb, scanbox, thor_raw, tiff, zarr_array
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording
 
 READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (
     thor_raw.read,
     scanbox.read,
+    nwb.read,
     hdf5.read,
     zarr_array.read,
     tiff.read,
