@@ -83,7 +83,7 @@ class ArrayFile(ImageFile):
 
     def _images(self, array: Any, images: Sequence[int]) -> NDArray:
         """Images (n, H, W) of a run in which at most one leading axis changes; else they are read one by one."""
-        lengths = tuple(self.leading.values())
+        lengths = tuple(self.leading.values()) or (1,)
         positions = np.array(np.unravel_index(np.asarray(images), lengths)).reshape(len(lengths), len(images))
         changing = np.flatnonzero(np.ptp(positions, axis=1))
         steps = np.diff(positions[changing[0]]) if len(changing) == 1 else np.array([1])

@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rsc2p_kedro.datasets.raw import hdf5, nwb, scanbox, thor_raw, tiff, zarr_array
+from rsc2p_kedro.datasets.raw import (
+    hdf5,
+    leica,
+    nikon,
+    nwb,
+    olympus,
+    scanbox,
+    thor_raw,
+    tiff,
+    zarr_array,
+    zeiss,
+)
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording
 
 READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (
@@ -12,6 +23,10 @@ READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (
     nwb.read,
     hdf5.read,
     zarr_array.read,
+    nikon.read,
+    leica.read,
+    zeiss.read,
+    olympus.read,
     tiff.read,
 )
 """Readers of the formats, most specific first. Each returns None for a path that is not of its format; the last one
