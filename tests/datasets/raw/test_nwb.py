@@ -216,6 +216,34 @@ def test_series_are_told_apart_by_their_names_or_optical_channels(tmp_path, name
     np.testing.assert_array_equal(movie_of(path, **second), movies[1])
 
 
+def test_channels_of_one_imaging_plane_are_told_apart_by_the_names_of_the_series(tmp_path):
+    movies = random_movie(2, 2, 20, H, W)
+    lab = Lab()
+    for z in (1, 2):
+        optical = [
+            OpticalChannel(name=f"OpticalChannel{name}", description="a", emission_lambda=525.0)
+            for name in ("Green", "Red")
+        ]
+        plane = lab.nwb.create_imaging_plane(
+            name=f"ImagingPlanePlane{z}",
+            optical_channel=optical,
+            device=lab.device,
+            description="A plane.",
+            excitation_lambda=920.0,
+            indicator="GCaMP6f",
+            location="RSPd",
+        )
+        for c, name in enumerate(("Green", "Red")):
+            data = movies[c, z - 1].swapaxes(1, 2)
+            series = TwoPhotonSeries(
+                name=f"TwoPhotonSeries{name}Plane{z}", imaging_plane=plane, data=data, unit="a.u.", rate=15.0
+            )
+            lab.nwb.add_acquisition(series)
+    path = lab.save(tmp_path / "lab.nwb")
+    assert inspect_recording(path).channels == ("Green", "Red")
+    np.testing.assert_array_equal(movie_of(path, channel="Red", plane=2), movies[1, 1])
+
+
 def test_series_that_nothing_tells_apart_are_asked_about(tmp_path):
     movies = random_movie(2, 20, H, W)
     lab = Lab()

@@ -79,6 +79,21 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     )
 
 
+def holds_movie(path: Path) -> bool:
+    """Tells whether a file holds a movie, rather than signals or results only.
+
+    Args:
+        path: of an HDF5 file.
+
+    Returns:
+        Whether it has an array of three axes or more.
+    """
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return bool(_movies(file))
+
+
 def _movies(file: h5py.File) -> list[str]:
     """Names of the datasets of numbers with three axes or more."""
     names: list[str] = []

@@ -27,13 +27,13 @@ from rsc2p_kedro.datasets.raw.recording import (
     first_few,
     refused,
 )
+from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.datasets.raw.tiff_file import inspect_file
 
 SUFFIX = ".nwb"
 _FORMAT = "NWB"
 _KINDS = ("TwoPhotonSeries", "ImageSeries", "OnePhotonSeries")
 """Types of series of images. The first one is what a two-photon microscope recorded; others are read on request."""
-_TIFFS = {".tif", ".tiff", ".btf", ".tf8"}
 _EQUAL_STEPS_S = 2e-9
 """Steps between frames that differ by less count as equal."""
 
@@ -63,6 +63,22 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
         if problem:
             return refused(path, _FORMAT, [problem], metadata)
         return _recording(path, grid, layout, metadata)
+
+
+def holds_movie(path: Path) -> bool:
+    """Tells whether a file holds a movie as it was recorded, rather than results only.
+
+    Args:
+        path: of an NWB file.
+
+    Returns:
+        Whether it has a `TwoPhotonSeries` among its acquisitions.
+    """
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        acquisition = file.get("acquisition", {})
+        return any(item.attrs.get("neurodata_type") == _KINDS[0] for item in acquisition.values())
 
 
 def _choose(file: h5py.File, layout: Layout) -> tuple[list[str], str]:
@@ -121,20 +137,26 @@ class _Series:
         return float(self.group["timestamps"][0]) if "timestamps" in self.group else 0.0
 
     @property
-    def place(self) -> float | None:
-        """Depth of the imaging plane, or the number of the plane in the name of the series; None if not told."""
-        origin = self.group.get("imaging_plane/origin_coords")
-        if origin is not None and np.size(origin) > 2 and np.isfinite(origin[2]):
-            return float(origin[2])
+    def number(self) -> float | None:
+        """Number of the plane in the name of the series; None if there is none."""
         number = re.search(r"(?:plane|depth|z)[_ -]?(\d+)", self.name, re.IGNORECASE)
         return float(number[1]) if number else None
 
     @property
+    def depth(self) -> float | None:
+        """Position of the imaging plane along z, in its own unit; None if it is not told."""
+        origin = self.group.get("imaging_plane/origin_coords")
+        return float(origin[2]) if origin is not None and np.size(origin) > 2 and np.isfinite(origin[2]) else None
+
+    @property
     def colour(self) -> str | None:
-        """Name of the only optical channel; None if there are several."""
+        """Name of the optical channel: the only one, or the one that the name of the series tells; else None."""
         plane = self.group.get("imaging_plane") or {}
         names = [key for key, item in plane.items() if item.attrs.get("neurodata_type") == "OpticalChannel"]
-        return names[0] if len(names) == 1 else None
+        labels = [name.removeprefix("OpticalChannel") or name for name in names]
+        if len(labels) > 1:
+            labels = [label for label in labels if label.lower() in self.name.lower()]
+        return labels[0] if len(labels) == 1 else None
 
     def times(self) -> NDArray[np.float64] | None:
         """Gives the times of the frames in s where they are not evenly spaced.
@@ -157,7 +179,8 @@ def _grid(series: Sequence[_Series], layout: Layout) -> tuple[list[list[_Series]
     together = len({one.n_frames for one in series}) == 1 and np.ptp([one.start_s for one in series]) < 1
     if not together or any(one.is_external for one in series):
         return [], f"there are several TwoPhotonSeries that were not recorded together ({names}): {choose}"
-    places = [one.place for one in series]
+    numbers = [one.number for one in series]
+    places = numbers if None not in numbers else [one.depth for one in series]
     colours = [one.colour for one in series]
     rows, columns = sorted({p for p in places if p is not None}), natsorted({c for c in colours if c is not None})
     cells = dict(zip(zip(places, colours, strict=True), series, strict=True))
@@ -238,7 +261,7 @@ def _linked(path: Path, series: _Series, layout: Layout) -> tuple[tuple[ImageFil
     missing = [link for link, file in zip(links, paths, strict=True) if not file.is_file()]
     if missing:
         problems.append(f"{path.name} links to {first_few(missing)}, which cannot be found: copy them there")
-    others = [link for link in links if Path(link).suffix.lower() not in _TIFFS]
+    others = [link for link in links if Path(link).suffix.lower() not in TIFF_SUFFIXES]
     if others:
         problems.append(f"{path.name} links to {first_few(others)}: only links to TIFFs can be followed")
     if problems:

@@ -9,7 +9,7 @@ from rsc2p_kedro.datasets.raw.numbering import numbering_problems
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, arrange, common_problems, first_few
 from rsc2p_kedro.datasets.raw.tiff_file import inspect_file
 
-_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
+SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf8"})
 _THREADS = 8
 """Headers that are read in parallel. Most of the time is spent waiting for the disk or a network drive. Not tuned."""
 
@@ -70,4 +70,4 @@ def tiffs_in(folder: Path) -> list[Path]:
 
 
 def _is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -53,6 +53,23 @@ def is_store(path: Path) -> bool:
     return path.is_dir() and any((path / marker).is_file() for marker in _MARKERS)
 
 
+def is_ome(path: Path) -> bool:
+    """Tells whether a folder is an image of OME-Zarr, as microscopes write, rather than an array of any program.
+
+    Args:
+        path: of the folder.
+
+    Returns:
+        Whether it is a zarr group that describes an image.
+    """
+    if not is_store(path) or (path / ".zarray").is_file():
+        return False
+    try:
+        return bool(_multiscale(dict(zarr.open_group(path, mode="r").attrs)))
+    except Exception:  # an array of zarr 3, or damaged metadata
+        return False
+
+
 def read(path: Path, layout: Layout) -> RawRecording | None:
     """Inspects a movie in a zarr store.
 
