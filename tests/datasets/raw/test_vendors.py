@@ -229,7 +229,9 @@ def test_zeiss_scene_is_read_as_the_library_gives_it(tmp_path, monkeypatch):
         mpp=(1.25, 1.5),
     )
     scenes = {0: scene}
-    library = SimpleNamespace(CziScenes=object, CziFile=lambda path: Opened(scenes=scenes))
+    root = ElementTree.Element("ImageDocument")
+    ElementTree.SubElement(root, "AcquisitionDateAndTime").text = "2019-05-06T08:30:00.1234567Z"
+    library = SimpleNamespace(CziScenes=object, CziFile=lambda path: Opened(scenes=scenes, xml_element=root))
     monkeypatch.setitem(sys.modules, "czifile", library)
     path = tmp_path / "rec.czi"
     path.write_bytes(b"")
@@ -237,6 +239,7 @@ def test_zeiss_scene_is_read_as_the_library_gives_it(tmp_path, monkeypatch):
     assert (recording.problems, recording.channels) == ((), ("Ch1", "Ch2"))
     assert recording.metadata["frame_rate_hz"].value == 8
     assert recording.metadata["pixel_size_um"].value == (1.5, 1.25)
+    assert recording.metadata["session.session_start_time"].value == "2019-05-06T08:30:00.123456+00:00"
     np.testing.assert_array_equal(movie_of(path, channel="Ch2"), movie[:, 1])
     scenes[1] = scene
     with pytest.raises(RecordingError, match=r"rec.czi holds 2 scenes"):

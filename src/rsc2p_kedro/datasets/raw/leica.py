@@ -98,5 +98,8 @@ def _metadata(image: Any, source: str) -> dict[str, Told]:
     if min(steps.get("Y", 0), steps.get("X", 0)) > 0:
         size = float(steps["Y"]) * 1e6, float(steps["X"]) * 1e6
         told["pixel_size_um"] = Told(size, f"{source}, length of the axes Y and X")
+    if image.timestamps is not None and len(image.timestamps):
+        where = f"{source}, first time stamp (clock of the microscope; its offset from UTC is not told)"
+        told["session.session_start_time"] = Told(str(image.timestamps[0]), where)
     told["device.manufacturer"] = Told("Leica", f"{source}, a file of LAS")
     return told

@@ -1,5 +1,6 @@
 """CZI files of Zeiss's ZEN, read with `czifile`."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
                 dtype=scene.dtype,
                 layout=layout,
                 channels=list(scene.channels),
-                metadata=_metadata(scene, file.name),
+                metadata=_metadata(scene, file.name) | _start(opened, file.name),
             )
     except MissingLibraryError as error:
         return refused(path, _FORMAT, [str(error)])
@@ -91,3 +92,16 @@ def _metadata(scene: Any, source: str) -> dict[str, Told]:
         told["imaging_plane.excitation_wavelength_nm"] = Told(float(wavelength), where)
     told["device.manufacturer"] = Told("Zeiss", f"{source}, a file of ZEN")
     return told
+
+
+def _start(opened: Any, source: str) -> dict[str, Told]:
+    """Start of the recording, with its offset from UTC if the file tells it (`Z` is UTC)."""
+    root = opened.xml_element
+    text = "" if root is None else root.findtext(".//AcquisitionDateAndTime") or ""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)?", text)
+    if match is None or text.startswith("0001"):
+        return {}
+    offset = {"Z": "+00:00", None: ""}.get(match[3], match[3])
+    unknown = "" if match[3] else " (clock of the microscope; its offset from UTC is not told)"
+    start = f"{match[1]}{(match[2] or '')[:7]}{offset}"
+    return {"session.session_start_time": Told(start, f"{source}, AcquisitionDateAndTime{unknown}")}
