@@ -167,11 +167,23 @@ def test_threads_read_the_same_frames(tmp_path):
 
 def test_only_the_frames_that_are_asked_for_are_read(tmp_path, monkeypatch):
     path = write_h5(tmp_path / "movie.h5", movie=random_array(64, H, H))
-    read = []
+    lazy, read = read_frames(path).movie, []
     original = h5py.Dataset.__getitem__
     monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda data, index: read.append(index) or original(data, index))
-    read_frames(path).movie[10:20].compute()
+    lazy[10:20].compute()
     assert read == [(slice(10, 20, 1), slice(None), slice(None))]
+
+
+def test_compression_that_cannot_be_read_is_named(tmp_path):
+    created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    created.set_chunk((1, H, H))
+    created.set_filter(511, h5py.h5z.FLAG_OPTIONAL, ())  # a number that no filter has
+    path = tmp_path / "movie.h5"
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((40, H, H))
+        h5py.h5d.create(file.id, b"movie", h5py.h5t.NATIVE_UINT16, space, created)
+    expected = "movie.h5 is compressed in a way that needs hdf5plugin: pip install 'rsc2p-kedro[blosc]'"
+    assert problem_of(path) == expected
 
 
 def test_files_that_are_no_movies(tmp_path):

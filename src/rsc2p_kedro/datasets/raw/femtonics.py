@@ -15,8 +15,8 @@ import numpy as np
 from natsort import natsorted
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile
-from rsc2p_kedro.datasets.raw.hdf5 import H5Array
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, refused
+from rsc2p_kedro.datasets.raw.hdf5 import H5Array, filter_problems
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, refused
 
 SUFFIX = ".mesc"
 _FORMAT = "Femtonics MESc"
@@ -77,8 +77,12 @@ def _read(path: Path, name: str, unit: h5py.Group, layout: Layout) -> RawRecordi
         dataset, conversion = unit[key], f"{key}_Conversion_ConversionLinear"
         inverted = float(_number(unit, f"{conversion}Scale", 1)) < 0 and dataset.dtype.kind == "u"
         source = (_Inverted if inverted else H5Array)(path, f"{name}/{key}")
-        files.append(ArrayFile(path, "TYX", dataset.shape, dataset.dtype, source, inside=f"{name}/{key}"))
-    problems = [] if _is_movie(unit) else [f"{name} is a stack of depths, not a movie: give another unit as `dataset`"]
+        files.append(
+            ArrayFile(path, "TYX", dataset.shape, dataset.dtype, source, f"{name}/{key}", filter_problems(dataset))
+        )
+    problems = common_problems(files)
+    if not _is_movie(unit):
+        problems.append(f"{name} is a stack of depths, not a movie: give another unit as `dataset`")
     if len({file.lengths for file in files}) > 1:
         problems.append(f"the channels of {name} differ in shape: copy {path.name} again from where it was recorded")
     if layout.n_planes not in (None, 1):

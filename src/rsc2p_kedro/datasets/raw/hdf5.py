@@ -1,7 +1,7 @@
 """Movies in HDF5 files: a dataset (time, rows, columns), with planes and channels where its axes are named."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import numpy as np
 from natsort import natsorted
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, letters, name_axes, order_of_images
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, first_few, refused
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, common_problems, first_few, refused
+
+with suppress(ImportError):  # of the extra `blosc`; importing it makes its filters known to h5py
+    import hdf5plugin  # noqa: F401
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 _FORMAT = "HDF5"
@@ -71,8 +74,11 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
         if told is None and layout.axes is None and "MATLAB_class" in dataset.attrs:
             axes = axes.translate(str.maketrans("YX", "XY"))
             notes.append(f"{name} was written by MATLAB, which exchanges rows and columns; they are exchanged back")
-        images = ArrayFile(path, axes, dataset.shape, dataset.dtype, H5Array(path, name), inside=name)
+        images = ArrayFile(
+            path, axes, dataset.shape, dataset.dtype, H5Array(path, name), name, filter_problems(dataset)
+        )
     order, problems, more_notes = order_of_images(images, layout)
+    problems += common_problems([images])
     channels = tuple(str(number + 1) for number in range(order.shape[2]))
     return RawRecording(
         path, _FORMAT, (images,), order, channels, problems=tuple(problems), notes=(*notes, *more_notes)
@@ -92,6 +98,22 @@ def holds_movie(path: Path) -> bool:
         return False
     with h5py.File(path, "r") as file:
         return bool(_movies(file))
+
+
+def filter_problems(dataset: h5py.Dataset) -> tuple[str, ...]:
+    """Checks that the compression of a dataset can be read.
+
+    Args:
+        dataset: of an open file.
+
+    Returns:
+        A problem, with what to install, if its filter is not there.
+    """
+    created = dataset.id.get_create_plist()
+    codes = [created.get_filter(number)[0] for number in range(created.get_nfilters())]
+    if all(h5py.h5z.filter_avail(code) for code in codes):
+        return ()
+    return ("is compressed in a way that needs hdf5plugin: pip install 'rsc2p-kedro[blosc]'",)
 
 
 def _movies(file: h5py.File) -> list[str]:

@@ -16,7 +16,7 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, name_axes, order_of_images
-from rsc2p_kedro.datasets.raw.hdf5 import H5Array
+from rsc2p_kedro.datasets.raw.hdf5 import H5Array, filter_problems
 from rsc2p_kedro.datasets.raw.nwb_metadata import read_metadata
 from rsc2p_kedro.datasets.raw.recording import (
     ImageFile,
@@ -241,7 +241,8 @@ def _embedded(
             if axes is None:
                 return (), np.empty((0, 1, 1), np.int64), [problem], []
             name = f"{series.group.name[1:]}/data"
-            file = ArrayFile(path, axes, data.shape, data.dtype, H5Array(path, name), inside=series.group.name[1:])
+            source, inside = H5Array(path, name), series.group.name[1:]
+            file = ArrayFile(path, axes, data.shape, data.dtype, source, inside, filter_problems(data))
             order, own_problems, own_notes = order_of_images(file, own_layout)
             of_row.append(order + offset)
             offset += file.n_images
