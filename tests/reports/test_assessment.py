@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsc2p_kedro.core.results import DetectorSaturation
+from rsc2p_kedro.core.results import DetectorSaturation, LineOffset
 from rsc2p_kedro.core.schemas import AssessmentTable
 from rsc2p_kedro.reports import assessment
 from rsc2p_kedro.reports.assessment import Level
@@ -18,13 +18,13 @@ def _motion_table(size_px: float, n: int = 100) -> pd.DataFrame:
     return pd.DataFrame({"shift_y_px": shifts[:, 0], "shift_x_px": shifts[:, 1], "registered": True})
 
 
-def _quality(correlation: Pair, crispness: Pair, residual: Pair) -> pd.DataFrame:
+def _quality(correlation: Pair, crispness: Pair, residual: Pair, error: float = 0.001) -> pd.DataFrame:
     rows = zip(
         ("template_correlation", "crispness", "residual_motion_px"), (correlation, crispness, residual), strict=True
     )
     return pd.DataFrame(
-        [(name, before, after, True) for name, (before, after) in rows],
-        columns=["measure", "before", "after", "improved"],
+        [(name, before, after, error, True) for name, (before, after) in rows],
+        columns=["measure", "before", "after", "standard_error", "improved"],
     )
 
 
@@ -58,6 +58,14 @@ def test_motion(size_px: float, quality: pd.DataFrame, level: Level, words: str)
     assert result.level is level
     assert words in result.finding
     assert "nan" not in result.finding
+
+
+def test_a_change_within_its_uncertainty_is_none() -> None:
+    worse, table = ((0.6, 0.7), (10, 9.0), (0.9, 0.2)), _motion_table(2.0)
+    assert assessment.assess_motion(table, _quality(*worse, error=0.02)).level is Level.REVIEW
+    uncertain = _quality(*worse, error=0.02)
+    uncertain.loc[1, "standard_error"] = 0.5
+    assert assessment.assess_motion(table, uncertain).level is Level.OK
 
 
 def test_the_position_of_the_template_is_no_motion() -> None:
@@ -225,3 +233,14 @@ def test_coverage() -> None:
     assert result.finding.startswith("80% of the 100 pixels")
     none = _measures().assign(total=0, share=NAN)
     assert "nan" not in assessment.assess_coverage(none).finding
+
+
+def test_line_offset_is_told_and_its_largest_value_questioned() -> None:
+    offsets = np.arange(-2, 3)
+    mismatch = np.array([3.0, 2.0, 1.0, 0.3, 0.6])
+    assert "in line" in assessment.assess_line_offset(LineOffset(0, offsets, mismatch)).finding
+    found = assessment.assess_line_offset(LineOffset(1, offsets, mismatch))
+    assert (found.level, "moved by -1 px" in found.finding, "30%" in found.finding) == (Level.OK, True, True)
+    assert assessment.assess_line_offset(LineOffset(2, offsets, mismatch)).level is Level.REVIEW
+    assert "as `line_offset` says" in assessment.assess_line_offset(LineOffset.not_estimated(3)).finding
+    assert "as in the files" in assessment.assess_line_offset(LineOffset.not_estimated()).finding

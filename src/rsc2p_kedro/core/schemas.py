@@ -67,6 +67,9 @@ class MotionQualityTable(_Table):
     )
     before: Series[float] = pa.Field(description="Value for the raw movie.")
     after: Series[float] = pa.Field(description="Value for the corrected movie.")
+    standard_error: Series[float] = pa.Field(
+        nullable=True, description="Standard error of the change; empty where the movie is too short to estimate it."
+    )
     improved: Series[bool] = pa.Field(description="Whether the correction improved it.")
 
 

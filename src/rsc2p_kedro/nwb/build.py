@@ -66,6 +66,7 @@ def build_nwb_file(
         parameters=parameters,
         timing=timing,
         links=results.links,
+        line_offset_px=results.line_offset_px,
     )
     ophys = nwb.create_processing_module(name="ophys", description=_describe_module(results, parameters))
     times = timing.series_fields(len(results.movie))

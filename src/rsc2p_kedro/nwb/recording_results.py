@@ -48,6 +48,7 @@ class RecordingResults:
         links: TIFFs of the raw movie, needed for `raw: external` only.
         frame_times_s: times of all frames of the session in s, where frames are not evenly spaced (see
             :class:`~rsc2p_kedro.nwb.timing.Timing`).
+        line_offset_px: offset of odd rows that was corrected in the movie, in px.
     """
 
     movie: Movie
@@ -60,6 +61,7 @@ class RecordingResults:
     summary_images: results.SummaryImages
     links: Links | None = None
     frame_times_s: NDArray[np.float64] | None = None
+    line_offset_px: int = 0
 
     def __post_init__(self) -> None:
         T, H, W = self.movie.shape

@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.core.results import SILENT, DetectorSaturation
+from rsc2p_kedro.core.results import SILENT, DetectorSaturation, LineOffset
 from rsc2p_kedro.plots.style import count, digits
 
 SMALL_MOTION_PX = 0.5
@@ -21,6 +21,8 @@ RESIDUAL_MOTION_PX = 0.5
 """px. Residual motion above this calls for review."""
 TOLERANCES = {"template_correlation": 0.005, "crispness": 0.01, "residual_motion_px": 0.05}
 """Changes up to this size count as none: a correlation, a fraction of the value before, and px."""
+STANDARD_ERRORS = 3.0
+"""Changes up to this many standard errors count as none."""
 HIGHER_IS_BETTER = {"template_correlation": True, "crispness": True, "residual_motion_px": False}
 MEASURE_NAMES = {
     "template_correlation": "correlation with the template",
@@ -119,16 +121,21 @@ def assess_motion(motion_table: pd.DataFrame, motion_quality: pd.DataFrame) -> A
         The assessment `Motion correction`.
     """
     check = "Motion correction"
-    columns = (motion_quality[name] for name in ("measure", "before", "after"))
-    rows = {str(m): (float(before), float(after)) for m, before, after in zip(*columns, strict=True)}
-    changes = {measure: _change(measure, *values) for measure, values in rows.items()}
+    columns = (motion_quality[name] for name in ("measure", "before", "after", "standard_error"))
+    measures = [
+        (str(name), float(before), float(after), float(error))
+        for name, before, after, error in zip(*columns, strict=True)
+    ]
+    rows = {name: (before, after) for name, before, after, _ in measures}
+    changes = {name: _change(name, before, after, error) for name, before, after, error in measures}
     sizes = motion_sizes(motion_table)
     typical, largest = (float(np.percentile(sizes, 95)), float(sizes.max())) if len(sizes) else (0.0, 0.0)
     facts = "; ".join(_describe_change(m, *v) for m, v in rows.items() if np.isfinite(v).all())
     moved = f"95 % of the frames moved by less than {typical:.1f} px, the largest motion was {largest:.1f} px"
     worse = [MEASURE_NAMES[m] for m, change in changes.items() if change < 0]
     if worse:
-        level = Level.REVIEW if typical < SMALL_MOTION_PX else Level.PROBLEM
+        mixed = changes.get("template_correlation", 0) > 0
+        level = Level.REVIEW if mixed or typical < SMALL_MOTION_PX else Level.PROBLEM
         recommendation = (
             "Compare the images before and after correction; try `piecewise: false` or a larger patch_stride_px."
         )
@@ -145,13 +152,14 @@ def assess_motion(motion_table: pd.DataFrame, motion_quality: pd.DataFrame) -> A
     return Assessment(check, Level.OK, f"Improved: {facts}. {moved}.")
 
 
-def _change(measure: str, before: float, after: float) -> int:
-    """1 where a measure improved, -1 where it worsened, 0 where it stayed within its tolerance or is unknown."""
+def _change(measure: str, before: float, after: float, error: float) -> int:
+    """1 where a measure improved, -1 where it worsened, 0 where it stayed within tolerance and error or is unknown."""
     if not np.isfinite([before, after]).all():
         return 0
     scale = abs(before) if measure == "crispness" else 1.0
     gain = (after - before) * (1 if HIGHER_IS_BETTER[measure] else -1)
-    return 0 if abs(gain) <= TOLERANCES[measure] * scale else int(np.sign(gain))
+    limit = max(TOLERANCES[measure] * scale, STANDARD_ERRORS * error if np.isfinite(error) else 0.0)
+    return 0 if abs(gain) <= limit else int(np.sign(gain))
 
 
 def _describe_change(measure: str, before: float, after: float) -> str:
@@ -234,6 +242,30 @@ def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
     finding = "; ".join(problems) + "."
     recommendation = "Inspect the affected frames before interpreting the traces."
     return Assessment(check, level, finding[0].upper() + finding[1:], recommendation)
+
+
+def assess_line_offset(found: LineOffset) -> Assessment:
+    """Tells the offset of odd rows of bidirectional scanning and whether it was corrected.
+
+    Args:
+        found: the offset that the movie was corrected for.
+
+    Returns:
+        The assessment `Line-scan offset`.
+    """
+    check, n, offset = "Line-scan offset", len(found.offsets), found.offset_px
+    moved = f"Odd rows were moved by {-offset:+d} px along x"
+    if not n:
+        given = f"{moved}, as `line_offset` says." if offset else "Rows are as in the files; no offset was looked for."
+        return Assessment(check, Level.OK, given)
+    if not offset:
+        return Assessment(check, Level.OK, "Odd and even rows are in line: no offset was found, nothing was changed.")
+    left = float(found.mismatch[found.offsets == offset][0])
+    finding = f"{moved}: their mean squared difference from their neighbours fell to {left:.0%}."
+    if abs(offset) < found.offsets.max():
+        return Assessment(check, Level.OK, finding, "Adjust the bidirectional phase of the microscope.")
+    recommendation = "This is the largest offset that is looked for: check the images, and set `line_offset` in px."
+    return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
 def assess_component_count(n_accepted: int, n_components: int, median_snr: float, *, n_curated: int = 0) -> Assessment:

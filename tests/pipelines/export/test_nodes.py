@@ -10,7 +10,7 @@ from tests.nwb.example import T, example, shared
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
 from rsc2p_kedro.core.provenance import parameters_of
-from rsc2p_kedro.core.results import ComponentQuality
+from rsc2p_kedro.core.results import ComponentQuality, LineOffset
 from rsc2p_kedro.core.schemas import InspectionTable
 from rsc2p_kedro.datasets import NWBFileDataset, NWBInspectionDataset
 from rsc2p_kedro.manifest.recordings import Recording
@@ -34,6 +34,7 @@ def build(tmp_path: Path, **parameters: object):
     return nodes.build_nwb(
         movie=results.movie,
         corrected_movie=results.corrected_movie,
+        line_offset=LineOffset.not_estimated(-2),
         file_table=files,
         frame_table=frames,
         motion=results.motion,
@@ -60,6 +61,13 @@ def test_links_know_the_first_frame_of_each_file(tmp_path: Path) -> None:
     series = build(tmp_path, raw="external").acquisition["TwoPhotonSeries"]
     assert list(series.external_file) == [str(tmp_path / "one.tif"), str(tmp_path / "two.tif")]
     assert list(series.starting_frame) == [0, 60]
+
+
+def test_descriptions_tell_whether_the_line_offset_is_corrected_in_the_data(tmp_path: Path) -> None:
+    embedded = build(tmp_path).acquisition["TwoPhotonSeries"].description
+    assert "Odd rows were moved by +2 px along x" in embedded
+    linked = build(tmp_path, raw="external").acquisition["TwoPhotonSeries"].description
+    assert "These files are as recorded" in linked
 
 
 def test_one_tiff_lies_beside_itself(tmp_path: Path) -> None:
@@ -120,8 +128,8 @@ def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
     assert here["components"].startswith('"sha256:')
     assert here["raw_frames.first_file"] == '"one.tif"'
     assert {name.split(".")[0] for name in here} == {
-        "raw_frames", "frame_table", "motion", "components", "component_quality", "component_table", "dff",
-        "spike_inference", "corrected_summary_images",
+        "raw_frames", "line_offset", "frame_table", "motion", "components", "component_quality", "component_table",
+        "dff", "spike_inference", "corrected_summary_images",
     }  # fmt: skip
     assert str(tmp_path) not in str(here)
 

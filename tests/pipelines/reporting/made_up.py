@@ -95,8 +95,12 @@ def make_motion_table(motion: MotionCorrection) -> pd.DataFrame:
 
 
 MOTION_QUALITY = pd.DataFrame(
-    [("template_correlation", 0.5, 0.8, True), ("crispness", 1.0, 1.5, True), ("residual_motion_px", 0.9, 0.1, True)],
-    columns=["measure", "before", "after", "improved"],
+    [
+        ("template_correlation", 0.5, 0.8, 0.01, True),
+        ("crispness", 1.0, 1.5, 0.1, True),
+        ("residual_motion_px", 0.9, 0.1, 0.1, True),
+    ],
+    columns=["measure", "before", "after", "standard_error", "improved"],
 )
 FRAMES = pd.DataFrame({"minimum": 1.0, "mean": 50.0, "maximum": 90.0, "saturated_share": 0.0}, index=range(T))
 LINEAGE = pd.DataFrame([(3, "new", "", "")], columns=["component_id", "event", "parents", "reason"])

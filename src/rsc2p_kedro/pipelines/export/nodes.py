@@ -19,6 +19,7 @@ from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
+    LineOffset,
     MotionCorrection,
     SpikeInference,
     SummaryImages,
@@ -34,6 +35,7 @@ from rsc2p_kedro.nwb.recording_results import RecordingResults
 def build_nwb(
     movie: da.Array,
     corrected_movie: da.Array,
+    line_offset: LineOffset,
     file_table: pd.DataFrame,
     frame_table: pd.DataFrame,
     motion: MotionCorrection,
@@ -56,6 +58,7 @@ def build_nwb(
     Args:
         movie: raw movie (T, H, W).
         corrected_movie: corrected movie (T, H, W).
+        line_offset: offset of odd rows that was corrected in the movie.
         file_table: files on disk and the number of frames in each.
         frame_table: file and page of each frame that was used.
         motion: template and shifts.
@@ -90,6 +93,7 @@ def build_nwb(
         corrected_summary_images,
         link_tiffs(file_table, frame_table, recording) if nwb.raw == "external" else None,
         None if frame_times is None else _check_times(frame_times, recording, len(movie)),
+        line_offset.offset_px,
     )
     stages = {
         "acquisition": recording.acquisition,
@@ -106,6 +110,7 @@ def build_nwb(
     inputs = describe_inputs(
         recording,
         movie,
+        line_offset=line_offset,
         frame_table=frame_table,
         motion=motion,
         components=components,

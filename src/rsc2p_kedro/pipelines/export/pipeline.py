@@ -11,6 +11,7 @@ from rsc2p_kedro.pipelines.stage import Stage
 RESULTS = (
     "movie",
     "corrected_movie",
+    "line_offset",
     "file_table",
     "frame_table",
     "motion",

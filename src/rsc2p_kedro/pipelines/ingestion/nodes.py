@@ -4,19 +4,45 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.algorithms import saturation
+from rsc2p_kedro.algorithms import line_offset, saturation
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
-from rsc2p_kedro.core.results import DetectorSaturation, SummaryImages
+from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
 from rsc2p_kedro.datasets.raw import RawFrames, without_nan
 from rsc2p_kedro.manifest.recordings import Recording
 
 
-def ingest_frames(raw_frames: RawFrames, recording: Recording, parameters: IngestionParameters) -> da.Array:
-    """Converts raw frames to the movie of a recording.
+def find_line_offset(
+    raw_frames: RawFrames, recording: Recording, parameters: IngestionParameters, compute: Compute
+) -> LineOffset:
+    """Finds the offset of odd rows of bidirectional scanning, as `line_offset` asks.
 
     Args:
         raw_frames: frames on disk.
+        recording: the recording, whose own parameters take precedence.
+        parameters: whether the offset is estimated, given or none.
+        compute: resources of the machine.
+
+    Returns:
+        The offset that the movie is corrected for; 0 changes nothing.
+
+    Raises:
+        RecordingError: pixels are NaN or infinite.
+    """
+    wanted = recording.override(parameters).line_offset
+    if wanted == "auto":
+        return line_offset.estimate_line_offset(without_nan(raw_frames), compute=compute)
+    return LineOffset.not_estimated(0 if wanted == "none" else wanted)
+
+
+def ingest_frames(
+    raw_frames: RawFrames, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
+) -> da.Array:
+    """Converts raw frames to the movie of a recording, with odd rows in line with even ones.
+
+    Args:
+        raw_frames: frames on disk.
+        found_offset: offset of the odd rows, which is corrected.
         recording: the recording, whose own parameters take precedence.
         parameters: size of the chunks that the movie is stored in.
 
@@ -27,7 +53,8 @@ def ingest_frames(raw_frames: RawFrames, recording: Recording, parameters: Inges
         RecordingError: pixels are NaN or infinite; raised when the movie is computed.
     """
     parameters = recording.override(parameters)
-    return without_nan(raw_frames).rechunk((parameters.chunk_frames, parameters.chunk_px, parameters.chunk_px))
+    movie = line_offset.correct_line_offset(without_nan(raw_frames), found_offset.offset_px)
+    return movie.rechunk((parameters.chunk_frames, parameters.chunk_px, parameters.chunk_px))
 
 
 def tabulate_files(raw_frames: RawFrames) -> pd.DataFrame:

@@ -109,7 +109,7 @@ def assess_motion(
     quality = registration.motion_quality(
         movie, corrected_movie, motion, compute=compute, neuron_half_width_px=half_width
     )
-    measures = pd.DataFrame(quality.rows(), columns=["measure", "before", "after", "improved"])
+    measures = pd.DataFrame(quality.rows(), columns=["measure", "before", "after", "standard_error", "improved"])
     return tabulate_motion(motion, quality), measures
 
 

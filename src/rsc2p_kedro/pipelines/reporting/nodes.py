@@ -17,6 +17,7 @@ from rsc2p_kedro.core.results import (
     Components,
     DeltaFOverF,
     DetectorSaturation,
+    LineOffset,
     MotionCorrection,
     SpikeInference,
     SummaryImages,
@@ -455,6 +456,7 @@ def assess_recording(
     inspection_table: pd.DataFrame,
     component_measures: pd.DataFrame,
     detector_saturation: DetectorSaturation,
+    line_offset: LineOffset,
 ) -> pd.DataFrame:
     """Assesses the quality of a recording from its tables.
 
@@ -471,6 +473,7 @@ def assess_recording(
         inspection_table: one row per message of the NWB validators.
         component_measures: shapes, duplicates and coverage of the accepted components, one row per measure.
         detector_saturation: gives the level from which the detector saturates.
+        line_offset: of the odd rows.
 
     Returns:
         One row per check (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
@@ -487,6 +490,7 @@ def assess_recording(
         assessment.assess_registration(int((~registered).sum()), len(registered)),
         assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
         assessment.assess_illumination(frame_table),
+        assessment.assess_line_offset(line_offset),
         assessment.assess_saturation(detector_saturation, n_saturated),
         assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"].mean())),
     ]

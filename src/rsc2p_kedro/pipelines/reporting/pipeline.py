@@ -104,6 +104,7 @@ def _tables(stage: Stage) -> list[Node]:
                 "inspection_table",
                 "component_measure_table",
                 "detector_saturation",
+                "line_offset",
             ],
             outputs="assessment_table",
         ),
