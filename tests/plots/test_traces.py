@@ -123,3 +123,13 @@ def test_silent_and_flat_rows_draw_without_a_warning(render: Render) -> None:
         )
     )
     assert np.ptp(figure.axes[0].lines[0].get_ydata()) == 0
+
+
+def test_excluded_frames_get_a_grey_band() -> None:
+    excluded = np.zeros(40, bool)
+    excluded[[5, 6, 30]] = True
+    ax = Figure().add_subplot()
+    bands = traces.mark_excluded((ax,), np.arange(40) / 10, excluded)
+    assert [(round(b.get_x(), 2), round(b.get_width(), 2)) for b in bands] == [(0.45, 0.2), (2.95, 0.1)]
+    assert bands[0].get_label() == "excluded frames (3)"
+    assert traces.mark_excluded((ax,), np.arange(40) / 10, np.zeros(40, bool)) == []

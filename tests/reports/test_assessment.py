@@ -244,3 +244,39 @@ def test_line_offset_is_told_and_its_largest_value_questioned() -> None:
     assert assessment.assess_line_offset(LineOffset(2, offsets, mismatch)).level is Level.REVIEW
     assert "as `line_offset` says" in assessment.assess_line_offset(LineOffset.not_estimated(3)).finding
     assert "as in the files" in assessment.assess_line_offset(LineOffset.not_estimated()).finding
+
+
+def _excluded(n: int, *bad: str, used: bool = False) -> pd.DataFrame:
+    reasons = [*bad, *[""] * (n - len(bad))]
+    return pd.DataFrame({"frame": range(n), "excluded": [r != "" and not used for r in reasons], "reason": reasons})
+
+
+@pytest.mark.parametrize(("n_bad", "level"), [(0, Level.OK), (5, Level.OK), (20, Level.REVIEW), (60, Level.PROBLEM)])
+def test_excluded_frames_are_told(n_bad: int, level: Level) -> None:
+    found = assessment.assess_excluded_frames(_excluded(500, *["blank"] * n_bad))
+    assert found.level is level
+    assert f"{n_bad} of 500 frames" in found.finding
+
+
+def test_bad_frames_that_were_used_call_for_review() -> None:
+    found = assessment.assess_excluded_frames(_excluded(500, "flash", "blank", "blank", used=True))
+    assert (found.level, "3 bad frames were used: 2 blank, 1 flash" in found.finding) == (Level.REVIEW, True)
+
+
+def _files(*means: float, n: int = 50) -> pd.DataFrame:
+    names = [f"{i}.tif" for i in range(len(means)) for _ in range(n)]
+    return pd.DataFrame({"file": names, "mean": np.repeat(means, n)})
+
+
+def test_change_of_brightness_between_files_calls_for_review() -> None:
+    found = assessment.assess_files(_files(150, 150, 220), 100.0)
+    assert (found.level, "at 1 of 2 borders of files, by +140% at 2.tif" in found.finding) == (Level.REVIEW, True)
+    assert assessment.assess_files(_files(150, 150, 220), 100.0, corrected=True).level is Level.OK
+    assert assessment.assess_files(_files(150, 155, 150), 100.0).level is Level.OK
+    assert "not made of several files" in assessment.assess_files(_files(150), 0.0).finding
+    assert "not made of several files" in assessment.assess_files(_files(*range(1, 30), n=1), 0.0).finding
+
+
+def test_slow_bleaching_over_files_is_no_change_between_them() -> None:
+    frames = _files(1, 1, 1, 1).assign(mean=np.linspace(300, 100, 200))
+    assert assessment.assess_files(frames, 0.0).level is Level.OK

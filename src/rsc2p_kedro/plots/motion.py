@@ -17,7 +17,7 @@ def _mark_unregistered(ax: Axes, times: NDArray, registered: NDArray[np.bool_]) 
     if lost.size:
         ax.vlines(
             lost, 0, 1, transform=ax.get_xaxis_transform(), color=style.VERMILION, lw=0.8, alpha=0.45, zorder=0,
-            label=f"not registered ({lost.size})",
+            label=f"excluded or not registered ({lost.size})",
         )  # fmt: skip
 
 

@@ -32,6 +32,11 @@ MEASURE_NAMES = {
 MEASURE_FORMATS = {"template_correlation": "{:.3f}".format, "residual_motion_px": "{:.2f}".format}
 UNREGISTERED_REVIEW, UNREGISTERED_PROBLEM = 0.01, 0.05
 """Fractions of unregistered frames above which the level is review (first) or problem (second)."""
+EXCLUDED_REVIEW, EXCLUDED_PROBLEM = 0.01, 0.1
+"""Fractions of excluded frames above which the level is review (first) or problem (second)."""
+BRIGHTNESS_STEP, BORDER_FRAMES = 0.2, 20
+"""Change of the light of the mean frame at the border of two files that calls for review, and the frames on either side
+that it is measured from."""
 SATURATED_REVIEW, SATURATED_PROBLEM = 1e-4, 0.01
 """Fractions of the pixels of all frames at the highest value of the recording. Where nothing is clipped, a handful of
 pixels out of a hundred million have that value; one bright cell clipped in some of its transients makes 1e-4."""
@@ -188,6 +193,68 @@ def assess_registration(n_unregistered: int, n_frames: int) -> Assessment:
     level = Level.REVIEW if fraction <= UNREGISTERED_PROBLEM else Level.PROBLEM
     recommendation = "Check these frames for loss of focus, loss of signal, or motion beyond max_shift_px."
     return Assessment(check, level, finding, recommendation)
+
+
+def assess_excluded_frames(excluded_frames: pd.DataFrame) -> Assessment:
+    """Tells the frames that were left out, and those that are bad but were used.
+
+    Args:
+        excluded_frames: one row per frame.
+
+    Returns:
+        The assessment `Bad frames`.
+    """
+    check, n_frames = "Bad frames", len(excluded_frames)
+    excluded = excluded_frames["excluded"].to_numpy(dtype=bool)
+    used = excluded_frames[~excluded & (excluded_frames["reason"] != "")]
+    left_out = excluded_frames[excluded]
+    finding = f"{len(left_out)} of {n_frames} frames ({len(left_out) / max(n_frames, 1):.1%}) were left out"
+    finding += f": {_kinds(left_out)}." if len(left_out) else "."
+    if len(used):
+        finding += f" {count(len(used), 'bad frame')} {'was' if len(used) == 1 else 'were'} used: {_kinds(used)}."
+        return Assessment(check, Level.REVIEW, finding, "Set `exclude_frames: auto` to leave them out.")
+    if len(left_out) <= EXCLUDED_REVIEW * n_frames:
+        return Assessment(check, Level.OK, finding)
+    level = Level.PROBLEM if len(left_out) > EXCLUDED_PROBLEM * n_frames else Level.REVIEW
+    return Assessment(check, level, finding, "Check these frames: the NWB file has no fluorescence there.")
+
+
+def _kinds(frames: pd.DataFrame) -> str:
+    """Reasons of bad frames with their numbers, the most frequent first."""
+    return ", ".join(f"{number} {reason}" for reason, number in frames["reason"].value_counts().items())
+
+
+def assess_files(frame_table: pd.DataFrame, dark_level: float, *, corrected: bool = False) -> Assessment:
+    """Checks that the brightness does not change from one file of the recording to the next.
+
+    Args:
+        frame_table: one row per frame that is used.
+        dark_level: counts of a pixel of an unilluminated detector.
+        corrected: whether F0 was computed within each file.
+
+    Returns:
+        The assessment `Brightness of files`.
+    """
+    check = "Brightness of files"
+    run_of = (frame_table["file"] != frame_table["file"].shift()).cumsum()
+    sizes = run_of.value_counts(sort=False).sort_index().to_numpy()
+    if len(sizes) < 2 or len(sizes) > len(frame_table) // 2:
+        return Assessment(check, Level.OK, "The recording is not made of several files of several frames.")
+    light = frame_table["mean"].to_numpy(dtype=np.float64) - dark_level
+    ends = np.cumsum(sizes)[:-1]
+    # Medians of a few frames on both sides of each border, so that slow changes within files do not count.
+    sides = [(np.median(light[max(e - BORDER_FRAMES, 0) : e]), np.median(light[e : e + BORDER_FRAMES])) for e in ends]
+    steps = np.array([after / before - 1 if before > 0 else np.nan for before, after in sides])
+    if not np.isfinite(steps).all() or np.abs(steps).max() <= BRIGHTNESS_STEP:
+        return Assessment(check, Level.OK, f"{len(sizes)} files; the brightness does not change from one to the next.")
+    largest = int(np.abs(steps).argmax())
+    name = str(frame_table["file"].iloc[ends[largest]])
+    n_steps = int((np.abs(steps) > BRIGHTNESS_STEP).sum())
+    finding = f"Brightness changes at {n_steps} of {len(steps)} borders of files, by {steps[largest]:+.0%} at {name}."
+    if corrected:
+        return Assessment(check, Level.OK, f"{finding} F0 was computed within each file.")
+    recommendation = "Laser power or gain changed. Set `dff_within_files: true` to compute F0 within each file."
+    return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
 def assess_shift_limit(motion_table: pd.DataFrame, max_shift_px: float) -> Assessment:

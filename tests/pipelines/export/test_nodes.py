@@ -17,6 +17,8 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links
 from rsc2p_kedro.pipelines.export import nodes
 
+EXCLUDED = pd.DataFrame({"frame": range(T), "excluded": False, "reason": ""})
+EXCLUDED.loc[[10, 11, 40], ["excluded", "reason"]] = True, "blank"
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
 
@@ -37,6 +39,7 @@ def build(tmp_path: Path, **parameters: object):
         line_offset=LineOffset.not_estimated(-2),
         file_table=files,
         frame_table=frames,
+        excluded_frames=EXCLUDED,
         motion=results.motion,
         components=results.components,
         component_table=results.component_table,
@@ -68,6 +71,13 @@ def test_descriptions_tell_whether_the_line_offset_is_corrected_in_the_data(tmp_
     assert "Odd rows were moved by +2 px along x" in embedded
     linked = build(tmp_path, raw="external").acquisition["TwoPhotonSeries"].description
     assert "These files are as recorded" in linked
+
+
+def test_excluded_frames_and_files_are_intervals_of_the_file(tmp_path: Path) -> None:
+    nwb = build(tmp_path)
+    assert nwb.invalid_times["tags"][:] == [["blank"], ["blank"]]
+    np.testing.assert_allclose(nwb.invalid_times["start_time"][:], [10 / 14.7, 40 / 14.7])
+    np.testing.assert_allclose(nwb.epochs["stop_time"][:], [60 / 14.7, T / 14.7])
 
 
 def test_one_tiff_lies_beside_itself(tmp_path: Path) -> None:
@@ -129,7 +139,7 @@ def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
     assert here["raw_frames.first_file"] == '"one.tif"'
     assert {name.split(".")[0] for name in here} == {
         "raw_frames", "line_offset", "frame_table", "motion", "components", "component_quality", "component_table",
-        "dff", "spike_inference", "corrected_summary_images",
+        "dff", "excluded_frames", "spike_inference", "corrected_summary_images",
     }  # fmt: skip
     assert str(tmp_path) not in str(here)
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError
 from scipy.ndimage import gaussian_filter
@@ -27,6 +28,10 @@ def raw_frames(movie: np.ndarray) -> RawFrames:
     names = tuple(f"frame_{i}.tif" for i in range(len(movie)))
     lazy, pages = da.from_array(movie, chunks=(33, -1, -1)), np.zeros(len(movie), np.int64)
     return RawFrames(lazy, names, pages, Path("rec"), dict.fromkeys(names, 1))
+
+
+def none_excluded(n: int) -> pd.DataFrame:
+    return pd.DataFrame({"frame": range(n), "excluded": False, "reason": ""})
 
 
 def recording(**facts) -> Recording:
@@ -81,7 +86,7 @@ def test_table_says_where_frames_came_from_and_how_bright_they_are(movie):
 
 
 def test_summary_images(movie):
-    images = summarize_movie(da.from_array(movie, chunks=(33, -1, -1)), QUIET)
+    images = summarize_movie(da.from_array(movie, chunks=(33, -1, -1)), none_excluded(150), QUIET)
     np.testing.assert_allclose(images.mean, movie.mean(axis=0), rtol=1e-5)
     np.testing.assert_array_equal(images.maximum, movie.max(axis=0))
 
@@ -116,5 +121,5 @@ def test_from_files_to_tables_through_the_catalog(tmp_path, movie):
     np.testing.assert_array_equal(stored.compute(), movie[5:125])
     catalog.save("frame_table", tabulate_frames(catalog.load("raw_frames"), stored, QUIET))
     assert catalog.load("frame_table")["file"].iloc[0] == "frame_00006.tif"
-    catalog.save("summary_images", summarize_movie(stored, QUIET))
+    catalog.save("summary_images", summarize_movie(stored, none_excluded(120), QUIET))
     np.testing.assert_allclose(catalog.load("summary_images").mean, movie[5:125].mean(axis=0), rtol=1e-5)

@@ -102,7 +102,9 @@ MOTION_QUALITY = pd.DataFrame(
     ],
     columns=["measure", "before", "after", "standard_error", "improved"],
 )
-FRAMES = pd.DataFrame({"minimum": 1.0, "mean": 50.0, "maximum": 90.0, "saturated_share": 0.0}, index=range(T))
+FRAMES = pd.DataFrame(
+    {"minimum": 1.0, "mean": 50.0, "maximum": 90.0, "saturated_share": 0.0, "file": "a.tif"}, index=range(T)
+)
 LINEAGE = pd.DataFrame([(3, "new", "", "")], columns=["component_id", "event", "parents", "reason"])
 INSPECTION = pd.DataFrame(
     [("check_x", "CRITICAL", "Subject", "subject", "/", EVIL)],
@@ -126,3 +128,5 @@ def make_quality(n: int, **parameters: object) -> ComponentQuality:
 
 
 SATURATION = DetectorSaturation(80.0, 0.01, np.arange(10.0, 90.0, 10), np.r_[1:7, 4, 2] * 1.0, np.arange(1.0, 9.0))
+EXCLUDED = pd.DataFrame({"frame": range(T), "excluded": False, "reason": ""})
+EXCLUDED.loc[7, ["excluded", "reason"]] = True, "blank"

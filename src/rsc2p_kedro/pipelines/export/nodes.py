@@ -38,6 +38,7 @@ def build_nwb(
     line_offset: LineOffset,
     file_table: pd.DataFrame,
     frame_table: pd.DataFrame,
+    excluded_frames: pd.DataFrame,
     motion: MotionCorrection,
     components: Components,
     component_table: pd.DataFrame,
@@ -61,6 +62,7 @@ def build_nwb(
         line_offset: offset of odd rows that was corrected in the movie.
         file_table: files on disk and the number of frames in each.
         frame_table: file and page of each frame that was used.
+        excluded_frames: frames that were left out, and why.
         motion: template and shifts.
         components: components of the refit.
         component_table: their position, quality and acceptance.
@@ -94,6 +96,8 @@ def build_nwb(
         link_tiffs(file_table, frame_table, recording) if nwb.raw == "external" else None,
         None if frame_times is None else _check_times(frame_times, recording, len(movie)),
         line_offset.offset_px,
+        excluded_frames,
+        frame_table["file"].to_numpy(dtype=str),
     )
     stages = {
         "acquisition": recording.acquisition,
@@ -112,6 +116,7 @@ def build_nwb(
         movie,
         line_offset=line_offset,
         frame_table=frame_table,
+        excluded_frames=excluded_frames,
         motion=motion,
         components=components,
         component_quality=component_quality,

@@ -14,6 +14,7 @@ RESULTS = (
     "line_offset",
     "file_table",
     "frame_table",
+    "excluded_frames",
     "motion",
     "components",
     "component_table",

@@ -4,12 +4,14 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.algorithms import line_offset, saturation
+from rsc2p_kedro.algorithms import bad_frames, line_offset, saturation
+from rsc2p_kedro.algorithms.kept_frames import take_frames
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
 from rsc2p_kedro.datasets.raw import RawFrames, without_nan
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines import exclusion
 
 
 def find_line_offset(
@@ -94,27 +96,55 @@ def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) ->
     )
 
 
-def summarize_movie(movie: da.Array, compute: Compute) -> SummaryImages:
+def find_bad_frames(
+    movie: da.Array,
+    recording: Recording,
+    parameters: IngestionParameters,
+    compute: Compute,
+    exclusion_table: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Finds blank, saturated and flashed frames and bands of photostimulation, and adds the frames that the user names.
+
+    Args:
+        movie: raw movie (T, H, W).
+        recording: the recording, whose `exclude_frames` takes precedence.
+        parameters: whether bad frames are left out or only told of.
+        compute: resources of the machine.
+        exclusion_table: the user's table of frames.
+
+    Returns:
+        An :class:`~rsc2p_kedro.core.schemas.ExclusionTable`, one row per frame.
+
+    Raises:
+        ValueError: the user names frames beyond the end of the movie, or too few frames are left.
+    """
+    found = bad_frames.find_artefacts(movie, compute=compute)
+    return exclusion.exclusion_table(recording, parameters, found, exclusion_table)
+
+
+def summarize_movie(movie: da.Array, excluded: pd.DataFrame, compute: Compute) -> SummaryImages:
     """Computes summary images of the raw movie.
 
     Args:
         movie: raw movie (T, H, W).
+        excluded: frames that are left out.
         compute: resources of the machine.
 
     Returns:
         Mean, maximum, standard deviation and local correlation over time, (H, W) each.
     """
-    return summarize(movie, compute=compute)
+    return summarize(take_frames(movie, exclusion.kept_frames(excluded)), compute=compute)
 
 
-def find_saturation(movie: da.Array, compute: Compute) -> DetectorSaturation:
+def find_saturation(movie: da.Array, excluded: pd.DataFrame, compute: Compute) -> DetectorSaturation:
     """Finds the level from which the detector saturates, from the noise of the pixels.
 
     Args:
         movie: raw movie (T, H, W).
+        excluded: frames that are left out.
         compute: resources of the machine.
 
     Returns:
         The level in counts or None, the fraction of the values above it, and the photon transfer curve.
     """
-    return saturation.find_saturation(movie, compute=compute)
+    return saturation.find_saturation(take_frames(movie, exclusion.kept_frames(excluded)), compute=compute)
