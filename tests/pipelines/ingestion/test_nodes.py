@@ -11,6 +11,7 @@ from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import LineOffset
 from rsc2p_kedro.core.schemas import FrameTable
 from rsc2p_kedro.datasets import TIFFRecordingDataset, ZarrMovieDataset
+from rsc2p_kedro.datasets.raw import RecordingError
 from rsc2p_kedro.datasets.raw import RawFrames
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.ingestion.nodes import find_line_offset, ingest_frames, summarize_movie, tabulate_frames
@@ -63,6 +64,12 @@ def test_line_offset_is_estimated_given_or_left_alone(wanted, moved):
     ingested = ingest_frames(frames, found, recording(), parameters).compute()
     np.testing.assert_array_equal(ingested[:, 1::2, 8:-8], np.roll(movie[:, 1::2], -moved, axis=2)[..., 8:-8])
     np.testing.assert_array_equal(ingested[:, ::2], movie[:, ::2])
+
+
+def test_frames_too_small_to_register_stop_the_first_node():
+    frames = raw_frames(np.zeros((20, 24, 40), np.uint16))
+    with pytest.raises(RecordingError, match="frames are 24 x 40 px"):
+        find_line_offset(frames, recording(), IngestionParameters(line_offset="none"), QUIET)
 
 
 def test_nan_stops_the_movie_from_being_stored(tmp_path, movie):

@@ -6,9 +6,11 @@ import pandas as pd
 
 from rsc2p_kedro.algorithms import bad_frames, line_offset, saturation
 from rsc2p_kedro.algorithms.kept_frames import take_frames
+from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
+from rsc2p_kedro.datasets.raw import RecordingError
 from rsc2p_kedro.datasets.raw import RawFrames, without_nan
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
@@ -29,8 +31,11 @@ def find_line_offset(
         The offset that the movie is corrected for; 0 changes nothing.
 
     Raises:
-        RecordingError: pixels are NaN or infinite.
+        RecordingError: frames are too small, or pixels are NaN or infinite.
     """
+    too_small = size_problem(raw_frames.movie.shape[1:])
+    if too_small:  # at the first node of the run, and not in motion correction, after all frames are read
+        raise RecordingError(raw_frames.path, [too_small])
     wanted = recording.override(parameters).line_offset
     if wanted == "auto":
         return line_offset.estimate_line_offset(without_nan(raw_frames), compute=compute)
