@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import tifffile
+from scipy.ndimage import gaussian_filter
 
 from rsc2p_kedro.algorithms.bad_frames import find_artefacts, find_lost_focus
 from rsc2p_kedro.algorithms.registration import apply_motion, estimate_motion
@@ -82,6 +83,13 @@ def test_change_of_gain_and_bleaching_are_no_artefacts(movie):
     assert found(np.clip(changed, 0, 65535).astype(np.uint16)) == {}
 
 
+def test_movie_without_background_has_no_artefacts_of_light(movie):
+    subtracted = movie.astype(np.float32) - movie.mean(0)
+    assert found(subtracted) == {}
+    subtracted[60, 30:40] += 20 * subtracted.std()
+    assert found(subtracted) == {60: "bright band"}
+
+
 def test_bright_cells_and_single_rows_are_no_bands(movie):
     active = movie.copy()
     active[50:60, 20:40, 30:50] = np.minimum(movie[50:60, 20:40, 30:50] * 6.0, 65000)
@@ -103,8 +111,6 @@ def test_short_movies_are_looked_at(movie, n_frames):
 
 
 def test_lost_focus_and_shifts_at_the_limit_are_found(movie):
-    from scipy.ndimage import gaussian_filter
-
     spoiled = movie.astype(np.float32)
     spoiled[70] = gaussian_filter(movie[70].astype(float), 3) + np.random.default_rng(0).normal(0, 30, movie[70].shape)
     spoiled[150] = np.roll(movie[150], 9, axis=1)

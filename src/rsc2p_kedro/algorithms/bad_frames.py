@@ -43,6 +43,9 @@ BRIGHT, DARK = 1.0, 0.75
 moves to a row without any, and the other way round, changes the row by less than all of its light."""
 LIT = 0.25
 """Rows with less than this share of the light of the typical row are not judged to be dark."""
+LEAST_LIGHT = 0.25
+"""Light of the typical row, in units of the noise of a pixel (about the root of the number of photons), below which
+rows are not judged to be dark."""
 MIN_SD = 8.0
 """Smallest deviation in standard deviations of its values."""
 BAND_ROWS, BAND_SHARE, FRAME_SHARE = 3, 0.02, 0.8
@@ -63,7 +66,7 @@ def find_artefacts(movie: Movie, *, compute: Compute) -> Reasons:
     Returns:
         (T,) str, the artefact of each frame; empty where there is none.
     """
-    typical, dark = _typical_image(movie, compute)
+    typical, dark, noise = _typical_image(movie, compute)
     segments = _segments(typical.shape[1])
 
     def measure(block: slice) -> tuple[Double, Double]:
@@ -77,7 +80,7 @@ def find_artefacts(movie: Movie, *, compute: Compute) -> Reasons:
     blocks = frame_blocks(len(movie), compute.block_frames)
     parts = run(measure, blocks, compute=compute, description="looking for bad frames")
     rows, (lowest, highest, shares) = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]).T
-    reasons = _name_rows(rows, np.median(typical, axis=1).astype(np.float64) - dark)
+    reasons = _name_rows(rows, np.median(typical, axis=1).astype(np.float64) - dark, noise)
     at_ceiling = np.where((highest == highest.max()) & (highest > np.median(highest)), shares, 0.0)
     saturated = at_ceiling - _nearest_baseline(at_ceiling[:, None])[:, 0] > SATURATED_SHARE
     reasons[lowest == highest] = BLANK
@@ -85,8 +88,8 @@ def find_artefacts(movie: Movie, *, compute: Compute) -> Reasons:
     return reasons
 
 
-def _typical_image(movie: Movie, compute: Compute) -> tuple[NDArray[np.float32], float]:
-    """Median image (H, W) of a sample of frames, and the dark counts of the detector."""
+def _typical_image(movie: Movie, compute: Compute) -> tuple[NDArray[np.float32], float, float]:
+    """Median image (H, W) of a sample of frames, the dark counts of the detector, and the noise of a pixel."""
     T = len(movie)
     starts = np.unique(((np.arange(N_SAMPLED) + 0.5) * T / N_SAMPLED).astype(int)).tolist()
     pairs = run(
@@ -99,7 +102,7 @@ def _typical_image(movie: Movie, compute: Compute) -> tuple[NDArray[np.float32],
     changes = np.stack([np.square(pair[1] - pair[0]) for pair in pairs if len(pair) == 2] or [np.zeros_like(typical)])
     size = changes.mean((1, 2))
     noise = np.sqrt(changes[size <= np.median(size)].mean(0) / 2)
-    return typical, dark_level(typical.ravel(), noise.ravel())
+    return typical, dark_level(typical.ravel(), noise.ravel()), float(np.median(noise))
 
 
 def _segments(width: int) -> list[int]:
@@ -127,22 +130,21 @@ def _spread(values: Double) -> Double:
     return 1.4826 * np.median(np.abs(values), axis=0)
 
 
-def _name_rows(rows: Double, light: Double) -> Reasons:
-    """The artefact of each frame from d (T, H) and the light of the rows (H,)."""
+def _name_rows(rows: Double, light: Double, noise: float) -> Reasons:
+    """The artefact of each frame from d (T, H), the light of the rows (H,) and the noise of a pixel."""
     change = rows - _nearest_baseline(rows)
     clear = MIN_SD * _spread(change)
     usual = float(np.median(light))
     lit = light > LIT * usual
-    bright = (change > clear) & (change > BRIGHT * usual)
-    dark = (-change > clear) & (-change > DARK * light) & lit
+    # A movie whose background was subtracted has no light that could be lost or doubled, only noise.
+    bright = (change > clear) & (change > BRIGHT * max(usual, noise))
+    dark = (-change > clear) & (-change > DARK * light) & lit & (usual > LEAST_LIGHT * noise)
     reasons = np.full(len(rows), "", dtype="<U32")
-    if usual <= 0:
-        return reasons
     least = max(BAND_ROWS, round(BAND_SHARE * rows.shape[1]))
     reasons[_longest_run(bright) >= least] = BRIGHT_BAND
     reasons[bright.mean(1) >= FRAME_SHARE] = FLASH
     reasons[_longest_run(dark) >= least] = DARK_BAND
-    reasons[dark.sum(1) >= FRAME_SHARE * lit.sum()] = BLANK
+    reasons[dark.sum(1) >= max(FRAME_SHARE * lit.sum(), 1)] = BLANK
     return reasons
 
 
