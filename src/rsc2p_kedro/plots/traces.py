@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -135,36 +134,11 @@ def traces_with_spikes(
             ax, times, [Row(names[i], dff[i, window], spikes[i, window], inferred[i, window]) for i in chosen],
             title=name,
         )  # fmt: skip
-    bands = mark_excluded((upper, lower), times, excluded[window] if excluded is not None else None)
+    bands = style.mark_excluded((upper, lower), times, excluded[window] if excluded is not None else None)
     key = [Line2D([], [], color=color, lw=2.5, label=name) for name, color in KINDS.items()] + bands[:1]
     style.add_legend(upper, handles=key, handlelength=1.2)
     lower.set_xlabel("time (s)", fontsize=style.LABEL)
     return figure
-
-
-def mark_excluded(axes: Sequence[Axes], times: NDArray, excluded: NDArray[np.bool_] | None) -> list[Artist]:
-    """Draws a grey band over each run of excluded frames.
-
-    Args:
-        axes: to draw on.
-        times: (T,) in s, evenly spaced.
-        excluded: (T,); None if there are none.
-
-    Returns:
-        The bands, with a label for the legend.
-    """
-    if excluded is None or not excluded.any() or len(times) < 2:
-        return []
-    steps = np.diff(np.r_[False, excluded, False].astype(int))
-    half = (times[1] - times[0]) / 2
-    label = f"excluded frames ({int(excluded.sum())})"
-    return [
-        ax.axvspan(
-            times[first] - half, times[last - 1] + half, color=style.GREY, alpha=0.35, lw=0, zorder=0, label=label
-        )
-        for ax in axes
-        for first, last in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True)
-    ]
 
 
 def draw_rows(ax: Axes, times: NDArray, rows: Sequence[Row], *, title: str = "") -> list[Line2D]:

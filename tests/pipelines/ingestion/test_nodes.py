@@ -11,8 +11,7 @@ from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import LineOffset
 from rsc2p_kedro.core.schemas import FrameTable
 from rsc2p_kedro.datasets import TIFFRecordingDataset, ZarrMovieDataset
-from rsc2p_kedro.datasets.raw import RecordingError
-from rsc2p_kedro.datasets.raw import RawFrames
+from rsc2p_kedro.datasets.raw import RawFrames, RecordingError
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.ingestion.nodes import find_line_offset, ingest_frames, summarize_movie, tabulate_frames
 

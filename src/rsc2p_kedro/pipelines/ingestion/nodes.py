@@ -10,8 +10,7 @@ from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
-from rsc2p_kedro.datasets.raw import RecordingError
-from rsc2p_kedro.datasets.raw import RawFrames, without_nan
+from rsc2p_kedro.datasets.raw import RawFrames, RecordingError, without_nan
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
