@@ -37,7 +37,7 @@ def project(tmp_path) -> ProjectMetadata:
 def raw(tmp_path) -> Path:
     (tmp_path / "raw" / "Animal_1").mkdir(parents=True)
     for number in range(1, 21):
-        tifffile.imwrite(tmp_path / "raw" / "Animal_1" / f"frame_{number}.tif", np.zeros((16, 16), np.uint16))
+        tifffile.imwrite(tmp_path / "raw" / "Animal_1" / f"frame_{number}.tif", np.zeros((32, 32), np.uint16))
     return tmp_path / "raw"
 
 
@@ -78,7 +78,7 @@ def test_scan_then_check_asks_for_what_is_missing(project, raw):
     assert "1 recording would be added" in run(project, "scan", str(raw), "--dry-run")
     assert not manifest(project).exists()
     output = run(project, "scan", str(raw))
-    assert "animal_1.session_1 20 frames of 16 x 16 px, uint16, in 20 files" in output
+    assert "animal_1.session_1 20 frames of 32 x 32 px, uint16, in 20 files" in output
     assert "1 recording added to conf/local/parameters_recordings.yml" in output
     output = run(project, "check", code=1)
     assert "recordings.animal_1.session_1.frame_rate_hz" in output
@@ -111,13 +111,29 @@ def test_check_refuses_links_to_raw_data_that_are_no_tiffs(project, raw):
     write_recording(project, raw / "Animal_1")
     assert "animal_1.day_7 ok" in run(project, "check")
     with h5py.File(raw / "movie.h5", "w") as file:
-        file["movie"] = np.zeros((20, 16, 16), np.uint16)
+        file["movie"] = np.zeros((20, 32, 32), np.uint16)
     write_recording(project, raw / "movie.h5")
     output = run(project, "check", code=1)
     assert (
         "nwb.raw: `raw: external` links to TIFFs, and these raw data are HDF5: use `raw: embed` or `raw: none`"
         in output
     )
+
+
+def test_check_refuses_frames_that_are_too_small_to_register(project, tmp_path):
+    tifffile.imwrite(tmp_path / "small.tif", np.zeros((30, 24, 40), np.uint16))
+    write_recording(project, tmp_path / "small.tif")
+    assert "raw data: frames are 24 x 40 px, but motion correction needs at least 32 x 32 px" in run(
+        project, "check", code=1
+    )
+
+
+def test_check_passes_short_movies_and_finds_frames_to_exclude_that_do_not_exist(project, tmp_path):
+    tifffile.imwrite(tmp_path / "short.tif", np.zeros((30, 32, 40), np.uint16))
+    write_recording(project, tmp_path / "short.tif", exclude_frames=[[2, 4]])
+    assert "ok" in run(project, "check")
+    write_recording(project, tmp_path / "short.tif", exclude_frames=[[2, 31]])
+    assert "exclude_frames: frame 30 is named, but the movie has 30 frames" in run(project, "check", code=1)
 
 
 def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):

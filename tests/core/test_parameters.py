@@ -72,6 +72,7 @@ def test_former_names_are_accepted_with_a_warning_over_the_default(caplog):
 def test_the_environment_of_the_notebook_has_exactly_its_parameters():
     """As the notebook has them (Mendeley Data, doi 10.17632/hjgtsmyyv5.1)."""
     given = yaml.safe_load((ROOT / "conf" / "notebook" / "parameters_notebook.yml").read_text(encoding="utf-8"))
+    assert p.IngestionParameters.model_validate(given["ingestion"]).line_offset == "none"
     motion = p.MotionCorrectionParameters.model_validate(given["motion_correction"])
     assert (motion.piecewise, motion.patch_stride_px, motion.patch_overlap_px) == (True, 48, 24)
     assert (motion.max_shift_px, motion.max_deviation_px) == (6, 3)

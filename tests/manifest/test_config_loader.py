@@ -72,6 +72,18 @@ def test_paths_of_a_recording_are_those_of_the_project_wherever_it_runs_from():
     assert (named["path"], named["seeds"], named["curation"]) == ("/project/raw/Animal_1", "/project/seeds.csv", None)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "entered", "table"),
+    [("auto", "auto", None), ([[1, 2]], [[1, 2]], None), ("bad.csv", "/project/bad.csv", "/project/bad.csv")],
+)
+def test_only_a_table_of_frames_to_exclude_is_a_path(wanted, entered, table):
+    manifest = named_recordings({"a": {"1": {"path": "raw", "exclude_frames": wanted}}}, Path("/project"))
+    assert manifest["a"]["1"]["exclude_frames"] == entered
+    catalog = {"{animal}.{session}.exclusion_table": {"type": "x", "filepath": "{recording.exclusion_table}"}}
+    expanded = expanded_catalog(catalog, {"recordings": manifest})
+    assert expanded == ({"a.1.exclusion_table": {"type": "x", "filepath": table}} if table else {})
+
+
 def test_the_loader_merges_environments_and_fills_the_catalog_in(tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "local").mkdir()

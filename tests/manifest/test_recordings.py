@@ -68,3 +68,18 @@ def test_overrides_are_judged_by_what_they_are_laid_over():
 
 def test_an_empty_manifest_is_no_error():
     assert parse_manifest(None) == parse_manifest({}) == []
+
+
+def test_frames_to_exclude_are_checked_before_the_run(tmp_path):
+    table = tmp_path / "bad.csv"
+    table.write_text("start,stop\n10,20\n", encoding="utf-8")
+    facts = {**GOOD, "animal": "a", "session_key": "s", "frames": (5, 25)}
+    for wanted, problem in (
+        ("auto", None),
+        ([[0, 20], "auto"], None),
+        ([[0, 21]], "frame 20 is named, but the movie has 20 frames"),
+        (table, None),
+        (tmp_path / "none.csv", "does not exist"),
+    ):
+        problems = stage_problems(Recording(**facts, exclude_frames=wanted), {})
+        assert (len(problems) == 1 and problem in problems[0]) if problem else not problems

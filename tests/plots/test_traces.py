@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection, LineCollection
 from matplotlib.figure import Figure
 
-from rsc2p_kedro.plots import traces
+from rsc2p_kedro.plots import style, traces
 
 Render = Callable[[Figure], Figure]
 T = 200
@@ -123,3 +123,14 @@ def test_silent_and_flat_rows_draw_without_a_warning(render: Render) -> None:
         )
     )
     assert np.ptp(figure.axes[0].lines[0].get_ydata()) == 0
+
+
+def test_excluded_frames_get_a_grey_band() -> None:
+    excluded = np.zeros(40, bool)
+    excluded[[5, 6, 30]] = True
+    ax = Figure().add_subplot()
+    bands = style.mark_excluded((ax,), np.arange(40) / 10, excluded)
+    extents = [path.get_extents() for path in bands[0].get_paths()]
+    np.testing.assert_allclose([(e.x0, e.x1) for e in extents], [(0.45, 0.65), (2.95, 3.05)])
+    assert bands[0].get_label() == "excluded frames (3)"
+    assert style.mark_excluded((ax,), np.arange(40) / 10, np.zeros(40, bool)) == []

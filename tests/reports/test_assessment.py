@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsc2p_kedro.core.results import DetectorSaturation
+from rsc2p_kedro.core.results import DetectorSaturation, LineOffset
 from rsc2p_kedro.core.schemas import AssessmentTable
 from rsc2p_kedro.reports import assessment
 from rsc2p_kedro.reports.assessment import Level
@@ -18,13 +18,13 @@ def _motion_table(size_px: float, n: int = 100) -> pd.DataFrame:
     return pd.DataFrame({"shift_y_px": shifts[:, 0], "shift_x_px": shifts[:, 1], "registered": True})
 
 
-def _quality(correlation: Pair, crispness: Pair, residual: Pair) -> pd.DataFrame:
+def _quality(correlation: Pair, crispness: Pair, residual: Pair, error: float = 0.001) -> pd.DataFrame:
     rows = zip(
         ("template_correlation", "crispness", "residual_motion_px"), (correlation, crispness, residual), strict=True
     )
     return pd.DataFrame(
-        [(name, before, after, True) for name, (before, after) in rows],
-        columns=["measure", "before", "after", "improved"],
+        [(name, before, after, error, True) for name, (before, after) in rows],
+        columns=["measure", "before", "after", "standard_error", "improved"],
     )
 
 
@@ -58,6 +58,14 @@ def test_motion(size_px: float, quality: pd.DataFrame, level: Level, words: str)
     assert result.level is level
     assert words in result.finding
     assert "nan" not in result.finding
+
+
+def test_a_change_within_its_uncertainty_is_none() -> None:
+    worse, table = ((0.6, 0.7), (10, 9.0), (0.9, 0.2)), _motion_table(2.0)
+    assert assessment.assess_motion(table, _quality(*worse, error=0.02)).level is Level.REVIEW
+    uncertain = _quality(*worse, error=0.02)
+    uncertain.loc[1, "standard_error"] = 0.5
+    assert assessment.assess_motion(table, uncertain).level is Level.OK
 
 
 def test_the_position_of_the_template_is_no_motion() -> None:
@@ -225,3 +233,50 @@ def test_coverage() -> None:
     assert result.finding.startswith("80% of the 100 pixels")
     none = _measures().assign(total=0, share=NAN)
     assert "nan" not in assessment.assess_coverage(none).finding
+
+
+def test_line_offset_is_told_and_its_largest_value_questioned() -> None:
+    offsets = np.arange(-2, 3)
+    mismatch = np.array([3.0, 2.0, 1.0, 0.3, 0.6])
+    assert "in line" in assessment.assess_line_offset(LineOffset(0, offsets, mismatch)).finding
+    found = assessment.assess_line_offset(LineOffset(1, offsets, mismatch))
+    assert (found.level, "moved by -1 px" in found.finding, "30%" in found.finding) == (Level.OK, True, True)
+    assert assessment.assess_line_offset(LineOffset(2, offsets, mismatch)).level is Level.REVIEW
+    assert "as `line_offset` says" in assessment.assess_line_offset(LineOffset.not_estimated(3)).finding
+    assert "as in the files" in assessment.assess_line_offset(LineOffset.not_estimated()).finding
+
+
+def _excluded(n: int, *bad: str, used: bool = False) -> pd.DataFrame:
+    reasons = [*bad, *[""] * (n - len(bad))]
+    return pd.DataFrame({"frame": range(n), "excluded": [r != "" and not used for r in reasons], "reason": reasons})
+
+
+@pytest.mark.parametrize(("n_bad", "level"), [(0, Level.OK), (5, Level.OK), (20, Level.REVIEW), (60, Level.PROBLEM)])
+def test_excluded_frames_are_told(n_bad: int, level: Level) -> None:
+    found = assessment.assess_excluded_frames(_excluded(500, *["blank"] * n_bad))
+    assert found.level is level
+    assert f"{n_bad} of 500 frames" in found.finding
+
+
+def test_bad_frames_that_were_used_call_for_review() -> None:
+    found = assessment.assess_excluded_frames(_excluded(500, "flash", "blank", "blank", used=True))
+    assert (found.level, "3 bad frames were used: 2 blank, 1 flash" in found.finding) == (Level.REVIEW, True)
+
+
+def _files(*means: float, n: int = 50) -> pd.DataFrame:
+    names = [f"{i}.tif" for i in range(len(means)) for _ in range(n)]
+    return pd.DataFrame({"file": names, "mean": np.repeat(means, n)})
+
+
+def test_change_of_brightness_between_files_calls_for_review() -> None:
+    found = assessment.assess_files(_files(150, 150, 220), 100.0)
+    assert (found.level, "at 1 of 2 borders of files, by +140% at 2.tif" in found.finding) == (Level.REVIEW, True)
+    assert assessment.assess_files(_files(150, 150, 220), 100.0, corrected=True).level is Level.OK
+    assert assessment.assess_files(_files(150, 155, 150), 100.0).level is Level.OK
+    assert "not made of several files" in assessment.assess_files(_files(150), 0.0).finding
+    assert "not made of several files" in assessment.assess_files(_files(*range(1, 30), n=1), 0.0).finding
+
+
+def test_slow_bleaching_over_files_is_no_change_between_them() -> None:
+    frames = _files(1, 1, 1, 1).assign(mean=np.linspace(300, 100, 200))
+    assert assessment.assess_files(frames, 0.0).level is Level.OK

@@ -8,6 +8,7 @@ from kedro.framework.cli.utils import env_option
 from kedro.framework.startup import ProjectMetadata
 from pydantic import ValidationError
 
+from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
 from rsc2p_kedro.datasets.raw import RecordingError, inspect_recording, read_frames
@@ -87,7 +88,9 @@ def _raw_problems(recording: Recording, project: Path) -> list[str]:
     ]
     if recording.simulation is None:
         try:
-            read_frames(project / recording.path, frames=recording.frames)
+            frames = read_frames(project / recording.path, frames=recording.frames)
+            too_small = size_problem(frames.movie.shape[1:])
+            problems += [f"raw data: {too_small}."] if too_small else []
         except RecordingError as error:
             problems += [f"raw data: {line}" for line in error.problems]
     return problems

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, StrictInt, model_validator
 
 EngineName = Literal["embedded", "caiman"]
 ComponentClass = Literal["soma", "process", "out_of_focus", "other", "silent"]
@@ -148,6 +148,18 @@ class IngestionParameters(FrozenModel):
 
     chunk_frames: int = Field(64, ge=1, description="Number of frames in one chunk of the stored movie.")
     chunk_px: int = Field(128, ge=16, description="Height and width in px of one chunk of the stored movie.")
+    line_offset: Annotated[StrictInt, Field(ge=-64, le=64)] | Literal["auto", "none"] = Field(
+        "auto",
+        description="Offset of bidirectional line scanning (bidirectional phase): displacement in px of the content of "
+        "odd rows (1, 3, ...) along x, positive to the right; odd rows are moved by minus this. `auto` estimates it "
+        "from the movie and changes nothing where it finds none; `none` leaves the rows as they are.",
+    )
+    exclude_frames: Literal["auto", "none"] = Field(
+        "auto",
+        description="`auto` leaves out frames that are blank, saturated, flashed, have bands of photostimulation, lost "
+        "focus or could not be registered (docs/results.md); `none` uses all frames and only tells of them. Frames of "
+        "one recording are given by `exclude_frames` in its entry of the manifest, which takes precedence.",
+    )
 
 
 class MotionCorrectionParameters(FrozenModel):
@@ -404,6 +416,11 @@ class EvaluationParameters(FrozenModel):
         gt=0,
         description="Width in s of the running window for F0. A shorter window follows faster drift, but reduces long "
         "transients [frames_window].",
+    )
+    dff_within_files: bool = Field(
+        False,
+        description="Compute F0 within each file of the raw recording, so that a change of brightness or gain from one "
+        "file (trial) to the next does not change dF/F. Files should be longer than `dff_window_s`.",
     )
     dff_dark_level: float | None = Field(
         None,

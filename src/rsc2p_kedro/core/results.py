@@ -109,12 +109,16 @@ class MotionQuality:
         frame_correlation_after: (T,) float32, the same of each corrected frame.
         correlation_before: mean of `frame_correlation_before` over the registered frames.
         correlation_after: mean of `frame_correlation_after` over the registered frames.
-        crispness_before: L2 norm of the spatial gradient of the mean image of the raw movie, in counts per px.
+        crispness_before: L2 norm of the spatial gradient of the mean image of the raw movie without the share of noise,
+            in counts per px.
         crispness_after: the same of the corrected movie.
         residual_before: residual motion of the raw movie in px: the root mean square displacement between the mean
             images at the two ends of each of the first principal components of the movie.
         residual_after: the same of the corrected movie.
         registered_fraction: registered frames as a fraction of all, 0 to 1.
+        correlation_error: standard error of the change of the mean correlation; NaN where the movie is too short.
+        crispness_error: the same of the crispness.
+        residual_error: the same of the residual motion.
     """
 
     frame_correlation_before: Float
@@ -126,20 +130,24 @@ class MotionQuality:
     residual_before: float
     residual_after: float
     registered_fraction: float
+    correlation_error: float = np.nan
+    crispness_error: float = np.nan
+    residual_error: float = np.nan
 
-    def rows(self) -> list[tuple[str, float, float, bool]]:
+    def rows(self) -> list[tuple[str, float, float, float, bool]]:
         """Rows of the motion quality table.
 
         Returns:
-            For each measure its name, its value before and after the correction, and whether it improved.
+            For each measure its name, its value before and after the correction, the standard error of the change, and
+            whether it improved.
         """
         correlation = self.correlation_before, self.correlation_after
         crispness = self.crispness_before, self.crispness_after
         residual = self.residual_before, self.residual_after
         return [
-            ("template_correlation", *correlation, correlation[1] > correlation[0]),
-            ("crispness", *crispness, crispness[1] > crispness[0]),
-            ("residual_motion_px", *residual, residual[1] < residual[0]),
+            ("template_correlation", *correlation, self.correlation_error, correlation[1] > correlation[0]),
+            ("crispness", *crispness, self.crispness_error, crispness[1] > crispness[0]),
+            ("residual_motion_px", *residual, self.residual_error, residual[1] < residual[0]),
         ]
 
 
@@ -402,6 +410,43 @@ class FrameStatistics:
         for name in ("minimum", "mean", "maximum", "saturated_share"):
             _expect(problems, name, getattr(self, name), (len(self.mean),))
         _check(problems, self)
+
+
+@dataclass(frozen=True, eq=False)
+class LineOffset:
+    """Offset of odd rows of bidirectional scanning, as it was corrected in the movie.
+
+    Attributes:
+        offset_px: displacement of the content of odd rows (1, 3, ...) relative to even rows along x in px, positive to
+            the right; odd rows were moved by minus this.
+        offsets: (K,) int64, px, the offsets that were tried; empty if none was estimated.
+        mismatch: (K,) float64, mean squared difference of odd rows from their neighbours after a correction by each of
+            these, relative to no correction.
+
+    Raises:
+        ValueError: shapes do not agree, or an array holds NaN or infinity.
+    """
+
+    offset_px: int
+    offsets: NDArray[np.int64]
+    mismatch: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        _expect(problems, "mismatch", self.mismatch, self.offsets.shape)
+        _check(problems, self)
+
+    @classmethod
+    def not_estimated(cls, offset_px: int = 0) -> "LineOffset":
+        """An offset that was given instead of estimated.
+
+        Args:
+            offset_px: the offset in px.
+
+        Returns:
+            The record, without mismatches.
+        """
+        return cls(offset_px, np.zeros(0, np.int64), np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,14 @@ class FrameTable(_Table):
     )
 
 
+class ExclusionTable(_Table):
+    """Frames that are left out of all computations, and why, one row per frame of the movie."""
+
+    frame: Series[int] = pa.Field(ge=0, unique=True, description="Index of the frame in the movie.")
+    excluded: Series[bool] = pa.Field(description="Whether the frame is left out.")
+    reason: Series[str] = pa.Field(description="What is wrong with the frame, excluded or not; empty for a good frame.")
+
+
 class MotionTable(_Table):
     """Motion and registration quality, one row per frame."""
 
@@ -67,6 +75,9 @@ class MotionQualityTable(_Table):
     )
     before: Series[float] = pa.Field(description="Value for the raw movie.")
     after: Series[float] = pa.Field(description="Value for the corrected movie.")
+    standard_error: Series[float] = pa.Field(
+        nullable=True, description="Standard error of the change; empty where the movie is too short to estimate it."
+    )
     improved: Series[bool] = pa.Field(description="Whether the correction improved it.")
 
 
@@ -201,7 +212,9 @@ class RecordingsTable(_Table):
     template_correlation_after: Series[float] = pa.Field(
         description="Mean correlation of the registered corrected frames with the template."
     )
-    unregistered_frames: Series[int] = pa.Field(ge=0, description="Number of frames that could not be registered.")
+    unregistered_frames: Series[int] = pa.Field(
+        ge=0, description="Number of frames that were excluded before registration or could not be registered."
+    )
     components_fit: Series[int] = pa.Field(ge=0, description="Number of components of the first fit.")
     components_refit: Series[int] = pa.Field(ge=0, description="Number of components of the refit.")
     components_accepted: Series[int] = pa.Field(ge=0, description="Number of accepted components of the refit.")

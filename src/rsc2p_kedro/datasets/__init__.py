@@ -11,6 +11,7 @@ _MODULES = {
     "AtomicFigureDataset": "atomic_files",
     "AtomicTextDataset": "atomic_files",
     "CurationDataset": "curation",
+    "FrameRangesDataset": "frame_ranges",
     "FrameTimesDataset": "frame_times",
     "NWBFileDataset": "nwb_file",
     "NWBInspectionDataset": "nwb_inspection",

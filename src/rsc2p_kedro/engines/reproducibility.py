@@ -22,11 +22,11 @@ Half = Literal["first", "second"]
 HALVES: tuple[Half, Half] = ("first", "second")
 
 
-def half_of(movie: da.Array | NDArray, half: Half) -> Any:
-    """One half of the frames of a movie.
+def half_of(movie: da.Array | NDArray | pd.DataFrame, half: Half) -> Any:
+    """One half of the frames of a movie, or of a table with a row for each frame.
 
     Args:
-        movie: (T, H, W), lazy or not.
+        movie: (T, H, W), lazy or not; or the table.
         half: `first` or `second`, which has one frame more if T is odd.
 
     Returns:
@@ -40,7 +40,7 @@ def on_half(function: Callable, half: Half, *arguments: Any, **named: Any) -> An
     """Calls a function with one half of the movie instead of the whole.
 
     Args:
-        function: function with an argument `corrected_movie`.
+        function: function with an argument `corrected_movie`, and maybe one `excluded_frames`.
         half: `first` or `second`.
         *arguments: arguments of the function, with the whole movie.
         **named: further arguments by name.
@@ -49,7 +49,8 @@ def on_half(function: Callable, half: Half, *arguments: Any, **named: Any) -> An
         The result of the function.
     """
     bound = inspect.signature(function).bind(*arguments, **named)
-    bound.arguments["corrected_movie"] = half_of(bound.arguments["corrected_movie"], half)
+    for name in {"corrected_movie", "excluded_frames"} & bound.arguments.keys():
+        bound.arguments[name] = half_of(bound.arguments[name], half)
     return function(*bound.args, **bound.kwargs)
 
 

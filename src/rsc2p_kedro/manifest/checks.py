@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from rsc2p_kedro.core.parameters import (
     FrozenModel,
     did_you_mean,
 )
+from rsc2p_kedro.datasets.frame_ranges import read_frame_ranges
 from rsc2p_kedro.datasets.frame_times import read_frame_times
 from rsc2p_kedro.datasets.raw import inspect_recording
 from rsc2p_kedro.manifest.commands import command
@@ -171,7 +173,23 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
             continue
         if isinstance(own, ExtractionParameters):
             problems += _seed_problems(recording, own.initialization == "seeded")
-    return problems + _time_problems(recording)
+    return problems + _time_problems(recording) + _exclusion_problems(recording)
+
+
+def _exclusion_problems(recording: Recording) -> list[str]:
+    """Problems of the frames that are left out."""
+    wanted, n_frames = recording.exclude_frames, None
+    try:
+        ranges = read_frame_ranges(wanted)["stop"].tolist() if isinstance(wanted, Path) else []
+    except ValueError as error:
+        return [f"exclude_frames: {error}"]
+    ranges += [item[1] for item in wanted if item != "auto"] if isinstance(wanted, tuple) else []
+    if ranges:
+        needed = _frames_needed(recording)
+        n_frames = None if needed is None else needed - (recording.frames[0] if recording.frames else 0)
+    if n_frames is not None and max(ranges) > n_frames:
+        return [f"exclude_frames: frame {max(ranges) - 1} is named, but the movie has {n_frames} frames, from 0 on."]
+    return []
 
 
 def _time_problems(recording: Recording) -> list[str]:

@@ -60,8 +60,14 @@ def named_recordings(manifest: Any, root: Path) -> Any:
 
 def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Absolute paths of a recording's files."""
-    named = {name: recording.get(name) for name in FILES}
+    named = {name: recording.get(name) for name in FILES} | {"exclude_frames": _exclusion_table(recording)}
     return {name: (root / path).as_posix() for name, path in named.items() if isinstance(path, str | Path)}
+
+
+def _exclusion_table(recording: Mapping[str, Any]) -> str | None:
+    """The table that `exclude_frames` of a recording names, if it is neither a word nor a list."""
+    wanted = recording.get("exclude_frames")
+    return wanted if isinstance(wanted, str) and wanted.lower().endswith(".csv") else None
 
 
 def select_recordings(manifest: Any, names: str | Iterable[str] | None) -> Any:
@@ -104,6 +110,7 @@ def _placeholders(animal: str, session: str, recording: Mapping[str, Any], share
         **{name: recording.get(name) for name in FILES},
         "path": str(recording.get("path", "")),
         "frames": recording.get("frames"),
+        "exclusion_table": _exclusion_table(recording),
         "frame_rate_hz": recording.get("frame_rate_hz"),
         "dandi_path": dandi_path(subject_id, session_id),
         **shared,

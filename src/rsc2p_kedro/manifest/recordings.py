@@ -5,7 +5,7 @@ The manifest is the parameter ``recordings`` with two levels, animal and session
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
@@ -35,6 +35,12 @@ class Recording(FrozenModel):
         description="Table with the column `time_s`: seconds from the start of the session, one row for each frame on "
         "disk. For recordings whose frames are not evenly spaced; the NWB file then contains these times.",
     )
+    exclude_frames: Literal["auto", "none"] | tuple[tuple[int, int] | Literal["auto"], ...] | Path | None = Field(
+        None,
+        description="Frames that are left out: `auto` finds bad ones, `none` uses all; a list of `[start, stop]` (and "
+        "`auto`, if wanted), or a CSV table with the columns `start` and `stop`. Frames count from the first that is "
+        "used, 0; `stop` is the one after the last. `null` is as `ingestion.exclude_frames` says.",
+    )
     seeds: Path | None = Field(None, description="Table of centres or TIFF of masks for `initialization: seeded`.")
     curation: Path | None = Field(None, description="Table of the user's own decisions (component_id, decision, note).")
     subject: SubjectFields = Field(
@@ -63,6 +69,16 @@ class Recording(FrozenModel):
             raise ValueError(f"frames should be [start, stop] with 0 <= start < stop, are {list(frames)}.")
         return frames
 
+    @field_validator("exclude_frames")
+    @classmethod
+    def _check_exclude_frames(cls, wanted: Any) -> Any:
+        if isinstance(wanted, Path) and wanted.suffix.lower() != ".csv":
+            raise ValueError(f"should be auto, none, a list of [start, stop], or a table (.csv), is '{wanted}'.")
+        for item in wanted if isinstance(wanted, tuple) else ():
+            if item != "auto" and not 0 <= item[0] < item[1]:
+                raise ValueError(f"ranges should be [start, stop] with 0 <= start < stop, one is {list(item)}.")
+        return wanted
+
     @field_validator("parameters")
     @classmethod
     def _check_overrides(cls, overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -89,6 +105,11 @@ class Recording(FrozenModel):
     def name(self) -> str:
         """`animal.session`, the namespace of the recording."""
         return f"{self.animal}.{self.session_key}"
+
+    @property
+    def exclusion_table(self) -> Path | None:
+        """The table of frames that are left out, if `exclude_frames` names one."""
+        return self.exclude_frames if isinstance(self.exclude_frames, Path) else None
 
     @property
     def acquisition(self) -> Acquisition:

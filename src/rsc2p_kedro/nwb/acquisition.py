@@ -60,6 +60,7 @@ def add_raw_movie(
     parameters: NwbParameters,
     timing: Timing,
     links: Links | None = None,
+    line_offset_px: int = 0,
 ) -> TwoPhotonSeries | None:
     """Adds the movie as it was recorded, in its own dtype.
 
@@ -71,6 +72,7 @@ def add_raw_movie(
         parameters: `raw` embeds the movie, links to its TIFFs (`external`) or leaves it out (`none`).
         timing: times of the frames.
         links: the TIFFs, for `raw: external`.
+        line_offset_px: offset of odd rows that was corrected in the movie, in px.
 
     Returns:
         The series, (T, x, y); None for `raw: none`.
@@ -95,13 +97,25 @@ def add_raw_movie(
         fields["field_of_view"] = points_to_nwb(size_m)
     series = TwoPhotonSeries(
         name="TwoPhotonSeries",
-        description=f"The movie as recorded, before motion correction. {XY_AXES}",
+        description=f"The movie as recorded, before motion correction. {_line_note(line_offset_px, links)}{XY_AXES}",
         imaging_plane=plane,
         unit=UNIT,
         **fields,
     )
     nwb.add_acquisition(series)
     return series
+
+
+def _line_note(offset_px: int, links: Links | None) -> str:
+    """What was done about the line-scan offset, and whether it is in these data."""
+    if not offset_px:
+        return ""
+    if links is not None:
+        return (
+            f"These files are as recorded: all results come from frames whose odd rows were moved by {-offset_px:+d} "
+            "px along x (line-scan offset). "
+        )
+    return f"Odd rows were moved by {-offset_px:+d} px along x (line-scan offset). "
 
 
 def _external_fields(links: Links, timing: Timing) -> dict[str, Any]:

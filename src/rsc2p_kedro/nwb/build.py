@@ -22,6 +22,7 @@ from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import SummaryImages
 from rsc2p_kedro.nwb.acquisition import add_raw_movie
 from rsc2p_kedro.nwb.fluorescence import add_background, add_rois, describe_spike_rates
+from rsc2p_kedro.nwb.intervals import add_epochs, add_invalid_times
 from rsc2p_kedro.nwb.metadata import NwbParameters, RecordingMetadata
 from rsc2p_kedro.nwb.motion import add_motion
 from rsc2p_kedro.nwb.orientation import images_to_nwb
@@ -66,7 +67,12 @@ def build_nwb_file(
         parameters=parameters,
         timing=timing,
         links=results.links,
+        line_offset_px=results.line_offset_px,
     )
+    if results.files is not None:
+        add_epochs(nwb, results.files, timing)
+    if results.excluded_frames is not None:
+        add_invalid_times(nwb, results.excluded_frames, timing)
     ophys = nwb.create_processing_module(name="ophys", description=_describe_module(results, parameters))
     times = timing.series_fields(len(results.movie))
     add_motion(ophys, results.motion, results.corrected_movie, original=raw, parameters=parameters, times=times)

@@ -20,7 +20,8 @@ from rsc2p_kedro.nwb.rois import make_background_table, make_roi_table
 RATE_UNIT = "typical transient amplitudes per frame"
 
 DESCRIPTIONS = {
-    "RoiResponseSeries": "Demixed fluorescence of the ROI: denoised trace and residual, without its baseline.",
+    "RoiResponseSeries": "Demixed fluorescence of the ROI: denoised trace and residual, without its baseline. NaN in "
+    "frames that were left out (invalid_times); all model traces are interpolated there, and have no spikes.",
     "Denoised": "Denoised calcium trace, without its baseline.",
     "Deconvolved": "Deconvolved activity, in the units of Denoised.",
     "Neuropil": "Background fluorescence under the footprint of the ROI, without the constant baseline of the ROI "
@@ -59,7 +60,7 @@ def add_rois(
     table = make_roi_table(components, rois.table, plane, parameters)
     segmentation.add_plane_segmentation(table)
     traces = {
-        "RoiResponseSeries": components.traces + components.residual_traces,
+        "RoiResponseSeries": rois.fluorescence,
         "Denoised": components.traces,
         "Deconvolved": components.spikes,
         "Neuropil": background_under_footprints(components).astype(np.float32),
@@ -72,7 +73,13 @@ def add_rois(
     )
     dff.add_roi_response_series(
         _make_series(
-            "RoiResponseSeries", "dF/F of the ROI; 1 is 100 %.", rois.dff, table, parameters, times, unit="n.a."
+            "RoiResponseSeries",
+            "dF/F of the ROI; 1 is 100 %. NaN in frames that were left out.",
+            rois.dff,
+            table,
+            parameters,
+            times,
+            unit="n.a.",
         )
     )
 

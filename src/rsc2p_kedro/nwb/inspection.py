@@ -20,7 +20,7 @@ TOLERATED_CHECKS = {
     "check_data_orientation": "there are fewer frames than pixels or ROIs; the axes are correct, as tests of this "
     "project show",
     "check_column_binary_capability": "all values of a measure happen to be 0 and 1; true and false are stored as such",
-    "check_single_row": "there is a single ROI, patch or background component",
+    "check_single_row": "there is a single ROI, patch, background component or interval of bad frames",
 }
 """Checks of nwbinspector that give false alarms, with the reason. Their messages never refuse a file."""
 

@@ -20,13 +20,15 @@ class ExportedRois:
         components: the N components.
         table: one row for each: the columns of the component table, and from dF/F and spike inference `dff_guarded`,
             `spike_decay_time_s` and `transient_amplitude`; its index holds the ids.
-        dff: dF/F, (N, T).
+        fluorescence: denoised trace and residual, (N, T); NaN in frames that are left out.
+        dff: dF/F, (N, T), likewise.
         f0: baseline F0 of dF/F, (N, T).
         spike_rates: (N, T), typical transient amplitudes per frame.
     """
 
     components: results.Components
     table: pd.DataFrame
+    fluorescence: NDArray[np.float32]
     dff: NDArray[np.float32]
     f0: NDArray[np.float32]
     spike_rates: NDArray[np.float32]
@@ -48,6 +50,10 @@ class RecordingResults:
         links: TIFFs of the raw movie, needed for `raw: external` only.
         frame_times_s: times of all frames of the session in s, where frames are not evenly spaced (see
             :class:`~rsc2p_kedro.nwb.timing.Timing`).
+        line_offset_px: offset of odd rows that was corrected in the movie, in px.
+        excluded_frames: an :class:`~rsc2p_kedro.core.schemas.ExclusionTable`, one row for each frame; None excludes
+            none.
+        files: (T,), for each frame the name of its file; None if unknown.
     """
 
     movie: Movie
@@ -60,6 +66,9 @@ class RecordingResults:
     summary_images: results.SummaryImages
     links: Links | None = None
     frame_times_s: NDArray[np.float64] | None = None
+    line_offset_px: int = 0
+    excluded_frames: pd.DataFrame | None = None
+    files: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         T, H, W = self.movie.shape
@@ -99,10 +108,16 @@ class RecordingResults:
             spike_decay_time_s=self.spike_inference.decay_time_s,
             transient_amplitude=self.spike_inference.transient_amplitude,
         )
+        components = self.components.select(keep)
+        measured = [components.traces + components.residual_traces, self.dff.dff[keep]]
+        if self.excluded_frames is not None and self.excluded_frames["excluded"].any():
+            excluded = self.excluded_frames["excluded"].to_numpy(dtype=bool)
+            measured = [np.where(excluded, np.float32(np.nan), values) for values in measured]
         return ExportedRois(
-            components=self.components.select(keep),
+            components=components,
             table=table[keep],
-            dff=self.dff.dff[keep],
+            fluorescence=measured[0],
+            dff=measured[1],
             f0=self.dff.f0[keep],
             spike_rates=self.spike_inference.rates[keep],
         )

@@ -12,13 +12,8 @@ from rsc2p_kedro.plots.style import PixelSize
 
 
 def _mark_unregistered(ax: Axes, times: NDArray, registered: NDArray[np.bool_]) -> None:
-    """Draws a pale vertical line at each frame that could not be registered."""
-    lost = times[~registered]
-    if lost.size:
-        ax.vlines(
-            lost, 0, 1, transform=ax.get_xaxis_transform(), color=style.VERMILION, lw=0.8, alpha=0.45, zorder=0,
-            label=f"not registered ({lost.size})",
-        )  # fmt: skip
+    """Draws a grey band over frames that were excluded or could not be registered."""
+    style.mark_excluded((ax,), times, ~registered, name="excluded or not registered")
 
 
 def shifts_over_time(

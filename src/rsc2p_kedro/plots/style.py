@@ -6,8 +6,10 @@ parallel. The colours are those of Okabe and Ito, which colour-blind readers can
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
@@ -100,6 +102,35 @@ def add_legend(ax: Axes, **options: object) -> None:
     """
     settings: dict = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3, "borderaxespad": 0.2}
     ax.legend(fontsize=SMALL, frameon=False, **{**settings, **options})
+
+
+def mark_excluded(
+    axes: Sequence[Axes], times: NDArray, excluded: NDArray[np.bool_] | None, *, name: str = "excluded frames"
+) -> list[Artist]:
+    """Draws a grey band over each run of excluded frames.
+
+    Args:
+        axes: to draw on.
+        times: (T,) in s, evenly spaced.
+        excluded: (T,); None if there are none.
+        name: what they are, for the legend.
+
+    Returns:
+        The bands of each axes as one artist, with a label for the legend.
+    """
+    if excluded is None or not excluded.any() or len(times) < 2:
+        return []
+    steps = np.diff(np.r_[False, excluded, False].astype(int))
+    half = (times[1] - times[0]) / 2
+    label = f"{name} ({int(excluded.sum())})"
+    starts, stops = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    spans = [
+        (times[first] - half, times[last - 1] - times[first] + 2 * half)
+        for first, last in zip(starts, stops, strict=True)
+    ]
+    # With an outline, or a single frame among thousands would be too narrow to be seen.
+    options: dict[str, Any] = {"color": GREY, "alpha": 0.35, "lw": 0.6, "zorder": 0, "label": label}
+    return [ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), **options) for ax in axes]
 
 
 def show_message(ax: Axes, message: str, *, title: str = "") -> None:

@@ -89,6 +89,7 @@ def traces_with_spikes(
     n_best: int = 8,
     n_borderline: int = 8,
     longest_s: float = 180.0,
+    excluded: NDArray[np.bool_] | None = None,
     title: str = "",
 ) -> Figure:
     """dF/F, deconvolved and inferred spikes of the components of highest SNR and of those closest to the threshold.
@@ -107,6 +108,7 @@ def traces_with_spikes(
         n_best: maximum number of accepted components.
         n_borderline: maximum number of components close to the threshold.
         longest_s: maximum duration shown in s.
+        excluded: (T,), frames that were left out, which get a grey band; None if there are none.
         title: of the figure.
 
     Returns:
@@ -132,7 +134,8 @@ def traces_with_spikes(
             ax, times, [Row(names[i], dff[i, window], spikes[i, window], inferred[i, window]) for i in chosen],
             title=name,
         )  # fmt: skip
-    key = [Line2D([], [], color=color, lw=2.5, label=name) for name, color in KINDS.items()]
+    bands = style.mark_excluded((upper, lower), times, excluded[window] if excluded is not None else None)
+    key = [Line2D([], [], color=color, lw=2.5, label=name) for name, color in KINDS.items()] + bands[:1]
     style.add_legend(upper, handles=key, handlelength=1.2)
     lower.set_xlabel("time (s)", fontsize=style.LABEL)
     return figure

@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.core.results import SILENT, DetectorSaturation
+from rsc2p_kedro.core.results import SILENT, DetectorSaturation, LineOffset
 from rsc2p_kedro.plots.style import count, digits
 
 SMALL_MOTION_PX = 0.5
@@ -21,6 +21,8 @@ RESIDUAL_MOTION_PX = 0.5
 """px. Residual motion above this calls for review."""
 TOLERANCES = {"template_correlation": 0.005, "crispness": 0.01, "residual_motion_px": 0.05}
 """Changes up to this size count as none: a correlation, a fraction of the value before, and px."""
+STANDARD_ERRORS = 3.0
+"""Changes up to this many standard errors count as none."""
 HIGHER_IS_BETTER = {"template_correlation": True, "crispness": True, "residual_motion_px": False}
 MEASURE_NAMES = {
     "template_correlation": "correlation with the template",
@@ -30,6 +32,11 @@ MEASURE_NAMES = {
 MEASURE_FORMATS = {"template_correlation": "{:.3f}".format, "residual_motion_px": "{:.2f}".format}
 UNREGISTERED_REVIEW, UNREGISTERED_PROBLEM = 0.01, 0.05
 """Fractions of unregistered frames above which the level is review (first) or problem (second)."""
+EXCLUDED_REVIEW, EXCLUDED_PROBLEM = 0.01, 0.1
+"""Fractions of excluded frames above which the level is review (first) or problem (second)."""
+BRIGHTNESS_STEP, BORDER_FRAMES = 0.2, 20
+"""Change of the light of the mean frame at the border of two files that calls for review, and the frames on either side
+that it is measured from."""
 SATURATED_REVIEW, SATURATED_PROBLEM = 1e-4, 0.01
 """Fractions of the pixels of all frames at the highest value of the recording. Where nothing is clipped, a handful of
 pixels out of a hundred million have that value; one bright cell clipped in some of its transients makes 1e-4."""
@@ -119,16 +126,21 @@ def assess_motion(motion_table: pd.DataFrame, motion_quality: pd.DataFrame) -> A
         The assessment `Motion correction`.
     """
     check = "Motion correction"
-    columns = (motion_quality[name] for name in ("measure", "before", "after"))
-    rows = {str(m): (float(before), float(after)) for m, before, after in zip(*columns, strict=True)}
-    changes = {measure: _change(measure, *values) for measure, values in rows.items()}
+    columns = (motion_quality[name] for name in ("measure", "before", "after", "standard_error"))
+    measures = [
+        (str(name), float(before), float(after), float(error))
+        for name, before, after, error in zip(*columns, strict=True)
+    ]
+    rows = {name: (before, after) for name, before, after, _ in measures}
+    changes = {name: _change(name, before, after, error) for name, before, after, error in measures}
     sizes = motion_sizes(motion_table)
     typical, largest = (float(np.percentile(sizes, 95)), float(sizes.max())) if len(sizes) else (0.0, 0.0)
     facts = "; ".join(_describe_change(m, *v) for m, v in rows.items() if np.isfinite(v).all())
     moved = f"95 % of the frames moved by less than {typical:.1f} px, the largest motion was {largest:.1f} px"
     worse = [MEASURE_NAMES[m] for m, change in changes.items() if change < 0]
     if worse:
-        level = Level.REVIEW if typical < SMALL_MOTION_PX else Level.PROBLEM
+        mixed = changes.get("template_correlation", 0) > 0
+        level = Level.REVIEW if mixed or typical < SMALL_MOTION_PX else Level.PROBLEM
         recommendation = (
             "Compare the images before and after correction; try `piecewise: false` or a larger patch_stride_px."
         )
@@ -145,13 +157,14 @@ def assess_motion(motion_table: pd.DataFrame, motion_quality: pd.DataFrame) -> A
     return Assessment(check, Level.OK, f"Improved: {facts}. {moved}.")
 
 
-def _change(measure: str, before: float, after: float) -> int:
-    """1 where a measure improved, -1 where it worsened, 0 where it stayed within its tolerance or is unknown."""
+def _change(measure: str, before: float, after: float, error: float) -> int:
+    """1 where a measure improved, -1 where it worsened, 0 where it stayed within tolerance and error or is unknown."""
     if not np.isfinite([before, after]).all():
         return 0
     scale = abs(before) if measure == "crispness" else 1.0
     gain = (after - before) * (1 if HIGHER_IS_BETTER[measure] else -1)
-    return 0 if abs(gain) <= TOLERANCES[measure] * scale else int(np.sign(gain))
+    limit = max(TOLERANCES[measure] * scale, STANDARD_ERRORS * error if np.isfinite(error) else 0.0)
+    return 0 if abs(gain) <= limit else int(np.sign(gain))
 
 
 def _describe_change(measure: str, before: float, after: float) -> str:
@@ -180,6 +193,68 @@ def assess_registration(n_unregistered: int, n_frames: int) -> Assessment:
     level = Level.REVIEW if fraction <= UNREGISTERED_PROBLEM else Level.PROBLEM
     recommendation = "Check these frames for loss of focus, loss of signal, or motion beyond max_shift_px."
     return Assessment(check, level, finding, recommendation)
+
+
+def assess_excluded_frames(excluded_frames: pd.DataFrame) -> Assessment:
+    """Tells the frames that were left out, and those that are bad but were used.
+
+    Args:
+        excluded_frames: one row per frame.
+
+    Returns:
+        The assessment `Bad frames`.
+    """
+    check, n_frames = "Bad frames", len(excluded_frames)
+    excluded = excluded_frames["excluded"].to_numpy(dtype=bool)
+    used = excluded_frames[~excluded & (excluded_frames["reason"] != "")]
+    left_out = excluded_frames[excluded]
+    finding = f"{len(left_out)} of {n_frames} frames ({len(left_out) / max(n_frames, 1):.1%}) were left out"
+    finding += f": {_kinds(left_out)}." if len(left_out) else "."
+    if len(used):
+        finding += f" {count(len(used), 'bad frame')} {'was' if len(used) == 1 else 'were'} used: {_kinds(used)}."
+        return Assessment(check, Level.REVIEW, finding, "Set `exclude_frames: auto` to leave them out.")
+    if len(left_out) <= EXCLUDED_REVIEW * n_frames:
+        return Assessment(check, Level.OK, finding)
+    level = Level.PROBLEM if len(left_out) > EXCLUDED_PROBLEM * n_frames else Level.REVIEW
+    return Assessment(check, level, finding, "Check these frames: the NWB file has no fluorescence there.")
+
+
+def _kinds(frames: pd.DataFrame) -> str:
+    """Reasons of bad frames with their numbers, the most frequent first."""
+    return ", ".join(f"{number} {reason}" for reason, number in frames["reason"].value_counts().items())
+
+
+def assess_files(frame_table: pd.DataFrame, dark_level: float, *, corrected: bool = False) -> Assessment:
+    """Checks that the brightness does not change from one file of the recording to the next.
+
+    Args:
+        frame_table: one row per frame that is used.
+        dark_level: counts of a pixel of an unilluminated detector.
+        corrected: whether F0 was computed within each file.
+
+    Returns:
+        The assessment `Brightness of files`.
+    """
+    check = "Brightness of files"
+    run_of = (frame_table["file"] != frame_table["file"].shift()).cumsum()
+    sizes = run_of.value_counts(sort=False).sort_index().to_numpy()
+    if len(sizes) < 2 or len(sizes) > len(frame_table) // 2:
+        return Assessment(check, Level.OK, "The recording is not made of several files of several frames.")
+    light = frame_table["mean"].to_numpy(dtype=np.float64) - dark_level
+    ends = np.cumsum(sizes)[:-1]
+    # Medians of a few frames on both sides of each border, so that slow changes within files do not count.
+    sides = [(np.median(light[max(e - BORDER_FRAMES, 0) : e]), np.median(light[e : e + BORDER_FRAMES])) for e in ends]
+    steps = np.array([after / before - 1 if before > 0 else np.nan for before, after in sides])
+    if not np.isfinite(steps).all() or np.abs(steps).max() <= BRIGHTNESS_STEP:
+        return Assessment(check, Level.OK, f"{len(sizes)} files; the brightness does not change from one to the next.")
+    largest = int(np.abs(steps).argmax())
+    name = str(frame_table["file"].iloc[ends[largest]])
+    n_steps = int((np.abs(steps) > BRIGHTNESS_STEP).sum())
+    finding = f"Brightness changes at {n_steps} of {len(steps)} borders of files, by {steps[largest]:+.0%} at {name}."
+    if corrected:
+        return Assessment(check, Level.OK, f"{finding} F0 was computed within each file.")
+    recommendation = "Laser power or gain changed. Set `dff_within_files: true` to compute F0 within each file."
+    return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
 def assess_shift_limit(motion_table: pd.DataFrame, max_shift_px: float) -> Assessment:
@@ -234,6 +309,30 @@ def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
     finding = "; ".join(problems) + "."
     recommendation = "Inspect the affected frames before interpreting the traces."
     return Assessment(check, level, finding[0].upper() + finding[1:], recommendation)
+
+
+def assess_line_offset(found: LineOffset) -> Assessment:
+    """Tells the offset of odd rows of bidirectional scanning and whether it was corrected.
+
+    Args:
+        found: the offset that the movie was corrected for.
+
+    Returns:
+        The assessment `Line-scan offset`.
+    """
+    check, n, offset = "Line-scan offset", len(found.offsets), found.offset_px
+    moved = f"Odd rows were moved by {-offset:+d} px along x"
+    if not n:
+        given = f"{moved}, as `line_offset` says." if offset else "Rows are as in the files; no offset was looked for."
+        return Assessment(check, Level.OK, given)
+    if not offset:
+        return Assessment(check, Level.OK, "Odd and even rows are in line: no offset was found, nothing was changed.")
+    left = float(found.mismatch[found.offsets == offset][0])
+    finding = f"{moved}: their mean squared difference from their neighbours fell to {left:.0%}."
+    if abs(offset) < found.offsets.max():
+        return Assessment(check, Level.OK, finding, "Adjust the bidirectional phase of the microscope.")
+    recommendation = "This is the largest offset that is looked for: check the images, and set `line_offset` in px."
+    return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
 def assess_component_count(n_accepted: int, n_components: int, median_snr: float, *, n_curated: int = 0) -> Assessment:

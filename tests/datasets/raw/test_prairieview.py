@@ -1,7 +1,7 @@
 """Folders as PrairieView 5 writes them."""
 
-import datetime
-from datetime import gc
+import gc
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np

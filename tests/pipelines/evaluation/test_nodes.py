@@ -5,7 +5,7 @@ from io import StringIO
 
 import numpy as np
 import pandas as pd
-from tests.pipelines.reporting.made_up import make_components, make_quality, make_recording, make_spikes
+from tests.pipelines.reporting.made_up import EXCLUDED, make_components, make_quality, make_recording, make_spikes
 
 from rsc2p_kedro.core import schemas
 from rsc2p_kedro.pipelines.evaluation.nodes import tabulate_components
@@ -21,7 +21,7 @@ def _table(*, silent: bool, classified: bool) -> pd.DataFrame:
     if classified:
         last = "silent" if silent else "soma"
         quality = replace(quality, component_class=("soma", "process", last), class_probabilities=PROBABILITIES)
-    table = tabulate_components(components, quality, make_spikes(3), make_recording())
+    table = tabulate_components(components, quality, make_spikes(3), EXCLUDED, make_recording())
     return schemas.ComponentTable.validate(table)
 
 

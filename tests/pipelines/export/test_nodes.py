@@ -10,13 +10,15 @@ from tests.nwb.example import T, example, shared
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
 from rsc2p_kedro.core.provenance import parameters_of
-from rsc2p_kedro.core.results import ComponentQuality
+from rsc2p_kedro.core.results import ComponentQuality, LineOffset
 from rsc2p_kedro.core.schemas import InspectionTable
 from rsc2p_kedro.datasets import NWBFileDataset, NWBInspectionDataset
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links
 from rsc2p_kedro.pipelines.export import nodes
 
+EXCLUDED = pd.DataFrame({"frame": range(T), "excluded": False, "reason": ""})
+EXCLUDED.loc[[10, 11, 40], ["excluded", "reason"]] = True, "blank"
 NAME = "sub-animal-1/sub-animal-1_ses-day-7_ophys.nwb"
 
 
@@ -34,8 +36,10 @@ def build(tmp_path: Path, **parameters: object):
     return nodes.build_nwb(
         movie=results.movie,
         corrected_movie=results.corrected_movie,
+        line_offset=LineOffset.not_estimated(-2),
         file_table=files,
         frame_table=frames,
+        excluded_frames=EXCLUDED,
         motion=results.motion,
         components=results.components,
         component_table=results.component_table,
@@ -60,6 +64,20 @@ def test_links_know_the_first_frame_of_each_file(tmp_path: Path) -> None:
     series = build(tmp_path, raw="external").acquisition["TwoPhotonSeries"]
     assert list(series.external_file) == [str(tmp_path / "one.tif"), str(tmp_path / "two.tif")]
     assert list(series.starting_frame) == [0, 60]
+
+
+def test_descriptions_tell_whether_the_line_offset_is_corrected_in_the_data(tmp_path: Path) -> None:
+    embedded = build(tmp_path).acquisition["TwoPhotonSeries"].description
+    assert "Odd rows were moved by +2 px along x" in embedded
+    linked = build(tmp_path, raw="external").acquisition["TwoPhotonSeries"].description
+    assert "These files are as recorded" in linked
+
+
+def test_excluded_frames_and_files_are_intervals_of_the_file(tmp_path: Path) -> None:
+    nwb = build(tmp_path)
+    assert nwb.invalid_times["tags"][:] == [["blank"], ["blank"]]
+    np.testing.assert_allclose(nwb.invalid_times["start_time"][:], [10 / 14.7, 40 / 14.7])
+    np.testing.assert_allclose(nwb.epochs["stop_time"][:], [60 / 14.7, T / 14.7])
 
 
 def test_one_tiff_lies_beside_itself(tmp_path: Path) -> None:
@@ -127,8 +145,8 @@ def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
     assert here["components"].startswith('"sha256:')
     assert here["raw_frames.first_file"] == '"one.tif"'
     assert {name.split(".")[0] for name in here} == {
-        "raw_frames", "frame_table", "motion", "components", "component_quality", "component_table", "dff",
-        "spike_inference", "corrected_summary_images",
+        "raw_frames", "line_offset", "frame_table", "motion", "components", "component_quality", "component_table",
+        "dff", "excluded_frames", "spike_inference", "corrected_summary_images",
     }  # fmt: skip
     assert str(tmp_path) not in str(here)
 

@@ -95,10 +95,16 @@ def make_motion_table(motion: MotionCorrection) -> pd.DataFrame:
 
 
 MOTION_QUALITY = pd.DataFrame(
-    [("template_correlation", 0.5, 0.8, True), ("crispness", 1.0, 1.5, True), ("residual_motion_px", 0.9, 0.1, True)],
-    columns=["measure", "before", "after", "improved"],
+    [
+        ("template_correlation", 0.5, 0.8, 0.01, True),
+        ("crispness", 1.0, 1.5, 0.1, True),
+        ("residual_motion_px", 0.9, 0.1, 0.1, True),
+    ],
+    columns=["measure", "before", "after", "standard_error", "improved"],
 )
-FRAMES = pd.DataFrame({"minimum": 1.0, "mean": 50.0, "maximum": 90.0, "saturated_share": 0.0}, index=range(T))
+FRAMES = pd.DataFrame(
+    {"minimum": 1.0, "mean": 50.0, "maximum": 90.0, "saturated_share": 0.0, "file": "a.tif"}, index=range(T)
+)
 LINEAGE = pd.DataFrame([(3, "new", "", "")], columns=["component_id", "event", "parents", "reason"])
 INSPECTION = pd.DataFrame(
     [("check_x", "CRITICAL", "Subject", "subject", "/", EVIL)],
@@ -122,3 +128,5 @@ def make_quality(n: int, **parameters: object) -> ComponentQuality:
 
 
 SATURATION = DetectorSaturation(80.0, 0.01, np.arange(10.0, 90.0, 10), np.r_[1:7, 4, 2] * 1.0, np.arange(1.0, 9.0))
+EXCLUDED = pd.DataFrame({"frame": range(T), "excluded": False, "reason": ""})
+EXCLUDED.loc[7, ["excluded", "reason"]] = True, "blank"

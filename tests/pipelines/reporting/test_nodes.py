@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from tests.pipelines.reporting.made_up import (
     EVIL,
+    EXCLUDED,
     FRAMES,
     INSPECTION,
     LINEAGE,
@@ -32,7 +33,7 @@ from tests.pipelines.reporting.made_up import (
 
 from rsc2p_kedro.core import schemas
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
-from rsc2p_kedro.core.results import DeltaFOverF
+from rsc2p_kedro.core.results import DeltaFOverF, LineOffset
 from rsc2p_kedro.datasets.records import read_record, write_record
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.reporting import create_pipeline, nodes
@@ -69,7 +70,7 @@ def _figures(n: int) -> dict[str, Figure]:
         "footprints_figure": nodes.plot_footprints(components, table, recording),
         "quality_figure": nodes.plot_quality(table, make_quality(n), recording, evaluation),
         "traces_figure": nodes.plot_traces(
-            dff, components, make_spikes(n), table, make_quality(n), recording, evaluation
+            dff, components, make_spikes(n), table, make_quality(n), EXCLUDED, recording, evaluation
         ),
     }
 
@@ -89,6 +90,7 @@ def _assessments(n: int) -> pd.DataFrame:
     found = nodes.assess_recording(
         make_recording(), PARAMETERS[0], PARAMETERS[2], FRAMES, make_motion_table(make_motion()), MOTION_QUALITY,
         make_component_table(n), make_quality(n), _dff(n), INSPECTION, _measures(n), SATURATION,
+        LineOffset.not_estimated(), EXCLUDED,
     )  # fmt: skip
     return schemas.AssessmentTable.validate(found)
 

@@ -64,6 +64,23 @@ def high_pass(image: NDArray, sigma: float) -> Float:
     return image - ndi.gaussian_filter(image, sigma, mode="nearest", truncate=3)
 
 
+def size_problem(shape: tuple[int, ...]) -> str:
+    """Tells whether frames are too small.
+
+    Args:
+        shape: (H, W) in px.
+
+    Returns:
+        The problem and a way out; empty for frames of at least 32 x 32 px.
+    """
+    if min(shape) >= MIN_FRAME_SIZE_PX:
+        return ""
+    return (
+        f"frames are {' x '.join(map(str, shape))} px, but motion correction needs at least {MIN_FRAME_SIZE_PX} x "
+        f"{MIN_FRAME_SIZE_PX} px: use frames that are not cropped"
+    )
+
+
 def check_movie(movie: Movie) -> None:
     """Checks that a movie can be registered.
 

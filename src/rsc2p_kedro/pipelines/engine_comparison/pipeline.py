@@ -18,27 +18,37 @@ STAGE = "engine_comparison"
 MEASURED: list[tuple[Callable, list[str], str]] = [
     (
         estimate_motion,
-        ["movie", "recording", "motion_correction", "source_extraction", "compute", "caiman"],
+        ["movie", "bad_frames", "recording", "motion_correction", "source_extraction", "compute", "caiman"],
         "motion",
     ),
     (
         fit_components,
-        ["corrected_movie", "motion", "recording", "source_extraction", "compute", "caiman"],
+        ["corrected_movie", "motion", "bad_frames", "recording", "source_extraction", "compute", "caiman"],
         "fit_components",
     ),
     (
         refit_components,
-        ["corrected_movie", "motion", "fit_components", "recording", "source_extraction", "compute", "caiman"],
+        [
+            "corrected_movie",
+            "motion",
+            "bad_frames",
+            "fit_components",
+            "recording",
+            "source_extraction",
+            "compute",
+            "caiman",
+        ],
         "components",
     ),
     (
         evaluate_components,
-        ["corrected_movie", "components", "recording", "evaluation", "compute", "caiman"],
+        ["corrected_movie", "components", "bad_frames", "recording", "evaluation", "compute", "caiman"],
         "component_quality",
     ),
-    (compute_dff, ["components", "recording", "evaluation", "caiman"], "dff"),
+    (compute_dff, ["components", "bad_frames", "frame_table", "recording", "evaluation", "caiman"], "dff"),
 ]
-"""Nodes of the stages whose cost is measured, their inputs and their output."""
+"""Nodes of the stages whose cost is measured, their inputs and their output. Both engines leave out the frames that are
+bad in the raw movie; which others could be registered differs."""
 
 PARAMETERS = {"recording", "motion_correction", "source_extraction", "evaluation", "compute", "caiman"}
 
@@ -64,7 +74,7 @@ def _nodes(recording: Recording) -> list[Node]:
         *(node for engine in ENGINES for node in _nodes_of(recording, engine)),
         _stage_of(recording, ENGINES[0]).node(
             summarize_corrected_movie,
-            inputs=["corrected_movie", "motion", "params:compute"],
+            inputs=["corrected_movie", "motion", "bad_frames", "params:compute"],
             outputs="corrected_summary_images",
         ),
         stage.node(nodes.tabulate_agreement, inputs=runs, outputs="engine_agreement_table"),
@@ -109,9 +119,9 @@ def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
 
 
 def _stage_of(recording: Recording, engine: EngineName) -> Stage:
-    """Nodes and datasets of one engine; the raw movie and the seeds are those of the recording."""
+    """Nodes and datasets of one engine; the raw movie, its bad frames and the seeds are those of the recording."""
     name = f"{STAGE}.{engine}"
-    return Stage(recording, name, own=name, shared=frozenset({"movie", "seeds"}))
+    return Stage(recording, name, own=name, shared=frozenset({"movie", "bad_frames", "frame_table", "seeds"}))
 
 
 def _params(*names: str) -> list[str]:

@@ -7,6 +7,13 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
 from rsc2p_kedro.algorithms.evaluation import description
+from rsc2p_kedro.algorithms.kept_frames import (
+    extend_dff,
+    extend_spikes,
+    join_dff,
+    take_components,
+    take_frames,
+)
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EvaluationParameters
 from rsc2p_kedro.core.results import (
     COMPONENT_CLASSES,
@@ -18,12 +25,14 @@ from rsc2p_kedro.core.results import (
 )
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines import exclusion
 from rsc2p_kedro.pipelines.evaluation.curation import curate
 
 
 def evaluate_components(
     corrected_movie: da.Array,
     components: Components,
+    excluded_frames: pd.DataFrame,
     recording: Recording,
     parameters: EvaluationParameters,
     compute: Compute,
@@ -34,6 +43,7 @@ def evaluate_components(
     Args:
         corrected_movie: corrected movie (T, H, W) that the components were extracted from.
         components: components of the refit.
+        excluded_frames: frames that are left out.
         recording: the recording, whose own parameters take precedence.
         parameters: thresholds, and the engine to use.
         compute: resources of the machine.
@@ -43,18 +53,28 @@ def evaluate_components(
         SNR, r_value, class, acceptance and its reason of each component.
     """
     parameters = recording.override(parameters)
+    kept = exclusion.kept_frames(excluded_frames)
     return get_engine(parameters.engine, caiman).evaluate(
-        corrected_movie, components, recording.acquisition, parameters, compute=compute
+        take_frames(corrected_movie, kept),
+        take_components(components, kept),
+        recording.acquisition,
+        parameters,
+        compute=compute,
     )
 
 
 def infer_component_spikes(
-    components: Components, recording: Recording, parameters: EvaluationParameters, compute: Compute
+    components: Components,
+    excluded_frames: pd.DataFrame,
+    recording: Recording,
+    parameters: EvaluationParameters,
+    compute: Compute,
 ) -> SpikeInference:
     """Infers spike rates of all components from their noisy traces.
 
     Args:
         components: components of the refit.
+        excluded_frames: frames that are left out; there are no spikes in them.
         recording: the recording, whose own parameters take precedence.
         parameters: delay and supralinearity of the indicator.
         compute: resources of the machine; components are processed in parallel.
@@ -63,19 +83,23 @@ def infer_component_spikes(
         Spike rates and event probabilities (N, T); decay time, transient amplitude and noise (N,).
     """
     parameters = recording.override(parameters)
-    return infer_spikes_of_all(
-        components.traces + components.residual_traces,
+    kept = exclusion.kept_frames(excluded_frames)
+    seen = take_components(components, kept)
+    spikes = infer_spikes_of_all(
+        seen.traces + seen.residual_traces,
         recording.acquisition,
         delay=parameters.spike_delay,
         supralinearity=parameters.spike_supralinearity,
         compute=compute,
     )
+    return extend_spikes(spikes, kept)
 
 
 def tabulate_components(
     components: Components,
     component_quality: ComponentQuality,
     spike_inference: SpikeInference,
+    excluded_frames: pd.DataFrame,
     recording: Recording,
     curation: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -85,6 +109,7 @@ def tabulate_components(
         components: components of the refit.
         component_quality: their quality and acceptance.
         spike_inference: their spikes.
+        excluded_frames: frames that do not count for the rate of events.
         recording: the recording, for its frame rate.
         curation: decisions of the user, which take precedence over those of the evaluation.
 
@@ -95,6 +120,7 @@ def tabulate_components(
         ValueError: there is a decision on a component that does not exist.
     """
     rate, quality = recording.frame_rate_hz, component_quality
+    kept = exclusion.kept_frames(excluded_frames)
     centres = description.centres(components.footprints, components.shape)
     table = pd.DataFrame(
         {
@@ -110,7 +136,7 @@ def tabulate_components(
             "noise": components.noise,
             "decay_time_s": description.decay_times(components.ar_coefficients, rate),
             "n_transients": quality.n_transients,
-            "event_rate_hz": description.event_rates(spike_inference.event_probability, rate),
+            "event_rate_hz": description.event_rates(spike_inference.event_probability[:, kept], rate),
             "accepted": quality.accepted,
             "reason": np.array(quality.reasons, dtype=object),
             "curated": False,
@@ -132,18 +158,37 @@ def _class_columns(components: Components, quality: ComponentQuality) -> dict[st
 
 
 def compute_dff(
-    components: Components, recording: Recording, parameters: EvaluationParameters, caiman: CaimanSettings
+    components: Components,
+    excluded_frames: pd.DataFrame,
+    frame_table: pd.DataFrame,
+    recording: Recording,
+    parameters: EvaluationParameters,
+    caiman: CaimanSettings,
 ) -> DeltaFOverF:
     """Computes dF/F of all components.
 
     Args:
         components: components of the refit.
+        excluded_frames: frames that are left out; dF/F is interpolated there.
+        frame_table: file of each frame, for `dff_within_files`.
         recording: the recording, whose own parameters take precedence.
         parameters: percentile and window of the baseline, and the engine to use.
         caiman: location of the user's CaImAn.
 
     Returns:
         dF/F and F0, (N, T) each.
+
+    Raises:
+        ValueError: `dff_within_files` is set, and a file has too few frames.
     """
     parameters = recording.override(parameters)
-    return get_engine(parameters.engine, caiman).compute_dff(components, recording.acquisition, parameters)
+    engine, kept = get_engine(parameters.engine, caiman), exclusion.kept_frames(excluded_frames)
+    seen = take_components(components, kept)
+    dff = engine.compute_dff(seen, recording.acquisition, parameters)
+    if parameters.dff_within_files:
+        # All files have the dark level of the whole recording, which more pixels and levels determine.
+        parameters = parameters.model_copy(update={"dff_dark_level": dff.dark_level})
+        files = frame_table["file"].to_numpy()[kept]
+        parts = [take_components(seen, files == name) for name in exclusion.long_files(files)]
+        dff = join_dff([engine.compute_dff(part, recording.acquisition, parameters) for part in parts])
+    return extend_dff(dff, kept)

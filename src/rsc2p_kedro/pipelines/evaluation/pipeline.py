@@ -29,13 +29,14 @@ def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
 def _nodes(recording: Recording) -> list[Node]:
     """The nodes of one recording; the curation table is an input where the recording has one."""
     stage = Stage(recording, "evaluation")
-    described = ("components", "component_quality", "spike_inference")
+    described = ("components", "component_quality", "spike_inference", "excluded_frames")
     return [
         stage.node(
             evaluate_components,
             inputs=[
                 "corrected_movie",
                 "components",
+                "excluded_frames",
                 "params:recording",
                 "params:evaluation",
                 "params:compute",
@@ -45,7 +46,7 @@ def _nodes(recording: Recording) -> list[Node]:
         ),
         stage.node(
             infer_component_spikes,
-            inputs=["components", "params:recording", "params:evaluation", "params:compute"],
+            inputs=["components", "excluded_frames", "params:recording", "params:evaluation", "params:compute"],
             outputs="spike_inference",
         ),
         stage.node(
@@ -59,7 +60,14 @@ def _nodes(recording: Recording) -> list[Node]:
         ),
         stage.node(
             compute_dff,
-            inputs=["components", "params:recording", "params:evaluation", "params:caiman"],
+            inputs=[
+                "components",
+                "excluded_frames",
+                "frame_table",
+                "params:recording",
+                "params:evaluation",
+                "params:caiman",
+            ],
             outputs="dff",
         ),
     ]

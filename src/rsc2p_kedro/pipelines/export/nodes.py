@@ -20,6 +20,7 @@ from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
+    LineOffset,
     MotionCorrection,
     SpikeInference,
     SummaryImages,
@@ -36,8 +37,10 @@ from rsc2p_kedro.nwb.recording_results import RecordingResults
 def build_nwb(
     movie: da.Array,
     corrected_movie: da.Array,
+    line_offset: LineOffset,
     file_table: pd.DataFrame,
     frame_table: pd.DataFrame,
+    excluded_frames: pd.DataFrame,
     motion: MotionCorrection,
     components: Components,
     component_table: pd.DataFrame,
@@ -58,8 +61,10 @@ def build_nwb(
     Args:
         movie: raw movie (T, H, W).
         corrected_movie: corrected movie (T, H, W).
+        line_offset: offset of odd rows that was corrected in the movie.
         file_table: files on disk and the number of frames in each.
         frame_table: file and page of each frame that was used.
+        excluded_frames: frames that were left out, and why.
         motion: template and shifts.
         components: components of the refit.
         component_table: their position, quality and acceptance.
@@ -92,6 +97,9 @@ def build_nwb(
         corrected_summary_images,
         link_tiffs(file_table, frame_table, recording) if nwb.raw == "external" else None,
         None if frame_times is None else _check_times(frame_times, recording, len(movie)),
+        line_offset.offset_px,
+        excluded_frames,
+        frame_table["file"].to_numpy(dtype=str),
     )
     stages = {
         "acquisition": recording.acquisition,
@@ -108,7 +116,9 @@ def build_nwb(
     inputs = describe_inputs(
         recording,
         movie,
+        line_offset=line_offset,
         frame_table=frame_table,
+        excluded_frames=excluded_frames,
         motion=motion,
         components=components,
         component_quality=component_quality,

@@ -11,8 +11,10 @@ from rsc2p_kedro.pipelines.stage import Stage
 RESULTS = (
     "movie",
     "corrected_movie",
+    "line_offset",
     "file_table",
     "frame_table",
+    "excluded_frames",
     "motion",
     "components",
     "component_table",

@@ -6,6 +6,8 @@ from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.ingestion.nodes import (
+    find_bad_frames,
+    find_line_offset,
     find_saturation,
     ingest_frames,
     summarize_movie,
@@ -31,9 +33,27 @@ def _nodes(recording: Recording) -> list[Node]:
     """The nodes of one recording."""
     stage = Stage(recording, "ingestion")
     return [
-        stage.node(ingest_frames, inputs=["raw_frames", "params:recording", "params:ingestion"], outputs="movie"),
+        stage.node(
+            find_line_offset,
+            inputs=["raw_frames", "params:recording", "params:ingestion", "params:compute"],
+            outputs="line_offset",
+        ),
+        stage.node(
+            ingest_frames, inputs=["raw_frames", "line_offset", "params:recording", "params:ingestion"], outputs="movie"
+        ),
         stage.node(tabulate_files, inputs="raw_frames", outputs="file_table"),
         stage.node(tabulate_frames, inputs=["raw_frames", "movie", "params:compute"], outputs="frame_table"),
-        stage.node(find_saturation, inputs=["movie", "params:compute"], outputs="detector_saturation"),
-        stage.node(summarize_movie, inputs=["movie", "params:compute"], outputs="summary_images"),
+        stage.node(
+            find_bad_frames,
+            inputs={
+                "movie": "movie",
+                "recording": "params:recording",
+                "parameters": "params:ingestion",
+                "compute": "params:compute",
+                **stage.optional("exclusion_table"),
+            },
+            outputs="bad_frames",
+        ),
+        stage.node(find_saturation, inputs=["movie", "bad_frames", "params:compute"], outputs="detector_saturation"),
+        stage.node(summarize_movie, inputs=["movie", "bad_frames", "params:compute"], outputs="summary_images"),
     ]

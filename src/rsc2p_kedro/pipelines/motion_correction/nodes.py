@@ -5,21 +5,26 @@ import numpy as np
 import pandas as pd
 
 from rsc2p_kedro.algorithms import registration
+from rsc2p_kedro.algorithms.bad_frames import NOT_REGISTERED, find_lost_focus
+from rsc2p_kedro.algorithms.kept_frames import extend_motion, take_frames
 from rsc2p_kedro.algorithms.summary_images import summarize
 from rsc2p_kedro.core.parameters import (
     DEFAULT_HALF_WIDTH_PX,
     CaimanSettings,
     Compute,
     ExtractionParameters,
+    IngestionParameters,
     MotionCorrectionParameters,
 )
 from rsc2p_kedro.core.results import MotionCorrection, MotionQuality, SummaryImages
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines import exclusion
 
 
 def estimate_motion(
     movie: da.Array,
+    bad_frames: pd.DataFrame,
     recording: Recording,
     parameters: MotionCorrectionParameters,
     extraction: ExtractionParameters,
@@ -30,6 +35,7 @@ def estimate_motion(
 
     Args:
         movie: raw movie (T, H, W).
+        bad_frames: frames that are left out; their shifts are interpolated.
         recording: the recording, whose own parameters take precedence.
         parameters: parameters of motion correction, including the engine.
         extraction: gives the half-width of a neuron, which lengths within the tissue scale with.
@@ -40,10 +46,12 @@ def estimate_motion(
         Template and shifts.
     """
     parameters, extraction = recording.override(parameters), recording.override(extraction)
-    engine = get_engine(parameters.engine, caiman)
-    return engine.correct_motion(
-        movie, parameters, compute=compute, neuron_half_width_px=extraction.given_half_width_px or DEFAULT_HALF_WIDTH_PX
+    engine, kept = get_engine(parameters.engine, caiman), exclusion.kept_frames(bad_frames)
+    half_width = extraction.given_half_width_px or DEFAULT_HALF_WIDTH_PX
+    motion = engine.correct_motion(
+        take_frames(movie, kept), parameters, compute=compute, neuron_half_width_px=half_width
     )
+    return extend_motion(motion, kept)
 
 
 def apply_motion(
@@ -69,18 +77,60 @@ def apply_motion(
     return get_engine(parameters.engine, caiman).apply_motion(movie, motion, parameters)
 
 
-def summarize_corrected_movie(corrected_movie: da.Array, motion: MotionCorrection, compute: Compute) -> SummaryImages:
+def find_excluded_frames(
+    corrected_movie: da.Array,
+    motion: MotionCorrection,
+    bad_frames: pd.DataFrame,
+    recording: Recording,
+    ingestion: IngestionParameters,
+    parameters: MotionCorrectionParameters,
+    compute: Compute,
+) -> pd.DataFrame:
+    """Adds to the bad frames of the raw movie those that could not be registered, or lost focus.
+
+    Args:
+        corrected_movie: corrected movie (T, H, W).
+        motion: its motion.
+        bad_frames: given or found in the raw movie.
+        recording: the recording, whose `exclude_frames` takes precedence.
+        ingestion: whether bad frames are left out or only told of.
+        parameters: largest shift.
+        compute: resources of the machine.
+
+    Returns:
+        An :class:`~rsc2p_kedro.core.schemas.ExclusionTable`, one row per frame.
+
+    Raises:
+        ValueError: too few frames are left.
+    """
+    largest = recording.override(parameters).max_shift_px
+    lost = find_lost_focus(corrected_movie, motion, max_shift_px=largest, compute=compute).astype(object)
+    lost[~motion.registered] = NOT_REGISTERED
+    reasons, excluded = bad_frames["reason"].to_numpy(dtype=object), bad_frames["excluded"].to_numpy(dtype=bool)
+    reasons = np.where(reasons == "", lost, reasons)
+    if not exclusion.uses_all_frames(recording, ingestion):
+        excluded = excluded | ~motion.registered
+    if exclusion.finds_frames(recording, ingestion):
+        excluded = excluded | (lost != "")
+    return exclusion.checked_table(recording, excluded, reasons)
+
+
+def summarize_corrected_movie(
+    corrected_movie: da.Array, motion: MotionCorrection, excluded: pd.DataFrame, compute: Compute
+) -> SummaryImages:
     """Computes summary images of the corrected movie.
 
     Args:
         corrected_movie: corrected movie (T, H, W).
         motion: its motion; the correlation image is restricted to its valid mask.
+        excluded: frames that are left out.
         compute: resources of the machine.
 
     Returns:
         Mean, maximum, standard deviation and local correlation over time, (H, W) each.
     """
-    return summarize(corrected_movie, compute=compute, valid_mask=motion.valid_mask)
+    kept = exclusion.kept_frames(excluded)
+    return summarize(take_frames(corrected_movie, kept), compute=compute, valid_mask=motion.valid_mask)
 
 
 def assess_motion(
@@ -109,7 +159,7 @@ def assess_motion(
     quality = registration.motion_quality(
         movie, corrected_movie, motion, compute=compute, neuron_half_width_px=half_width
     )
-    measures = pd.DataFrame(quality.rows(), columns=["measure", "before", "after", "improved"])
+    measures = pd.DataFrame(quality.rows(), columns=["measure", "before", "after", "standard_error", "improved"])
     return tabulate_motion(motion, quality), measures
 
 

@@ -9,6 +9,7 @@ from rsc2p_kedro.pipelines.motion_correction.nodes import (
     apply_motion,
     assess_motion,
     estimate_motion,
+    find_excluded_frames,
     summarize_corrected_movie,
 )
 from rsc2p_kedro.pipelines.stage import Stage
@@ -34,6 +35,7 @@ def _nodes(recording: Recording) -> list[Node]:
             estimate_motion,
             inputs=[
                 "movie",
+                "bad_frames",
                 "params:recording",
                 "params:motion_correction",
                 "params:source_extraction",
@@ -48,19 +50,23 @@ def _nodes(recording: Recording) -> list[Node]:
             outputs="corrected_movie",
         ),
         stage.node(
+            find_excluded_frames,
+            inputs=[
+                *("corrected_movie", "motion", "bad_frames"),
+                *("params:recording", "params:ingestion", "params:motion_correction", "params:compute"),
+            ],
+            outputs="excluded_frames",
+        ),
+        stage.node(
             summarize_corrected_movie,
-            inputs=["corrected_movie", "motion", "params:compute"],
+            inputs=["corrected_movie", "motion", "excluded_frames", "params:compute"],
             outputs="corrected_summary_images",
         ),
         stage.node(
             assess_motion,
             inputs=[
-                "movie",
-                "corrected_movie",
-                "motion",
-                "params:recording",
-                "params:source_extraction",
-                "params:compute",
+                *("movie", "corrected_movie", "motion"),
+                *("params:recording", "params:source_extraction", "params:compute"),
             ],
             outputs=["motion_table", "motion_quality"],
         ),

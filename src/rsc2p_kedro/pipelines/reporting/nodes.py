@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rsc2p_kedro.algorithms.bad_frames import NOT_REGISTERED
 from rsc2p_kedro.algorithms.evaluation.measures import measure_components
 from rsc2p_kedro.algorithms.evaluation.unexplained import find_unexplained
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
@@ -17,6 +18,7 @@ from rsc2p_kedro.core.results import (
     Components,
     DeltaFOverF,
     DetectorSaturation,
+    LineOffset,
     MotionCorrection,
     SpikeInference,
     SummaryImages,
@@ -342,6 +344,7 @@ def plot_traces(
     spike_inference: SpikeInference,
     component_table: pd.DataFrame,
     component_quality: ComponentQuality,
+    excluded_frames: pd.DataFrame,
     recording: Recording,
     evaluation: EvaluationParameters,
 ) -> Figure:
@@ -353,6 +356,7 @@ def plot_traces(
         spike_inference: inferred spikes.
         component_table: one row per component, in any order.
         component_quality: holds the parameters it was computed with.
+        excluded_frames: frames that were left out.
         recording: gives title and frame rate.
         evaluation: used where the quality does not hold its parameters.
 
@@ -369,6 +373,7 @@ def plot_traces(
         snr=table["snr"].to_numpy(),
         accepted=table["accepted"].to_numpy(dtype=bool),
         min_snr=_parameters_used(component_quality, recording, evaluation).min_snr,
+        excluded=excluded_frames["excluded"].to_numpy(dtype=bool),
         title=recording.name,
     )
 
@@ -455,6 +460,8 @@ def assess_recording(
     inspection_table: pd.DataFrame,
     component_measures: pd.DataFrame,
     detector_saturation: DetectorSaturation,
+    line_offset: LineOffset,
+    excluded_frames: pd.DataFrame,
 ) -> pd.DataFrame:
     """Assesses the quality of a recording from its tables.
 
@@ -471,24 +478,30 @@ def assess_recording(
         inspection_table: one row per message of the NWB validators.
         component_measures: shapes, duplicates and coverage of the accepted components, one row per measure.
         detector_saturation: gives the level from which the detector saturates.
+        line_offset: of the odd rows.
+        excluded_frames: frames that were left out, and why.
 
     Returns:
         One row per check (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
     """
-    registered = motion_table["registered"].to_numpy(dtype=bool)
-    min_snr = _parameters_used(component_quality, recording, evaluation).min_snr
+    kept = ~excluded_frames["excluded"].to_numpy(dtype=bool)
+    n_lost = int((excluded_frames["reason"] == NOT_REGISTERED).sum())
+    used = _parameters_used(component_quality, recording, evaluation)
     n_saturated = int(component_measures.set_index("measure")["count"].to_dict()["saturated"])
     assessments = [
         assessment.assess_motion(motion_table, motion_quality),
-        *assessment.assess_components(component_table, min_snr),
+        *assessment.assess_components(component_table, used.min_snr),
         assessment.assess_component_shapes(component_measures),
         assessment.assess_coverage(component_measures),
         assessment.assess_inspection(inspection_table, tolerated=TOLERATED_CHECKS),
-        assessment.assess_registration(int((~registered).sum()), len(registered)),
+        assessment.assess_registration(n_lost, len(kept)),
+        assessment.assess_excluded_frames(excluded_frames),
         assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
-        assessment.assess_illumination(frame_table),
+        assessment.assess_illumination(frame_table[kept]),
+        assessment.assess_files(frame_table[kept], dff.dark_level, corrected=used.dff_within_files),
+        assessment.assess_line_offset(line_offset),
         assessment.assess_saturation(detector_saturation, n_saturated),
-        assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"].mean())),
+        assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"][kept].mean())),
     ]
     return assessment.to_table(assessments)
 

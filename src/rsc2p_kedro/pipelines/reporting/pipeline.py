@@ -75,7 +75,9 @@ def _figures(stage: Stage) -> list[Node]:
         stage.node(nodes.plot_footprints, ["components", table, recording], "footprints_figure"),
         stage.node(nodes.plot_quality, [table, quality, recording, evaluation], "quality_figure"),
         stage.node(
-            nodes.plot_traces, ["dff", "components", spikes, table, quality, recording, evaluation], "traces_figure"
+            nodes.plot_traces,
+            ["dff", "components", spikes, table, quality, "excluded_frames", recording, evaluation],
+            "traces_figure",
         ),
         stage.node(nodes.plot_thumbnail, [images, "components", table, recording], "thumbnail"),
     ]
@@ -92,9 +94,7 @@ def _tables(stage: Stage) -> list[Node]:
         stage.node(
             nodes.assess_recording,
             inputs=[
-                "params:recording",
-                "params:motion_correction",
-                "params:evaluation",
+                *("params:recording", "params:motion_correction", "params:evaluation"),
                 "frame_table",
                 "motion_table",
                 "motion_quality",
@@ -104,6 +104,8 @@ def _tables(stage: Stage) -> list[Node]:
                 "inspection_table",
                 "component_measure_table",
                 "detector_saturation",
+                "line_offset",
+                "excluded_frames",
             ],
             outputs="assessment_table",
         ),

@@ -45,9 +45,9 @@ def _nodes(recording: Recording) -> list[Node]:
 def _nodes_of(recording: Recording, half: Half) -> list[Node]:
     """The nodes of the stages source extraction and evaluation, on one half of the frames."""
     name = f"{STAGE}.{half}"
-    shared = frozenset({"corrected_movie", "motion", "seeds"})
+    shared = frozenset({"corrected_movie", "motion", "excluded_frames", "seeds"})
     stage = Stage(recording, name, own=name, shared=shared)
-    movie = {"corrected_movie": "corrected_movie", "motion": "motion"}
+    movie = {name: name for name in ("corrected_movie", "motion", "excluded_frames")}
     return [
         stage.node(
             bind(on_half, fit_components, half, like=fit_components),
@@ -64,6 +64,7 @@ def _nodes_of(recording: Recording, half: Half) -> list[Node]:
             inputs={
                 "corrected_movie": "corrected_movie",
                 "components": "components",
+                "excluded_frames": "excluded_frames",
                 **{**PARAMETERS, "parameters": "params:evaluation"},
             },
             outputs="component_quality",

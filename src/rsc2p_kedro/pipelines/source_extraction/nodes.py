@@ -4,16 +4,19 @@ import dask.array as da
 import pandas as pd
 from numpy.typing import NDArray
 
+from rsc2p_kedro.algorithms.kept_frames import extend_components, take_components, take_frames
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters
 from rsc2p_kedro.core.results import Components, MotionCorrection
 from rsc2p_kedro.datasets.seeds import check_seeds
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.pipelines import exclusion
 
 
 def fit_components(
     corrected_movie: da.Array,
     motion: MotionCorrection,
+    excluded_frames: pd.DataFrame,
     recording: Recording,
     parameters: ExtractionParameters,
     compute: Compute,
@@ -25,6 +28,7 @@ def fit_components(
     Args:
         corrected_movie: corrected movie (T, H, W).
         motion: its motion, whose valid mask limits the search for neurons.
+        excluded_frames: frames that are left out; traces are interpolated there, and there are no spikes.
         recording: the recording, whose own parameters take precedence.
         parameters: parameters of source extraction, including the engine.
         compute: resources of the machine.
@@ -40,19 +44,22 @@ def fit_components(
     parameters = recording.override(parameters)
     if parameters.initialization == "seeded":
         seeds = check_seeds(seeds, corrected_movie.shape[1:], source=recording.seeds or "seeds")
-    return get_engine(parameters.engine, caiman).extract_sources(
-        corrected_movie,
+    kept = exclusion.kept_frames(excluded_frames)
+    components = get_engine(parameters.engine, caiman).extract_sources(
+        take_frames(corrected_movie, kept),
         recording.acquisition,
         parameters,
         compute=compute,
         valid_mask=motion.valid_mask,
         seeds=seeds if parameters.initialization == "seeded" else None,
     )
+    return extend_components(components, kept)
 
 
 def refit_components(
     corrected_movie: da.Array,
     motion: MotionCorrection,
+    excluded_frames: pd.DataFrame,
     fit_components: Components,
     recording: Recording,
     parameters: ExtractionParameters,
@@ -64,6 +71,7 @@ def refit_components(
     Args:
         corrected_movie: corrected movie (T, H, W).
         motion: its motion, whose valid mask limits the search for neurons.
+        excluded_frames: frames that are left out; traces are interpolated there, and there are no spikes.
         fit_components: components of the first fit, by the same engine.
         recording: the recording, whose own parameters take precedence.
         parameters: parameters of source extraction, including the engine.
@@ -74,14 +82,16 @@ def refit_components(
         The components of the refit, with their lineage.
     """
     parameters = recording.override(parameters)
-    return get_engine(parameters.engine, caiman).extract_sources(
-        corrected_movie,
+    kept = exclusion.kept_frames(excluded_frames)
+    components = get_engine(parameters.engine, caiman).extract_sources(
+        take_frames(corrected_movie, kept),
         recording.acquisition,
         parameters,
         compute=compute,
         valid_mask=motion.valid_mask,
-        earlier=fit_components,
+        earlier=take_components(fit_components, kept),
     )
+    return extend_components(components, kept)
 
 
 def tabulate_lineage(components: Components) -> pd.DataFrame:
