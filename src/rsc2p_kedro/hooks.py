@@ -81,8 +81,8 @@ class StartHook:
         shared = {
             name: catalog.load(f"params:{name}") for name in ("motion_correction", "source_extraction", "evaluation")
         }
-        problems = [f"{one.name}: {problem}" for one in running for problem in stage_problems(one, shared)]
-        if problems:
+        problems = {one.name: stage_problems(one, shared) for one in running}
+        if any(problems.values()):
             raise ManifestError.listing(problems)
         exported = {node.namespace for node in pipeline.nodes if node.namespace and node.namespace.endswith(".export")}
         to_check = [one for one in running if f"{one.name}.export" in exported]

@@ -80,7 +80,7 @@ def test_scan_then_check_asks_for_what_is_missing(project, raw):
     assert "animal_1.session_1 20 frames of 16 x 16 px, uint16, in 20 files" in output
     assert "1 recording added to conf/local/parameters_recordings.yml" in output
     output = run(project, "check", code=1)
-    assert "recordings.animal_1.session_1.frame_rate_hz" in output
+    assert "frame_rate_hz: <frames per second>" in output
 
 
 def test_scan_of_known_recordings_adds_nothing(project, raw):
@@ -101,7 +101,8 @@ def test_scan_says_what_is_wrong(project, raw):
 
 def test_check_passes_a_sound_recording(project, raw):
     write_recording(project, raw / "Animal_1")
-    assert "animal_1.day_7 ok" in run(project, "check")
+    assert run(project, "check") == "ok animal_1.day_7 "
+    assert run(project, "check", "--verbose") == "animal_1.day_7 ok "
 
 
 def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
@@ -115,10 +116,10 @@ def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
         "frame_9.tif cannot be read",
         "frames 0 to 50 are requested",
         "seeds: there is no file",
-        "subject.species",
+        'species: "<Latin name, such as Mus musculus>"',
+        "evaluation.min_snr",
     ):
         assert expected in output
-    assert "evaluation.min_snr" in output
 
 
 def test_a_broken_entry_does_not_hide_what_is_wrong_with_the_others(project, raw):
@@ -128,8 +129,41 @@ def test_a_broken_entry_does_not_hide_what_is_wrong_with_the_others(project, raw
     written["recordings"]["animal_2"] = {"day_7": {"path": "raw"}}
     manifest(project).write_text(yaml.safe_dump(written))
     output = run(project, "check", code=1)
-    assert "recordings.animal_2.day_7.frame_rate_hz" in output
+    assert "frame_rate_hz: <frames per second>" in output
+    assert "not ok animal_1.day_7, animal_2.day_7" in output
     assert "7 missing" in output
+
+
+def scanned_and_unfilled(project: ProjectMetadata, raw: Path) -> None:
+    """The manifest of 35 recordings of five animals as a scan leaves it."""
+    for animal in range(1, 6):
+        for day in range(1, 8):
+            folder = raw / f"mouse_{animal}" / f"day_{day}"
+            folder.mkdir(parents=True)
+            tifffile.imwrite(folder / "movie.tif", np.zeros((20, 16, 16), np.uint16), photometric="minisblack")
+    run(project, "scan", str(raw))
+
+
+def test_all_that_is_missing_in_35_recordings_fits_on_one_screen_and_cannot_be_pasted_as_an_answer(project, tmp_path):
+    (project.project_path / "conf" / "local" / "parameters_nwb.yml").unlink()
+    scanned_and_unfilled(project, tmp_path / "raw")
+    outcome = CliRunner().invoke(cli.cli, ["recordings", "check"], obj=project)
+    lines = outcome.output.splitlines()
+    assert outcome.exit_code == 1
+    assert lines[0] == "not ok  mouse_1.day_1 ... mouse_5.day_7 (35 recordings)"
+    assert len(lines) <= 25
+    verbose = CliRunner().invoke(cli.cli, ["recordings", "check", "--verbose"], obj=project).output
+    shown = yaml.safe_load(verbose[verbose.index("recordings:\n") :])["recordings"]
+    written = yaml.safe_load(manifest(project).read_text())["recordings"]
+    written["defaults"] = shown["defaults"]
+    for animal in (name for name in written if name != "defaults"):
+        written[animal]["defaults"] = shown["mouse_1"]["defaults"]
+        for session in (name for name in written[animal] if name != "defaults"):
+            written[animal][session] |= shown["mouse_1"]["day_1"]
+    manifest(project).write_text(yaml.safe_dump({"recordings": written}))
+    refused = run(project, "check", code=1)
+    assert refused.count("[mouse_1.day_1 ... mouse_5.day_7 (35 recordings)]") >= 3
+    assert "is a placeholder: write your own value" in refused
 
 
 def test_check_and_list_without_recordings_say_how_to_start(project):
@@ -174,4 +208,4 @@ def test_check_looks_for_caiman_where_a_stage_asks_for_it(project, raw):
         yaml.safe_dump({"caiman": {"python": sys.executable}})
     )
     output = run(project, "check", code=1)
-    assert "caiman engine: - `engine: caiman` needs CaImAn" in output
+    assert "- `engine: caiman` needs CaImAn" in output
