@@ -146,8 +146,8 @@ def validate_leniently(model: type[Fields], values: Mapping[str, Any]) -> tuple[
         values: as given in YAML.
 
     Returns:
-        The model, with stand-ins (or None) in place of invalid metadata and of a missing frame rate, or None where other
-        values are invalid; and the list of errors as pydantic reports them.
+        The model, with stand-ins (or None) in place of invalid metadata and of a missing frame rate, or None where
+        other values are invalid; and the list of errors as pydantic reports them.
     """
     try:
         return model.model_validate(values), []
