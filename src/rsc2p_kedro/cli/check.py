@@ -114,7 +114,7 @@ def _raw_problems(recording: Recording, project: Path) -> list[str]:
     ]
     if recording.simulation is None:
         try:
-            read_frames(project / recording.path, frames=recording.frames)
+            read_frames(project / recording.path, frames=recording.frames, layout=recording.layout)
         except RecordingError as error:
             problems += [f"raw data: {line}" for line in error.problems]
     return problems

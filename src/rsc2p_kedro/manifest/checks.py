@@ -205,7 +205,7 @@ def _frames_needed(recording: Recording) -> int | None:
         return recording.simulation.n_frames
     if recording.frames is not None:
         return recording.frames[1]
-    return inspect_recording(recording.path).n_frames or None
+    return inspect_recording(recording.path, layout=recording.layout).n_frames or None
 
 
 def _seed_problems(recording: Recording, seeded: bool) -> list[str]:

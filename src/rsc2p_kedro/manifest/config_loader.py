@@ -105,6 +105,8 @@ def _placeholders(animal: str, session: str, recording: Mapping[str, Any], share
         **{name: recording.get(name) for name in FILES},
         "path": str(recording.get("path", "")),
         "frames": recording.get("frames"),
+        "files": recording.get("files"),
+        "exclude": recording.get("exclude"),
         "frame_rate_hz": recording.get("frame_rate_hz"),
         "dandi_path": dandi_path(subject_id, session_id),
         **shared,
