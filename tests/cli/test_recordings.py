@@ -95,7 +95,7 @@ def test_scan_of_known_recordings_adds_nothing(project, raw):
 def test_scan_says_what_is_wrong(project, raw):
     (raw / "Animal_1" / "frame_7.tif").unlink()
     assert "gaps, 7 missing" in run(project, "scan", str(raw), "--dry-run")
-    assert "No TIFF" in run(project, "scan", str(project.project_path))
+    assert "No recording" in run(project, "scan", str(project.project_path))
     assert "There is no file or folder" in run(project, "scan", str(raw / "nowhere"), code=1)
 
 

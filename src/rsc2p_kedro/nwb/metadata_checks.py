@@ -94,6 +94,23 @@ def missing_metadata(shared: NwbParameters, recording: RecordingLike) -> list[st
     return _missing(shared, merge_metadata(shared, recording))
 
 
+def given_metadata(shared: NwbParameters) -> list[str]:
+    """Finds the metadata that are given for all recordings.
+
+    Args:
+        shared: metadata of all recordings.
+
+    Returns:
+        Names of the fields of recordings that need not be given again, as `part.field`.
+    """
+    of_study = {f"session.{name}" for name in StudyFields.model_fields if getattr(shared, name)}
+    return [
+        path
+        for path in REQUIRED | RECOMMENDED
+        if path in of_study or getattr(getattr(shared, path.split(".")[0]), path.split(".")[1])
+    ]
+
+
 def _missing(shared: NwbParameters, metadata: RecordingMetadata) -> list[str]:
     required = REQUIRED | (RECOMMENDED if response_to("BEST_PRACTICE_SUGGESTION", shared.on_issue) == "error" else {})
     return [path for path in required if _is_missing(metadata, path)]
@@ -297,7 +314,7 @@ def how_to_add(lines: str, env: str | None) -> str:
     if not lines:
         return ""
     place = f"conf/{env or 'local'}/parameters_recordings.yml"
-    how = f"Missing. Merge these lines into {place} (no key may occur twice), with your own values for <...>:"
+    how = f"Missing. Complete {place} by these lines (no key may occur twice), with your own values for <...>:"
     return f"{how}\n\n{lines}"
 
 
