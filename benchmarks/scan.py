@@ -1,4 +1,4 @@
-"""Time of `kedro recordings scan` for one folder of many single-page TIFFs, the first time and when nothing has changed.
+"""Time of `kedro recordings scan` for a folder of many single-page TIFFs, the first time and if nothing has changed.
 
 Run: python -m benchmarks.scan [--files 60000]
 """

@@ -1,4 +1,5 @@
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -164,6 +165,58 @@ def test_all_that_is_missing_in_35_recordings_fits_on_one_screen_and_cannot_be_p
     refused = run(project, "check", code=1)
     assert refused.count("[mouse_1.day_1 ... mouse_5.day_7 (35 recordings)]") >= 3
     assert "is a placeholder: write your own value" in refused
+
+
+def answer(text: str, given: dict[str, str]) -> tuple[str, int]:
+    """The text of a manifest with its empty fields filled in, and how many values were typed."""
+    lines, n_typed = [], 0
+    for line in text.splitlines():
+        field = re.match(r" +(\w+): *(#.*)?$", line)
+        typed = given.get(field[1], "") if field else ""
+        n_typed += bool(typed)
+        lines.append(line.replace(f"{field[1]}:", f"{field[1]}: {typed}", 1) if field and typed else line)
+    return "\n".join(lines) + "\n", n_typed
+
+
+def test_for_35_recordings_of_five_animals_what_is_true_once_is_typed_once(project, tmp_path):
+    (project.project_path / "conf" / "local" / "parameters_nwb.yml").unlink()
+    shutil.copy(ROOT / "conf" / "base" / "parameters_nwb.yml", project.project_path / "conf" / "base")
+    scanned_and_unfilled(project, tmp_path / "raw")
+    of_all = {
+        "frame_rate_hz": "14.7",
+        "pixel_size_um": "[1.17, 1.17]",
+        "species": "Mus musculus",
+        "experimenter": "Sun, Weilun",
+        "institution": "UC Davis",
+        "experiment_description": "Coding of space in retrosplenial cortex.",
+        "indicator": "GCaMP6f",
+        "location": "RSPagl",
+        "excitation_wavelength_nm": "920",
+        "emission_wavelength_nm": "510",
+    }
+    of_animals = {"sex": "F", "date_of_birth": "2019-02-01"}
+    text, n_typed = answer(manifest(project).read_text(), of_all | of_animals)
+    assert n_typed == len(of_all) + 5 * len(of_animals) == 20
+    manifest(project).write_text(text)
+    output = run(project, "check", code=1)
+    assert "session_start_time" in output
+    assert "species" not in output
+    rows = [f"mouse_{m},day_{d},2019-05-{d:02d}T{8 + m:02d}:30:00+02:00" for m in range(1, 6) for d in range(1, 8)]
+    (tmp_path / "sessions.csv").write_text("\n".join(["animal,session,session.session_start_time", *rows]))
+    table = str(tmp_path / "sessions.csv")
+    assert "35 values would be written to conf/local/" in run(project, "import", table, "--dry-run")
+    assert manifest(project).read_text() == text
+    output = run(project, "import", table)
+    assert "session.session_start_time: mouse_1.day_1 ... mouse_5.day_7 (35 recordings)" in output
+    assert run(project, "check") == "ok mouse_1.day_1 ... mouse_5.day_7 (35 recordings) "
+    assert "0 values written to conf/local/parameters_recordings.yml, 35 there already" in run(project, "import", table)
+
+
+def test_import_lists_its_columns_and_refuses_what_it_does_not_know(project, tmp_path):
+    assert "imaging_plane.indicator" in run(project, "import", "--columns")
+    (tmp_path / "sessions.csv").write_text("animal,session,subject.gender\n")
+    assert "there is no field subject.gender" in run(project, "import", str(tmp_path / "sessions.csv"), code=1)
+    assert "Give the table" in run(project, "import", code=2)
 
 
 def test_check_and_list_without_recordings_say_how_to_start(project):

@@ -88,7 +88,31 @@ def extend_manifest(
     Raises:
         ScanError: the file is not valid YAML, or its layout (such as braces) has no place for new lines.
     """
-    before, added = read_text(path), list(recordings)
+    added = list(recordings)
+    text = extended_text(read_text(path), added, project, path, known)
+    if added:
+        write_text(path, text)
+    return text
+
+
+def extended_text(
+    before: str, added: Sequence[RecordingOnDisk], project: Path, path: Path, known: Collection[str] = ()
+) -> str:
+    """Adds recordings to the text of a manifest, as :func:`extend_manifest` does to a file.
+
+    Args:
+        before: the text.
+        added: recordings to add.
+        project: folder of the project.
+        path: the file, for messages.
+        known: fields that need not be asked for.
+
+    Returns:
+        The new text.
+
+    Raises:
+        ScanError: the text is not valid YAML, or its layout has no place for new lines.
+    """
     old = _plain(parse_manifest_text(before, path))
     try:
         text = _insert(before, added, project, path, known) if added else before
@@ -100,8 +124,6 @@ def extend_manifest(
             f"New lines cannot be inserted into {path}, because of its layout (braces, for example). Write animals and "
             "sessions as indented blocks, or keep them in another file, then scan again."
         )
-    if added:
-        write_text(path, text)
     return text
 
 
