@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tests.nwb.example import recording, shared
 
 from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest
+from rsc2p_kedro.manifest.defaults import with_defaults
 from rsc2p_kedro.nwb.metadata import (
     DeviceFields,
     ImagingPlaneFields,
@@ -285,9 +286,9 @@ def test_two_recordings_cannot_share_a_file() -> None:
 
 def _environment(name: str) -> dict[str, Any]:
     conf = str(Path(__file__).parents[2] / "conf")
-    return OmegaConfigLoader(conf, base_env="base", default_run_env=name, merge_strategy={"parameters": "soft"})[
-        "parameters"
-    ]
+    loader = OmegaConfigLoader(conf, base_env="base", default_run_env=name, merge_strategy={"parameters": "soft"})
+    parameters = loader["parameters"]
+    return {**parameters, "recordings": with_defaults(parameters["recordings"])}
 
 
 def test_example_of_the_retrosplenial_data_lacks_only_what_is_not_published() -> None:

@@ -88,7 +88,7 @@ def _is_name(value: str) -> str:
 def _as_doi(value: str) -> str:
     match = _DOI.fullmatch(value.strip())
     if match is None:
-        raise ValueError(f"'{value}' is not a DOI; write it as 'doi:10.17632/hjgtsmyyv5.1'.")
+        raise ValueError(f"'{value}' is not a DOI; write it as 'doi:10.<number>/<suffix>'.")
     return f"doi:{match[1]}"
 
 
