@@ -34,7 +34,7 @@ _PREVIEW = re.compile(r".*_preview\.tiff?|thumb(nail)?s?_.*|.*_thumb(nail)?\.tif
 _CONTAINERS = {".sbx", ".raw", ".h5", ".hdf5", ".nwb", ".czi", ".nd2", ".lif", ".oir", ".oib", ".zarr"}
 """Endings of files, and of folders, that may hold a whole recording other than in TIFF."""
 
-_PLAIN_TIFF = ("TIFF", "ImageJ", "OME", "ScanImage")
+_PLAIN_TIFF = ("TIFF", "ImageJ", "ScanImage")
 """Beginnings of the names of formats in which each file can stand alone."""
 
 
@@ -171,14 +171,18 @@ def _folders(root: Path, ignored: list[tuple[Path, str]]) -> Iterator[Path]:
 def _recordings_in(folder: Path, each_file: bool, is_top: bool) -> list[Found]:
     """The recordings in one folder, without its subfolders."""
     names = sorted(path.name for path in folder.iterdir())
-    if any(name.lower().endswith((".xml", ".env")) for name in names):  # microscopes that describe a folder of files
+    if any(
+        name.lower().endswith((".xml", ".env", ".companion.ome")) for name in names
+    ):  # microscopes that describe a folder of files
         whole = Inspection.of(inspect_recording(folder))
         if whole.n_frames and not whole.format.startswith(_PLAIN_TIFF):
             return [Found(folder, whole)]
     containers = [folder / name for name in names if Path(name).suffix.lower() in _CONTAINERS and name[0] != "."]
     inspected = [Found(path, Inspection.of(inspect_recording(path))) for path in natsorted(containers, key=str)]
     readable = [
-        one for one in inspected if one.inspection.n_frames and not one.inspection.format.startswith(_PLAIN_TIFF)
+        one
+        for one in inspected
+        if one.inspection.n_frames and not one.inspection.format.startswith((*_PLAIN_TIFF, "OME"))
     ]
     return readable + _tiffs(folder, each_file, is_top)
 
