@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -394,3 +395,16 @@ def test_manifest_that_cannot_be_extended_is_not_changed(tmp_path, raw, text, me
     with pytest.raises(ScanError, match=message):
         extend(path, raw)
     assert path.read_text() == text
+
+
+def test_a_folder_that_its_microscope_describes_is_one_recording(tmp_path, monkeypatch):
+    for name in ("x_1", "y_1"):
+        stack(tmp_path / "A" / f"{name}.tif")
+    assert set(names(tmp_path)) == {"a.x_1", "a.y_1"}
+    (tmp_path / "A" / "Experiment.xml").write_text("<x/>")
+    assert set(names(tmp_path)) == {"a.x_1", "a.y_1"}, "no reader knows this file"
+    inspect = scan.inspect_recording
+    monkeypatch.setattr(
+        scan, "inspect_recording", lambda path, **k: replace(inspect(path, **k), format="Microscope", problems=())
+    )
+    assert names(tmp_path) == {"a.session_1": "A"}

@@ -38,6 +38,10 @@ _PLAIN_TIFF = ("TIFF", "ImageJ", "ScanImage")
 """Beginnings of the names of formats in which each file can stand alone."""
 
 
+_DESCRIPTIONS = (".xml", ".env", ".companion.ome")
+"""Endings of the files with which microscopes describe all files of a folder, which then are one recording."""
+
+
 class ScanError(ValueError):
     """A folder cannot be searched, or a manifest cannot be extended. The message says why and what to do."""
 
@@ -171,19 +175,14 @@ def _folders(root: Path, ignored: list[tuple[Path, str]]) -> Iterator[Path]:
 def _recordings_in(folder: Path, each_file: bool, is_top: bool) -> list[Found]:
     """The recordings in one folder, without its subfolders."""
     names = sorted(path.name for path in folder.iterdir())
-    if any(
-        name.lower().endswith((".xml", ".env", ".companion.ome")) for name in names
-    ):  # microscopes that describe a folder of files
+    if any(name.lower().endswith(_DESCRIPTIONS) for name in names):
         whole = Inspection.of(inspect_recording(folder))
         if whole.n_frames and not whole.format.startswith(_PLAIN_TIFF):
             return [Found(folder, whole)]
     containers = [folder / name for name in names if Path(name).suffix.lower() in _CONTAINERS and name[0] != "."]
     inspected = [Found(path, Inspection.of(inspect_recording(path))) for path in natsorted(containers, key=str)]
-    readable = [
-        one
-        for one in inspected
-        if one.inspection.n_frames and not one.inspection.format.startswith((*_PLAIN_TIFF, "OME"))
-    ]
+    movies = [one for one in inspected if one.inspection.n_frames]
+    readable = [one for one in movies if not one.inspection.format.startswith((*_PLAIN_TIFF, "OME"))]
     return readable + _tiffs(folder, each_file, is_top)
 
 
