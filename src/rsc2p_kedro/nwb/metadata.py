@@ -33,8 +33,8 @@ _DOI = re.compile(r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", 
 
 
 _PLACEHOLDER = re.compile(
-    r"<[^<>]*>|\.{2,}|\u2026|\?+|-+|_+|x{3,}|to ?do|tb[ad]|fix ?me|(please )?fill (me )?in|change ?me|placeholder|example"
-    r"|(enter |insert )?your .*|lorem ipsum.*",
+    r"<[^<>]*>|\.{2,}|\u2026|\?+|-+|_+|x{3,}|to ?do|tb[ad]|fix ?me|(please )?fill (me )?in|change ?me|placeholder"
+    r"|example|(enter |insert )?your .*|lorem ipsum.*",
     re.IGNORECASE | re.DOTALL,
 )
 
