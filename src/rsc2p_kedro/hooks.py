@@ -5,6 +5,7 @@ No result depends on a hook, because worker processes of Kedro run none.
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 
@@ -15,10 +16,13 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from rsc2p_kedro.core.problems import name_recordings
 from rsc2p_kedro.manifest.checks import ManifestError, stage_problems
+from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.nwb.metadata_checks import check_metadata
+from rsc2p_kedro.nwb.metadata import NwbParameters
+from rsc2p_kedro.nwb.metadata_checks import check_metadata, missing_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ class StartHook:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Checks the recordings of the run.
+        """Checks the recordings of the run, and tells which of them cannot be exported.
 
         Args:
             run_params: options of the run.
@@ -81,13 +85,31 @@ class StartHook:
         shared = {
             name: catalog.load(f"params:{name}") for name in ("motion_correction", "source_extraction", "evaluation")
         }
-        problems = [f"{one.name}: {problem}" for one in running for problem in stage_problems(one, shared)]
-        if problems:
+        problems = {one.name: stage_problems(one, shared) for one in running}
+        if any(problems.values()):
             raise ManifestError.listing(problems)
-        exported = {node.namespace for node in pipeline.nodes if node.namespace and node.namespace.endswith(".export")}
-        to_check = [one for one in running if f"{one.name}.export" in exported]
-        if to_check:
-            check_metadata(catalog.load("params:nwb"), to_check, env=run_params.get("env"))
+        self._check_export(running, pipeline, catalog, run_params.get("env"))
+
+    def _check_export(
+        self, running: Iterable[Recording], pipeline: Pipeline, catalog: CatalogProtocol, env: str | None
+    ) -> None:
+        """Stops a run that exports recordings without their metadata, and says which are not exported."""
+        names: dict[str, set[str]] = defaultdict(set)
+        for node in pipeline.nodes:
+            names[node.name.rpartition(".")[2]].add((node.namespace or "").rpartition(".")[0])
+        to_export = [one for one in running if one.name in names["build_nwb"]]
+        if to_export:
+            check_metadata(catalog.load("params:nwb"), to_export, env=env)
+        without = [one for one in running if one.name in names["explain_missing_nwb"]]
+        if without:
+            shared = NwbParameters.model_validate(catalog.load("params:nwb"))
+            missing = dict.fromkeys(path for one in without for path in missing_metadata(shared, one))
+            logger.warning(
+                "No NWB file is written for %s, as metadata are missing: %s. `%s` prints the lines to add.",
+                name_recordings([one.name for one in without]),
+                ", ".join(missing),
+                command("recordings check", env),
+            )
 
 
 class StageTimesHook:

@@ -15,6 +15,8 @@ from rsc2p_kedro.manifest.checks import (
     parse_manifest,
 )
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
+from rsc2p_kedro.nwb.metadata import NwbParameters
+from rsc2p_kedro.nwb.metadata_checks import missing_metadata
 from rsc2p_kedro.pipelines import (
     engine_comparison,
     evaluation,
@@ -46,6 +48,9 @@ ON_REQUEST = {"engine_comparison": engine_comparison, "reproducibility": reprodu
 def register_pipelines() -> dict[str, Pipeline]:
     """Registers all pipelines, each over all recordings of the manifest.
 
+    A plain run exports the recordings whose metadata are complete, and the others do all but the export. The pipeline
+    `export` holds all recordings, so that asking for it stops with the list of what is missing.
+
     Returns:
         Each stage under its name, all stages as `__default__`, and those of `ON_REQUEST`, which are not part of
         it.
@@ -63,7 +68,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         # Kedro rejects an empty pipeline without an explanation.
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)
         return dict.fromkeys([*STAGES, *ON_REQUEST, "__default__"], Pipeline([start]))
-    pipelines = {name: stage.create_pipeline(recordings) for name, stage in STAGES.items()}
+    shared = NwbParameters.model_validate(parameters.get("nwb") or {})
+    complete = [recording for recording in recordings if not missing_metadata(shared, recording)]
+    pipelines = {name: stage.create_pipeline(recordings) for name, stage in STAGES.items() if name != "reporting"}
+    pipelines["reporting"] = reporting.create_pipeline(recordings, exported={recording.name for recording in complete})
     if parameters.get("only_recordings"):
         # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
         pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
@@ -71,7 +79,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         **pipelines,
         **{name: pipeline.create_pipeline(recordings) for name, pipeline in ON_REQUEST.items()},
         # One Pipeline of all nodes: adding pipelines one to another copies all of them at each step.
-        "__default__": Pipeline(list(pipelines.values())),
+        "__default__": Pipeline(list({**pipelines, "export": export.create_pipeline(complete)}.values())),
     }
 
 

@@ -1,4 +1,5 @@
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_scan_then_check_asks_for_what_is_missing(project, raw):
     assert "animal_1.session_1 20 frames of 32 x 32 px, uint16, in 20 files" in output
     assert "1 recording added to conf/local/parameters_recordings.yml" in output
     output = run(project, "check", code=1)
-    assert "recordings.animal_1.session_1.frame_rate_hz" in output
+    assert "frame_rate_hz: <frames per second>" in output
 
 
 def test_scan_of_known_recordings_adds_nothing(project, raw):
@@ -96,13 +97,14 @@ def test_scan_of_known_recordings_adds_nothing(project, raw):
 def test_scan_says_what_is_wrong(project, raw):
     (raw / "Animal_1" / "frame_7.tif").unlink()
     assert "gaps, 7 missing" in run(project, "scan", str(raw), "--dry-run")
-    assert "No TIFF" in run(project, "scan", str(project.project_path))
+    assert "No recording" in run(project, "scan", str(project.project_path))
     assert "There is no file or folder" in run(project, "scan", str(raw / "nowhere"), code=1)
 
 
 def test_check_passes_a_sound_recording(project, raw):
     write_recording(project, raw / "Animal_1")
-    assert "animal_1.day_7 ok" in run(project, "check")
+    assert run(project, "check") == "ok animal_1.day_7 "
+    assert run(project, "check", "--verbose") == "animal_1.day_7 ok "
 
 
 def test_check_refuses_links_to_raw_data_that_are_no_tiffs(project, raw):
@@ -147,10 +149,10 @@ def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
         "frame_9.tif cannot be read",
         "frames 0 to 50 are requested",
         "seeds: there is no file",
-        "subject.species",
+        'species: "<Latin name, such as Mus musculus>"',
+        "evaluation.min_snr",
     ):
         assert expected in output
-    assert "evaluation.min_snr" in output
 
 
 def test_a_broken_entry_does_not_hide_what_is_wrong_with_the_others(project, raw):
@@ -160,8 +162,93 @@ def test_a_broken_entry_does_not_hide_what_is_wrong_with_the_others(project, raw
     written["recordings"]["animal_2"] = {"day_7": {"path": "raw"}}
     manifest(project).write_text(yaml.safe_dump(written))
     output = run(project, "check", code=1)
-    assert "recordings.animal_2.day_7.frame_rate_hz" in output
+    assert "frame_rate_hz: <frames per second>" in output
+    assert "not ok animal_1.day_7, animal_2.day_7" in output
     assert "7 missing" in output
+
+
+def scanned_and_unfilled(project: ProjectMetadata, raw: Path) -> None:
+    """The manifest of 35 recordings of five animals as a scan leaves it."""
+    for animal in range(1, 6):
+        for day in range(1, 8):
+            folder = raw / f"mouse_{animal}" / f"day_{day}"
+            folder.mkdir(parents=True)
+            tifffile.imwrite(folder / "movie.tif", np.zeros((20, 16, 16), np.uint16), photometric="minisblack")
+    run(project, "scan", str(raw))
+
+
+def test_all_that_is_missing_in_35_recordings_fits_on_one_screen_and_cannot_be_pasted_as_an_answer(project, tmp_path):
+    (project.project_path / "conf" / "local" / "parameters_nwb.yml").unlink()
+    scanned_and_unfilled(project, tmp_path / "raw")
+    outcome = CliRunner().invoke(cli.cli, ["recordings", "check"], obj=project)
+    lines = outcome.output.splitlines()
+    assert outcome.exit_code == 1
+    assert lines[0] == "not ok  mouse_1.day_1 ... mouse_5.day_7 (35 recordings)"
+    assert len(lines) <= 25
+    verbose = CliRunner().invoke(cli.cli, ["recordings", "check", "--verbose"], obj=project).output
+    shown = yaml.safe_load(verbose[verbose.index("recordings:\n") :])["recordings"]
+    written = yaml.safe_load(manifest(project).read_text())["recordings"]
+    written["defaults"] = shown["defaults"]
+    for animal in (name for name in written if name != "defaults"):
+        written[animal]["defaults"] = shown["mouse_1"]["defaults"]
+        for session in (name for name in written[animal] if name != "defaults"):
+            written[animal][session] |= shown["mouse_1"]["day_1"]
+    manifest(project).write_text(yaml.safe_dump({"recordings": written}))
+    refused = run(project, "check", code=1)
+    assert refused.count("[mouse_1.day_1 ... mouse_5.day_7 (35 recordings)]") >= 3
+    assert "is a placeholder: write your own value" in refused
+
+
+def answer(text: str, given: dict[str, str]) -> tuple[str, int]:
+    """The text of a manifest with its empty fields filled in, and how many values were typed."""
+    lines, n_typed = [], 0
+    for line in text.splitlines():
+        field = re.match(r" +(\w+): *(#.*)?$", line)
+        typed = given.get(field[1], "") if field else ""
+        n_typed += bool(typed)
+        lines.append(line.replace(f"{field[1]}:", f"{field[1]}: {typed}", 1) if field and typed else line)
+    return "\n".join(lines) + "\n", n_typed
+
+
+def test_for_35_recordings_of_five_animals_what_is_true_once_is_typed_once(project, tmp_path):
+    (project.project_path / "conf" / "local" / "parameters_nwb.yml").unlink()
+    shutil.copy(ROOT / "conf" / "base" / "parameters_nwb.yml", project.project_path / "conf" / "base")
+    scanned_and_unfilled(project, tmp_path / "raw")
+    of_all = {
+        "frame_rate_hz": "14.7",
+        "pixel_size_um": "[1.17, 1.17]",
+        "species": "Mus musculus",
+        "experimenter": "Sun, Weilun",
+        "institution": "UC Davis",
+        "experiment_description": "Coding of space in retrosplenial cortex.",
+        "indicator": "GCaMP6f",
+        "location": "RSPagl",
+        "excitation_wavelength_nm": "920",
+        "emission_wavelength_nm": "510",
+    }
+    of_animals = {"sex": "F", "date_of_birth": "2019-02-01"}
+    text, n_typed = answer(manifest(project).read_text(), of_all | of_animals)
+    assert n_typed == len(of_all) + 5 * len(of_animals) == 20
+    manifest(project).write_text(text)
+    output = run(project, "check", code=1)
+    assert "session_start_time" in output
+    assert "species" not in output
+    rows = [f"mouse_{m},day_{d},2019-05-{d:02d}T{8 + m:02d}:30:00+02:00" for m in range(1, 6) for d in range(1, 8)]
+    (tmp_path / "sessions.csv").write_text("\n".join(["animal,session,session.session_start_time", *rows]))
+    table = str(tmp_path / "sessions.csv")
+    assert "35 values would be written to conf/local/" in run(project, "import", table, "--dry-run")
+    assert manifest(project).read_text() == text
+    output = run(project, "import", table)
+    assert "session.session_start_time: mouse_1.day_1 ... mouse_5.day_7 (35 recordings)" in output
+    assert run(project, "check") == "ok mouse_1.day_1 ... mouse_5.day_7 (35 recordings) "
+    assert "0 values written to conf/local/parameters_recordings.yml, 35 there already" in run(project, "import", table)
+
+
+def test_import_lists_its_columns_and_refuses_what_it_does_not_know(project, tmp_path):
+    assert "imaging_plane.indicator" in run(project, "import", "--columns")
+    (tmp_path / "sessions.csv").write_text("animal,session,subject.gender\n")
+    assert "there is no field subject.gender" in run(project, "import", str(tmp_path / "sessions.csv"), code=1)
+    assert "Give the table" in run(project, "import", code=2)
 
 
 def test_check_and_list_without_recordings_say_how_to_start(project):
@@ -206,4 +293,4 @@ def test_check_looks_for_caiman_where_a_stage_asks_for_it(project, raw):
         yaml.safe_dump({"caiman": {"python": sys.executable}})
     )
     output = run(project, "check", code=1)
-    assert "caiman engine: - `engine: caiman` needs CaImAn" in output
+    assert "- `engine: caiman` needs CaImAn" in output

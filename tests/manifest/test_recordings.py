@@ -27,13 +27,13 @@ def test_all_problems_stand_in_one_message():
     text = str(caught.value)
     for part in (
         "'animal 1' should have letters",
-        "recordings.animal_2.day_7.frame_rate_hz",
-        "recordings.animal_2.day_7.frame_rate:",
+        "frame_rate_hz: is missing (frames per second). [animal_2.day_7]",
+        "frame_rate: ",
         "given 3",
         "Allowed are",
-        "recordings.animal_3.day_7.frames",
+        "[animal_3.day_7]",
         "recordings.animal_4 should map each session",
-        "recordings.animal_5.day_7.parameters",
+        "[animal_5.day_7]",
         "max_shift",
     ):
         assert part in text, part

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -6,14 +7,14 @@ import pytest
 import tifffile
 import yaml
 
-from rsc2p_kedro.manifest.scan import (
-    ScanError,
-    extend_manifest,
-    find_recordings,
-    manifest_key,
-    new_recordings,
-    read_manifest,
-)
+from rsc2p_kedro.datasets.raw import Told
+from rsc2p_kedro.manifest import inspection, scan
+from rsc2p_kedro.manifest.defaults import with_defaults
+from rsc2p_kedro.manifest.inspection import Inspection, ScanCache
+from rsc2p_kedro.manifest.manifest_file import extend_manifest, read_manifest, session_fields
+from rsc2p_kedro.manifest.naming import manifest_key
+from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.manifest.scan import RecordingOnDisk, ScanError, find_recordings, new_recordings
 
 FRAMES = np.zeros((3, 16, 16), np.uint16)
 
@@ -27,12 +28,12 @@ def singles(folder: Path) -> Path:
 
 def stack(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(path, FRAMES, photometric="minisblack")
+    tifffile.imwrite(path, FRAMES, photometric="minisblack", metadata={"axes": "TYX"})
     return path
 
 
 def names(root: Path, **options) -> dict[str, str]:
-    return {item.name: item.path.relative_to(root).as_posix() for item in find_recordings(root, **options)}
+    return {item.name: item.path.relative_to(root).as_posix() for item in find_recordings(root, **options).recordings}
 
 
 # -- search -------------------------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def test_recordings_in_other_formats_are_found_next_to_tiffs(tmp_path):
 def test_folder_that_is_itself_a_recording(tmp_path):
     assert names(singles(tmp_path / "Animal_1")) == {"animal_1.session_1": "."}
     path = stack(tmp_path / "Mouse.2.tif")
-    assert [recording.name for recording in find_recordings(path)] == ["mouse_2.session_1"]
+    assert [recording.name for recording in find_recordings(path).recordings] == ["mouse_2.session_1"]
 
 
 def test_numbered_stacks_are_parts_of_one_recording_unless_each_file(tmp_path):
@@ -98,8 +99,8 @@ def test_stacks_with_different_names_are_recordings(tmp_path):
 def test_other_image_among_frames_is_reported(tmp_path):
     singles(tmp_path / "Animal_1")
     tifffile.imwrite(tmp_path / "Animal_1" / "average.tif", FRAMES[0])
-    (recording,) = find_recordings(tmp_path)
-    assert "average.tif" in recording.files.problems[0]
+    (recording,) = find_recordings(tmp_path).recordings
+    assert "average.tif" in recording.inspection.problems[0]
 
 
 def test_pattern_and_animal(tmp_path):
@@ -114,13 +115,178 @@ def test_pattern_and_animal(tmp_path):
 
 
 def test_summary(tmp_path):
-    (recording,) = find_recordings(singles(tmp_path / "Animal_1"))
-    assert recording.summary == "3 frames of 16 x 16 px, uint16, in 3 files"
+    (recording,) = find_recordings(singles(tmp_path / "Animal_1")).recordings
+    assert recording.inspection.summary == "3 frames of 16 x 16 px, uint16, in 3 files"
 
 
 @pytest.mark.parametrize(("name", "key"), [("Animal_1", "animal_1"), ("M.5 (left)", "m_5_left"), ("Ñ", "recording")])
 def test_manifest_key(name, key):
     assert manifest_key(name) == key
+
+
+# -- parts, acquisitions and what is no recording -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["m", "m_1", "m_2"], {"a.session_1": "A"}),
+        (["x_00001_00001", "x_00001_00002"], {"a.session_1": "A"}),
+        (
+            ["x_00001_00001", "x_00001_00002", "x_00002_00001"],
+            {"a.x_00001": "A/x_00001_*.tif", "a.x_00002_00001": "A/x_00002_00001.tif"},
+        ),
+        (["m_20240101", "m_20240102"], {"a.m_20240101": "A/m_20240101.tif", "a.m_20240102": "A/m_20240102.tif"}),
+        (["2024-01-01_m_1", "2024-01-01_m_2"], {"a.session_1": "A"}),
+        (["day_1", "day_2"], {"a.day_1": "A/day_1.tif", "a.day_2": "A/day_2.tif"}),
+        (["s_MMStack_Pos0.ome", "s_MMStack_Pos0_1.ome"], {"a.session_1": "A"}),
+        (["s_Pos0.ome", "s_Pos1.ome"], {"a.s_pos0": "A/s_Pos0.ome.tif", "a.s_pos1": "A/s_Pos1.ome.tif"}),
+        (["m1", "m2", "before"], {"a.m": "A/m*.tif", "a.before": "A/before.tif"}),
+        (["m", "m_1", "mean"], {"a.m": "A/m.tif,m_1.tif", "a.mean": "A/mean.tif"}),
+    ],
+)
+def test_parts_of_a_movie_are_one_recording_and_acquisitions_are_not(tmp_path, files, expected):
+    for name in files:
+        stack(tmp_path / "A" / f"{name}.tif")
+    found = find_recordings(tmp_path).recordings
+    places = {one.name: "/".join([one.path.relative_to(tmp_path).as_posix(), *[",".join(one.files)] * bool(one.files)])
+              for one in found}  # fmt: skip
+    assert places == expected
+    assert sum(one.inspection.n_frames for one in found) == 3 * len(files)
+    assert not [problem for one in found for problem in one.inspection.problems]
+
+
+def test_five_digits_count_acquisitions_if_scanimage_wrote_the_files(tmp_path, monkeypatch):
+    for number in (1, 2):
+        stack(tmp_path / "A" / f"x_0000{number}.tif")
+    assert set(names(tmp_path)) == {"a.session_1"}
+    monkeypatch.setattr(scan, "_is_scanimage", lambda file: True)
+    assert set(names(tmp_path)) == {"a.x_00001", "a.x_00002"}
+
+
+def test_previews_reference_images_and_results_are_ignored_and_listed(tmp_path):
+    singles(tmp_path / "A" / "day_1")
+    tifffile.imwrite(tmp_path / "A" / "day_1" / "ChanA_Preview.tif", FRAMES[0])
+    for folder in ("References", "suite2p/plane0", "caiman_results", "02_intermediate", "movie.zarr", "derivatives"):
+        stack(tmp_path / "A" / "day_1" / folder / "x.tif")
+    found = find_recordings(tmp_path)
+    (recording,) = found.recordings
+    assert (recording.name, recording.exclude) == ("a.day_1", ("ChanA_Preview.tif",))
+    assert recording.inspection.n_frames == 3
+    assert recording.inspection.problems == ()
+    ignored = {path.name for path, _ in found.ignored}
+    assert ignored == {
+        "ChanA_Preview.tif", "References", "suite2p", "caiman_results", "02_intermediate", "derivatives", "movie.zarr"
+    }  # fmt: skip
+
+
+def test_links_to_folders_are_followed_once_and_without_end(tmp_path):
+    stack(tmp_path / "elsewhere" / "day_1" / "m.tif")
+    (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "elsewhere")
+    root = tmp_path / "root"
+    stack(root / "A" / "day_2" / "m.tif")
+    (root / "A" / "up").symlink_to(root)
+    (root / "B").symlink_to(tmp_path / "elsewhere")
+    (root / "C").symlink_to(tmp_path / "elsewhere" / "day_1")
+    assert set(names(root)) == {"a.day_2", "b.day_1"}
+
+
+def test_files_of_acquisitions_are_known_by_their_patterns(tmp_path):
+    for name in ("x_00001_00001", "x_00001_00002", "x_00002_00001"):
+        stack(tmp_path / "raw" / "A" / f"{name}.tif")
+    path = tmp_path / "m.yml"
+    entries = extend(path, tmp_path / "raw")
+    assert entries["a"]["x_00001"] == {
+        "path": "raw/A", "files": "x_00001_*.tif", "session": {"session_start_time": None}
+    }  # fmt: skip
+    before = path.read_text()
+    extend(path, tmp_path / "raw")
+    assert path.read_text() == before
+    joined = tmp_path / "joined.yml"
+    joined.write_text('recordings:\n  a:\n    all:\n      path: raw/A\n      files: "x_*.tif"\n')
+    extend(joined, tmp_path / "raw")
+    assert joined.read_text().count("path:") == 1
+
+
+# -- NeuroBlueprint -------------------------------------------------------------------------------------------
+
+
+def test_names_of_neuroblueprint(tmp_path):
+    root = tmp_path / "rawdata"
+    stack(root / "sub-001_id-M7" / "ses-02_date-20240102" / "funcimg" / "m.tif")
+    stack(root / "sub-001_id-M7" / "ses-03_datetime-20240103T104500" / "funcimg" / "run 1" / "m.tif")
+    path = tmp_path / "m.yml"
+    for top in (root, root / "sub-001_id-M7"):
+        assert set(names(top)) == {"sub-001.ses-02_date-20240102", "sub-001.ses-03_datetime-20240103t104500_run_1"}
+    animal = extend(path, root)["sub-001"]
+    assert animal["defaults"]["subject"]["subject_id"] == "001"
+    first, second = (entry["session"] for key, entry in animal.items() if key != "defaults")
+    assert first == {"session_id": "02", "session_start_time": None}
+    assert second == {"session_id": "03-run-1", "session_start_time": None}
+    text = path.read_text()
+    assert "# 2024-01-02 (folder ses-02_date-20240102), to be completed: such as 2019-05-06T10:30:00+02:00" in text
+    assert "# 2024-01-03T10:45:00 (folder ses-03_datetime-20240103T104500), to be completed" in text
+    assert "# folder sub-001_id-M7" in text
+
+
+# -- what files tell ------------------------------------------------------------------------------------------
+
+
+def told(**metadata) -> RecordingOnDisk:
+    fields = {name.replace("__", "."): Told(value, f"header, {name}") for name, value in metadata.items()}
+    return RecordingOnDisk("a", "1", Path("raw"), Inspection("Format", 1, 20, shape=(8, 8), metadata=fields))
+
+
+def test_values_that_files_tell_are_filled_in_with_their_source(tmp_path):
+    recording = told(
+        frame_rate_hz=30.01,
+        pixel_size_um=[1.5, 1.25],
+        session__session_start_time="2024-01-02T10:30:00+01:00",
+        device__name="B-scope",
+        imaging_plane__excitation_wavelength_nm=920,
+    )
+    path = tmp_path / "m.yml"
+    extend_manifest(path, [recording], tmp_path, known={"device.name", "imaging_plane.indicator"})
+    text = path.read_text()
+    assert "frame_rate_hz: 30.01  " in text
+    assert "# header, frame_rate_hz" in text
+    manifest = yaml.safe_load(text)["recordings"]
+    assert "frame_rate_hz" not in manifest["defaults"], "all files tell it"
+    assert set(manifest["defaults"]["imaging_plane"]) == {"description", "location", "emission_wavelength_nm"}
+    entry = Recording.model_validate(with_defaults(manifest)["a"]["1"])
+    assert (entry.frame_rate_hz, entry.pixel_size_um, entry.device.name) == (30.01, (1.5, 1.25), "B-scope")
+    assert entry.session.session_start_time.isoformat() == "2024-01-02T10:30:00+01:00"
+
+
+def test_values_that_the_manifest_would_refuse_are_shown_for_the_user_to_complete(tmp_path):
+    fields = session_fields(
+        told(session__session_start_time="2024-01-02T10:30:00", frame_rate_hz=-1, device__colour="red"), tmp_path
+    )
+    assert {fields[name].value for name in ("session.session_start_time", "frame_rate_hz", "device.colour")} == {None}
+    assert fields["session.session_start_time"].source.startswith("2024-01-02T10:30:00 (header")
+    assert fields["device.colour"].source.endswith("red (not a field of the manifest)")
+
+
+def test_headers_of_files_that_have_not_changed_are_read_once(tmp_path, monkeypatch):
+    read = []
+    inspect = scan.inspect_recording
+    monkeypatch.setattr(scan, "inspect_recording", lambda *a, **k: read.append(a) or inspect(*a, **k))
+    singles(tmp_path / "raw" / "A")
+    kept = tmp_path / "cache" / "scan.json"
+    first = find_recordings(tmp_path / "raw", cache=ScanCache(kept)).recordings
+    n_read = len(read)
+    assert n_read > 0
+    assert find_recordings(tmp_path / "raw", cache=ScanCache(kept)).recordings == first
+    assert len(read) == n_read
+    tifffile.imwrite(tmp_path / "raw" / "A" / "frame_4.tif", FRAMES[0])
+    (changed,) = find_recordings(tmp_path / "raw", cache=ScanCache(kept)).recordings
+    assert changed.inspection.n_frames == 4
+    find_recordings(tmp_path / "raw", cache=ScanCache(kept, reread=True))
+    assert len(read) >= 3 * n_read
+    monkeypatch.setattr(inspection, "_VERSION", "another")
+    assert ScanCache(kept)._known == {}
+    kept.write_text("{")
+    assert find_recordings(tmp_path / "raw", cache=ScanCache(kept)).recordings == (changed,)
 
 
 # -- manifest -----------------------------------------------------------------------------------------------
@@ -134,7 +300,7 @@ def raw(tmp_path) -> Path:
 
 
 def extend(path: Path, raw: Path) -> dict:
-    new = new_recordings(find_recordings(raw), read_manifest(path), raw.parent)
+    new = new_recordings(find_recordings(raw).recordings, read_manifest(path), raw.parent)
     extend_manifest(path, new, raw.parent)
     return yaml.safe_load(path.read_text())["recordings"]
 
@@ -142,12 +308,13 @@ def extend(path: Path, raw: Path) -> dict:
 def test_new_manifest_has_empty_fields_for_the_user(tmp_path, raw):
     path = tmp_path / "conf" / "local" / "parameters_recordings.yml"
     manifest = extend(path, raw)
-    assert set(manifest) == {"animal_1", "007", "on"}
-    assert list(manifest["animal_1"]) == ["day_7", "day_8"]
+    assert set(manifest) == {"defaults", "animal_1", "007", "on"}
+    assert list(manifest["animal_1"]) == ["defaults", "day_7", "day_8"]
+    assert manifest["defaults"]["frame_rate_hz"] is None
+    assert manifest["defaults"]["subject"] == {"species": None}
+    assert manifest["animal_1"]["defaults"] == {"subject": {"sex": None, "date_of_birth": None}}
     entry = manifest["animal_1"]["day_7"]
-    assert entry["path"] == "raw/Animal_1/day_7"
-    assert entry["frame_rate_hz"] is None
-    assert entry["session"] == {"session_start_time": None}
+    assert entry == {"path": "raw/Animal_1/day_7", "session": {"session_start_time": None}}
     assert "# 3 frames of 16 x 16 px" in path.read_text()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -214,7 +381,7 @@ EMPTY = ["recordings: {}\n", "recordings:\n", "# notes\nrecordings: {}  # none y
 def test_manifest_without_recordings(tmp_path, raw, text):
     path = tmp_path / "parameters_recordings.yml"
     path.write_text(text)
-    assert len(extend(path, raw)["animal_1"]) == 2
+    assert list(extend(path, raw)["animal_1"]) == ["defaults", "day_7", "day_8"]
     assert path.read_text().startswith(text.replace(" {}", "").rstrip("\n"))
 
 
@@ -247,3 +414,16 @@ def test_manifest_that_cannot_be_extended_is_not_changed(tmp_path, raw, text, me
     with pytest.raises(ScanError, match=message):
         extend(path, raw)
     assert path.read_text() == text
+
+
+def test_a_folder_that_its_microscope_describes_is_one_recording(tmp_path, monkeypatch):
+    for name in ("x_1", "y_1"):
+        stack(tmp_path / "A" / f"{name}.tif")
+    assert set(names(tmp_path)) == {"a.x_1", "a.y_1"}
+    (tmp_path / "A" / "Experiment.xml").write_text("<x/>")
+    assert set(names(tmp_path)) == {"a.x_1", "a.y_1"}, "no reader knows this file"
+    inspect = scan.inspect_recording
+    monkeypatch.setattr(
+        scan, "inspect_recording", lambda path, **k: replace(inspect(path, **k), format="Microscope", problems=())
+    )
+    assert names(tmp_path) == {"a.session_1": "A"}

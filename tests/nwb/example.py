@@ -27,7 +27,7 @@ from rsc2p_kedro.nwb.recording_results import RecordingResults
 T, H, W = 90, 48, 64
 SHARED: dict[str, Any] = {
     "experimenter": ["Sun, Weilun"],
-    "institution": "University of Somewhere",
+    "institution": "UC Davis",
     "lab": "A lab",
     "experiment_description": "What this was for.",
     "keywords": ["two-photon"],

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 from tests.nwb.example import recording, shared
 
 from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest
+from rsc2p_kedro.manifest.defaults import with_defaults
 from rsc2p_kedro.nwb.metadata import (
+    DeviceFields,
     ImagingPlaneFields,
     NwbParameters,
     SessionFields,
@@ -38,7 +40,7 @@ from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, metad
         (SubjectFields, "subject_id", "mäuse", "DANDI file name"),
         (SubjectFields, "subject_id", 7, "quotes"),
         (SessionFields, "session_id", "day/7", "DANDI file name"),
-        (SessionFields, "session_id", "-", "DANDI file name"),
+        (SessionFields, "session_id", "-7", "DANDI file name"),
         (SessionFields, "session_start_time", "2019-05-06T10:30:00", "time zone of the computer"),
         (SessionFields, "session_start_time", "2019-05-06", "time zone of the computer"),
         (SessionFields, "session_start_time", "1970-01-01T00:00:00Z", "before 1980"),
@@ -50,6 +52,13 @@ from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, metad
         (ImagingPlaneFields, "emission_wavelength_nm", float("nan"), "finite"),
         (NwbParameters, "device", {"name": "a/b"}, "'/' or ':'"),
         (NwbParameters, "subject", {"subject_id": "one"}, "cannot be shared"),
+        (SessionFields, "experimenter", "<Last, First>", "placeholder"),
+        (SessionFields, "experimenter", ["Sun, Weilun", "<Last, First>"], "placeholder"),
+        (SessionFields, "session_start_time", "<such as 2019-05-06T10:30:00+02:00>", "placeholder"),
+        (SubjectFields, "species", "TODO", "placeholder"),
+        (DeviceFields, "description", " ... ", "placeholder"),
+        (ImagingPlaneFields, "location", "your region", "placeholder"),
+        (NwbParameters, "institution", "fill in", "placeholder"),
         (NwbParameters, "compresion", "gzip", "Extra inputs"),
     ],
 )
@@ -57,6 +66,13 @@ def test_wrong_values_are_refused_with_a_reason(model: type[BaseModel], field: s
     with pytest.raises(ValidationError, match=field) as error:
         model.model_validate({field: value})
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["Gt(ROSA)26Sor<tm14(CAG-tdTomato)Hze>", "unknown", "None (simulated)", "Xenopus", "To do no harm"]
+)
+def test_texts_that_only_look_like_placeholders_are_taken(value: str) -> None:
+    assert SubjectFields(genotype=value).genotype == value
 
 
 @pytest.mark.parametrize("age", ["P90D", "P12W", "P1Y6M", "P8W/P12W", "P90Y/", "P2.5M", "P0DT12H"])
@@ -166,32 +182,42 @@ def test_region_that_the_allen_atlas_does_not_know_is_found_before_the_run() -> 
     assert "Allen" in problem
 
 
-def test_error_shows_yaml_that_fills_what_is_missing() -> None:
-    entry = recording(subject={}, session={})
-    with pytest.raises(MetadataError) as error:
-        check_metadata(shared(), [entry])
-    text = str(error.value)
-    added = yaml.safe_load(text[text.index("recordings:\n") : text.index("\n\nRecordings are")])
-    facts = added["recordings"]["animal_1"]["day_7"]
-    filled = recording(subject=facts["subject"], session=facts["session"])
-    assert [p.split(":")[0] for p in error.value.problems["animal_1.day_7"]] == [
-        "subject.species",
-        "subject.sex",
-        "subject.age",
-        "session.session_start_time",
-    ]
-    assert metadata_problems(shared(), filled) == []
+def lines_to_add(text: str) -> Any:
+    return yaml.safe_load(text[text.index("recordings:\n") :])["recordings"]
 
 
-def test_yaml_to_add_has_each_key_once_whatever_is_missing() -> None:
+def fields_of(block: dict[str, dict[str, str]]) -> set[str]:
+    return {f"{part}.{name}" for part, fields in block.items() for name in fields}
+
+
+def test_error_shows_placeholders_for_what_is_missing() -> None:
     with pytest.raises(MetadataError) as error:
-        check_metadata(NwbParameters(), [recording(animal="7", session_key="1", subject={}, session={})])
+        check_metadata(shared(), [recording(subject={}, session={})])
+    facts = lines_to_add(str(error.value))["animal_1"]["day_7"]
+    expected = ["subject.species", "subject.sex", "subject.age", "session.session_start_time"]
+    assert error.value.missing == {("animal_1", "day_7"): expected}
+    assert fields_of(facts) == set(expected)
+    for part, name in (path.split(".") for path in expected):
+        with pytest.raises(ValidationError, match=f"{name}\n.*placeholder"):
+            recording(**{part: {name: facts[part][name]}})
+
+
+def test_each_field_is_asked_for_once_and_as_high_up_as_it_may_stand() -> None:
+    lacking = {"subject": {}, "session": {}}
+    recordings = [recording(animal=animal, session_key=day, **lacking) for animal in "ab" for day in ("1", "2")]
+    recordings.append(recording(animal="c", subject={"species": "Mus musculus", "sex": "F"}, session={}))
+    with pytest.raises(MetadataError) as error:
+        check_metadata(shared(imaging_plane={"description": "One plane."}), recordings)
     text = str(error.value)
-    lines = text[text.index("recordings:\n") : text.index("\n\nRecordings are")]
-    facts = yaml.safe_load(lines)["recordings"]["7"]["1"]
-    assert lines.count("session:\n") == lines.count("imaging_plane:\n") == 1
-    filled = recording(**{part: facts[part] for part in ("subject", "session", "device", "imaging_plane")})
-    assert metadata_problems(NwbParameters(), filled) == []
+    to_add = lines_to_add(text)
+    plane = ("indicator", "location", "excitation_wavelength_nm", "emission_wavelength_nm")
+    assert fields_of(to_add["defaults"]) == {f"imaging_plane.{name}" for name in plane}
+    assert fields_of(to_add["a"]["defaults"]) == {"subject.species", "subject.sex", "subject.age"}
+    assert fields_of(to_add["a"]["1"]) == {"session.session_start_time"}
+    assert fields_of(to_add["c"]["defaults"]) == {"subject.age"}
+    assert set(to_add) == {"defaults", "a", "c"}
+    assert "a:  # and each of a ... b (2 animals)" in text
+    assert '"1":  # and each of 1 ... 2 (2 sessions)' in text
 
 
 def test_missing_fields_do_not_hide_messages_of_nwbinspector() -> None:
@@ -229,18 +255,21 @@ def test_wrong_and_missing_values_of_all_recordings_and_of_the_shared_part_are_i
         parse_manifest(manifest, nwb)
     text = str(error.value)
     wrong, missing = text.split("The metadata for NWB and DANDI are incomplete or invalid.")
-    for path in (
-        "recordings.a.1.subject.species",
-        "recordings.a.1.session.session_start_time",
+    for line in (
+        "- subject.species: 'mouse' is not a Latin binomial name",
+        "- session.session_start_time: ",
         "nwb.imaging_plane.emission_wavelength_nm",
         "nwb.experimenter",
     ):
-        assert path in wrong, path
-    for path in ("subject.age", "imaging_plane.indicator", "session.institution", "session.session_start_time"):
-        assert f"{path}: is missing" in missing, path
-    for path in ("subject.species", "imaging_plane.emission_wavelength_nm", "session.experimenter"):
-        assert f"{path}: is missing" not in missing, path  # they are there, and wrong
-    assert "b.1:\n" in missing
+        assert line in wrong, line
+    assert wrong.count("[a.1]") == 2
+    to_add = lines_to_add(missing)
+    assert {"imaging_plane.indicator", "session.institution"} <= fields_of(to_add["defaults"])
+    assert fields_of(to_add["a"]["defaults"]) == {"subject.sex", "subject.age"}
+    assert fields_of(to_add["b"]["defaults"]) == {"subject.age"}
+    assert fields_of(to_add["b"]["1"]) == {"session.session_start_time"}
+    for name in ("species", "emission_wavelength_nm", "experimenter"):
+        assert f"{name}: " not in missing, name  # they are there, and wrong
 
 
 def test_all_recordings_are_checked_before_the_error() -> None:
@@ -257,9 +286,9 @@ def test_two_recordings_cannot_share_a_file() -> None:
 
 def _environment(name: str) -> dict[str, Any]:
     conf = str(Path(__file__).parents[2] / "conf")
-    return OmegaConfigLoader(conf, base_env="base", default_run_env=name, merge_strategy={"parameters": "soft"})[
-        "parameters"
-    ]
+    loader = OmegaConfigLoader(conf, base_env="base", default_run_env=name, merge_strategy={"parameters": "soft"})
+    parameters = loader["parameters"]
+    return {**parameters, "recordings": with_defaults(parameters["recordings"])}
 
 
 def test_example_of_the_retrosplenial_data_lacks_only_what_is_not_published() -> None:
@@ -274,7 +303,7 @@ def test_example_of_the_retrosplenial_data_lacks_only_what_is_not_published() ->
 
 
 def test_example_is_complete_once_filled_in() -> None:
-    known = {"experimenter": ["Sun, Weilun"], "institution": "University of Somewhere"}
+    known = {"experimenter": ["Sun, Weilun"], "institution": "UC Davis"}
     parameters = _environment("example_rsc")
     example = NwbParameters.model_validate({**parameters["nwb"], **known})
     assert metadata_problems(example, recording(**parameters["recordings"]["animal_5"]["day_7"])) == []

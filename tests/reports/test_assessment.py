@@ -151,6 +151,13 @@ def test_inspection() -> None:
     assert assessment.assess_inspection(_messages("CRITICAL"), tolerated={"check_x"}).level is Level.OK
 
 
+def test_a_recording_without_nwb_file_is_to_be_reviewed_and_says_what_is_missing() -> None:
+    row = {"check": assessment.NOT_EXPORTED, "importance": "CRITICAL", "message": "No NWB file: subject.sex."}
+    found = assessment.assess_inspection(pd.DataFrame([row]))
+    assert (found.level, found.finding) == (Level.REVIEW, "No NWB file: subject.sex.")
+    assert "kedro recordings check" in found.recommendation
+
+
 def test_raised_f0() -> None:
     fine = assessment.assess_dff(np.zeros(3, dtype=bool), 101.26, 240.0)
     assert fine.level is Level.OK

@@ -11,47 +11,85 @@ from pydantic import ValidationError
 from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
+from rsc2p_kedro.core.problems import group_problems, name_recordings
 from rsc2p_kedro.datasets.raw import RecordingError, inspect_recording, read_frames
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
+from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import cannot_link
-from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata
+from rsc2p_kedro.nwb.metadata_checks import examine_metadata, how_to_add, split_missing, yaml_to_add
+
+_SCREEN = 25
+"""Lines that the output takes at most, unless `--verbose` is given."""
 
 
 @click.command()
+@click.option("--verbose", is_flag=True, help="Tell each problem of each recording, not only each kind of problem.")
 @env_option
 @click.pass_obj
-def check(project: ProjectMetadata, env: str | None) -> None:
+def check(project: ProjectMetadata, verbose: bool, env: str | None) -> None:
     """Check manifest, parameters, metadata and raw data, without computing anything.
 
-    Lists all problems of all recordings; the exit code is 1 if there are any.
+    Each kind of problem is told once, with the recordings that it concerns. The exit code is 1 if there are any.
     """
     parameters = read_parameters(project, env)
-    recordings, manifest_problems = examine_manifest(parameters.get("recordings"))
-    if not recordings and not manifest_problems:
+    recordings, problems = examine_manifest(parameters.get("recordings"))
+    if not recordings and not problems:
         raise click.ClickException(no_recordings(env))
-    problems = {
-        "manifest": manifest_problems,
-        **parameter_problems(parameters),
-        "caiman engine": _caiman_problems(parameters, recordings),
-    }
-    metadata = _metadata_error(parameters, recordings, environment(env))
+    of_all = [line for lines in parameter_problems(parameters).values() for line in lines]
+    problems[""] = [*problems.get("", []), *of_all, *_caiman_problems(parameters, recordings)]
+    metadata = examine_metadata(parameters.get("nwb") or {}, recordings)
+    missing: dict[tuple[str, str], list[str]] = {}
     for recording in recordings:
-        own = [*stage_problems(recording, parameters), *_raw_problems(recording, project.project_path)]
-        own += _link_problems(recording, project.project_path, parameters.get("nwb") or {})
-        problems[recording.name] = own
-        number = len(own) + (len(metadata.problems.get(recording.name, [])) if metadata else 0)
-        number += sum(problem.startswith(f"recordings.{recording.name}.") for problem in manifest_problems)
-        click.echo(f"{recording.name:<32} {count(number, 'problem') if number else 'ok'}")
-    for name, lines in problems.items():
-        if lines:
-            click.echo(f"\n{name}:\n" + "\n".join(f"  - {line}" for line in lines))
-    if metadata:
-        click.echo(f"\n{metadata}")
-    if metadata or any(problems.values()):
+        lines = problems.get(recording.name, [])
+        known_rate = not any(line.startswith("frame_rate_hz") for line in lines)
+        lines += stage_problems(recording, parameters) if known_rate else []
+        lines += _raw_problems(recording, project.project_path)
+        lines += _link_problems(recording, project.project_path, parameters.get("nwb") or {})
+        lines += [line for line in metadata[recording.animal, recording.session_key] if line not in lines]
+        missing[recording.animal, recording.session_key], problems[recording.name] = split_missing(lines)
+    state = _state(recordings, problems, missing, verbose)
+    to_add = how_to_add(yaml_to_add(missing), environment(env)).splitlines()
+    if to_add and not any("frame_rate_hz" in fields for fields in missing.values()):
+        state.append("What is missing is needed for NWB files only: until then, `kedro run` does all but the export.")
+    _show(state, [f"  - {line}" for line in group_problems(problems, each=verbose)], to_add, env, verbose)
+    if any(problems.values()) or to_add:
         raise SystemExit(1)
+
+
+def _state(
+    recordings: list[Recording],
+    problems: dict[str, list[str]],
+    missing: dict[tuple[str, str], list[str]],
+    verbose: bool,
+) -> list[str]:
+    """Lines that say which recordings are in order: one for each recording if `verbose`."""
+    names = dict.fromkeys([recording.name for recording in recordings] + [name for name in problems if name])
+    numbers = {name: len(problems.get(name, [])) for name in names}
+    for (animal, session), fields in missing.items():
+        numbers[f"{animal}.{session}"] += len(fields)
+    if verbose:
+        return [f"{name:<32} {count(number, 'problem') if number else 'ok'}" for name, number in numbers.items()]
+    sound = [name for name in names if not numbers[name]]
+    others = [name for name in names if numbers[name]]
+    return [f"{state:<8}{name_recordings(found)}" for state, found in (("ok", sound), ("not ok", others)) if found]
+
+
+def _show(state: list[str], problems: list[str], to_add: list[str], env: str | None, verbose: bool) -> None:
+    """Prints the state of recordings, their problems and the lines to add, on one screen unless `verbose`."""
+    if not verbose:
+        more = f"... more: {command('recordings check --verbose', environment(env))}"
+        left = _SCREEN - len(state) - 2
+        problems = _first(problems, max(5, left - len(to_add)), f"  {more}")
+        to_add = _first(to_add, left - len(problems), f"# {more}")
+    click.echo("\n\n".join("\n".join(block) for block in (state, problems, to_add) if block))
+
+
+def _first(lines: list[str], most: int, more: str) -> list[str]:
+    """The first lines, and a last one that says that there are more."""
+    return lines if len(lines) <= most else [*lines[: most - 1], more]
 
 
 def _caiman_problems(parameters: dict[str, Any], recordings: list[Recording]) -> list[str]:
@@ -71,14 +109,6 @@ def _caiman_problems(parameters: dict[str, Any], recordings: list[Recording]) ->
     return [problem] if problem else []
 
 
-def _metadata_error(parameters: dict[str, Any], recordings: list[Recording], env: str) -> MetadataError | None:
-    try:
-        check_metadata(parameters.get("nwb") or {}, recordings, env=env)
-    except MetadataError as error:
-        return error
-    return None
-
-
 def _raw_problems(recording: Recording, project: Path) -> list[str]:
     """Problems with the files of a recording. Raw frames of simulated recordings are written by the run."""
     problems = [
@@ -88,7 +118,7 @@ def _raw_problems(recording: Recording, project: Path) -> list[str]:
     ]
     if recording.simulation is None:
         try:
-            frames = read_frames(project / recording.path, frames=recording.frames)
+            frames = read_frames(project / recording.path, frames=recording.frames, layout=recording.layout)
             too_small = size_problem(frames.movie.shape[1:])
             problems += [f"raw data: {too_small}."] if too_small else []
         except RecordingError as error:

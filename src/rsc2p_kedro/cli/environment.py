@@ -50,6 +50,9 @@ def read_parameters(
 
     Returns:
         Parameters as the configuration loader returns them.
+
+    Raises:
+        ClickException: the defaults of the manifest cannot be meant so.
     """
     loader = settings.CONFIG_LOADER_CLASS(
         str(conf_folder(project)),
@@ -57,7 +60,10 @@ def read_parameters(
         runtime_params=dict(runtime_params or {}),
         **settings.CONFIG_LOADER_ARGS,
     )
-    return loader["parameters"]
+    try:
+        return loader["parameters"]
+    except ManifestError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def read_recordings(project: ProjectMetadata, env: str | None) -> list[Recording]:

@@ -27,6 +27,7 @@ def explain(
     Returns:
         The message, or None for errors that need their traceback.
     """
+    from kedro.pipeline.pipeline import OutputNotUniqueError
     from kedro.validation.exceptions import ParameterValidationError
 
     from rsc2p_kedro.cli.environment import read_parameters
@@ -41,8 +42,26 @@ def explain(
         return "Parameters have errors:\n" + "\n".join(f"  - {line}" for line in lines) if lines else str(error)
     if isinstance(error, ValueError) and "Failed to find the pipeline" in str(error):
         return str(error)
+    if isinstance(error, OutputNotUniqueError) and "inspection_table" in str(error):
+        return _metadata_message(project, env, runtime_params)  # `--pipelines export,reporting` without metadata
     if isinstance(error, ValueError) and "Pipeline does not contain" in str(error):
-        return "\n".join([str(error), *_similar_namespaces(namespaces)])
+        exports = any(name.endswith(".export") for name in namespaces)
+        message = _metadata_message(project, env, runtime_params) if exports else None
+        return message or "\n".join([str(error), *_similar_namespaces(namespaces)])
+    return None
+
+
+def _metadata_message(project: ProjectMetadata | None, env: str | None, runtime_params: dict[str, Any]) -> str | None:
+    """Message about missing metadata of the recordings of a run; None if nothing is missing."""
+    from rsc2p_kedro.cli.environment import environment, read_parameters
+    from rsc2p_kedro.manifest.checks import parse_manifest
+    from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata
+
+    parameters = read_parameters(project, env, runtime_params)
+    try:
+        check_metadata(parameters.get("nwb") or {}, parse_manifest(parameters.get("recordings")), env=environment(env))
+    except MetadataError as error:
+        return str(error)
     return None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.datasets.atomic import replacing
-from rsc2p_kedro.datasets.raw import RawFrames, read_frames
+from rsc2p_kedro.datasets.raw import Layout, RawFrames, as_patterns, read_frames
 from rsc2p_kedro.datasets.raw.tiff import find_files
 
 _MARKER = "written_by_rsc2p_kedro.json"
@@ -46,6 +46,8 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
         *,
         filepath: str | Path,
         frames: Sequence[int] | None = None,
+        files: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
         chunk_frames: int = 64,
         show_progress: bool = True,
         metadata: dict[str, Any] | None = None,
@@ -55,6 +57,8 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
         Args:
             filepath: the folder, or the file.
             frames: index of the first frame and of the one after the last; None takes all.
+            files: patterns of the files that belong to the recording, relative to the folder; None takes all.
+            exclude: patterns of files that do not belong to it.
             chunk_frames: number of frames that are read together.
             show_progress: show a progress bar while saving.
             metadata: ignored by Kedro, read by plugins.
@@ -69,12 +73,13 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
             )
         self._filepath = Path(filepath)
         self._frames = (int(frames[0]), int(frames[1])) if frames is not None else None
+        self._layout = Layout(files=as_patterns(files), exclude=as_patterns(exclude))
         self._chunk_frames = chunk_frames
         self._compute = Compute(block_frames=chunk_frames, show_progress=show_progress)  # type: ignore[call-arg]
         self.metadata = metadata
 
     def load(self) -> RawFrames:
-        return read_frames(self._filepath, frames=self._frames, chunk_frames=self._chunk_frames)
+        return read_frames(self._filepath, frames=self._frames, layout=self._layout, chunk_frames=self._chunk_frames)
 
     def save(self, data: da.Array | NDArray) -> None:
         if self._filepath.exists() and not (self._filepath / _MARKER).is_file():
@@ -91,7 +96,7 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
         return {"filepath": str(self._filepath), "frames": self._frames}
 
     def _exists(self) -> bool:
-        return bool(find_files(self._filepath)[0])
+        return bool(find_files(self._filepath, self._layout)[0])
 
 
 def _write_frames(movie: da.Array | NDArray, folder: Path, compute: Compute) -> None:

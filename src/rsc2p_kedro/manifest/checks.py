@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rsc2p_kedro.core.parameters import (
     FrozenModel,
     did_you_mean,
 )
+from rsc2p_kedro.core.problems import group_problems
 from rsc2p_kedro.datasets.frame_ranges import read_frame_ranges
 from rsc2p_kedro.datasets.frame_times import read_frame_times
 from rsc2p_kedro.datasets.raw import inspect_recording
@@ -23,7 +24,13 @@ from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.identifiers import dandi_ids
 from rsc2p_kedro.nwb.metadata import NwbParameters
-from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata, shared_problems, validate_leniently
+from rsc2p_kedro.nwb.metadata_checks import (
+    METADATA_PARTS,
+    MetadataError,
+    check_metadata,
+    shared_problems,
+    validate_leniently,
+)
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -35,6 +42,9 @@ CHECKED_PARAMETERS: dict[str, type[FrozenModel]] = {
 }
 """Top-level parameters and the models that check them, besides the manifest itself."""
 
+REQUIRED_FIELDS = {"path": "folder or file of the raw data", "frame_rate_hz": "frames per second"}
+"""Fields of a recording without which it cannot be processed, and their meaning."""
+
 OTHER_PARAMETERS = ("recordings", "only_recordings")
 
 
@@ -42,39 +52,40 @@ class ManifestError(ValueError):
     """The manifest of recordings is invalid. The message lists all problems."""
 
     @classmethod
-    def listing(cls, problems: Iterable[str]) -> "ManifestError":
-        """Makes an error that lists problems.
+    def listing(cls, problems: Mapping[str, Sequence[str]]) -> "ManifestError":
+        """Makes an error that lists problems, each kind once.
 
         Args:
-            problems: one line per problem.
+            problems: one line per problem, by the name of the recording; "" for those that belong to none.
 
         Returns:
             The error.
         """
-        return cls("The manifest of recordings has errors:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        lines = [f"  - {line}" for line in group_problems(problems)]
+        return cls("\n".join(["The manifest of recordings has errors:", *lines]))
 
 
-def examine_manifest(manifest: Any) -> tuple[list[Recording], list[str]]:
+def examine_manifest(manifest: Any) -> tuple[list[Recording], dict[str, list[str]]]:
     """Validates a manifest without raising an error.
 
     Args:
         manifest: {animal: {session: entry}}, as the configuration loader returns it. None means no recordings.
 
     Returns:
-        The recordings in the order of the manifest, and one line for each problem. Recordings with invalid values are
-        left out; those with invalid metadata for NWB are included, with examples in place of these, so that the rest of
-        their metadata can be checked.
+        The recordings in the order of the manifest; and one line for each problem, by the name of the recording, or
+        under "" where it belongs to none. Recordings with invalid values are left out; those with missing or invalid
+        metadata are included, with stand-ins for these, so that the rest can be checked.
     """
-    problems: list[str] = []
+    problems: dict[str, list[str]] = {"": []}
     recordings: list[Recording] = []
-    for animal, sessions in _mapping(manifest or {}, "recordings", "animal", problems).items():
-        for session, entry in _mapping(sessions, f"recordings.{animal}", "session", problems).items():
-            name = f"recordings.{animal}.{session}"
-            values = {**_mapping(entry, name, "field", problems), "animal": animal, "session_key": session}
-            recording, errors = validate_leniently(Recording, values)
+    for animal, sessions in _mapping(manifest or {}, "recordings", "animal", problems[""]).items():
+        for session, entry in _mapping(sessions, f"recordings.{animal}", "session", problems[""]).items():
+            values = _mapping(entry, f"recordings.{animal}.{session}", "field", problems[""])
+            recording, errors = validate_leniently(Recording, {**values, "animal": animal, "session_key": session})
             recordings += [] if recording is None else [recording]
-            problems += [_describe(name, detail) for detail in errors]
-    return recordings, problems + _repeated_ids(recordings)
+            problems[f"{animal}.{session}"] = [_describe(detail) for detail in errors]
+    problems[""] += _repeated_ids(recordings)
+    return recordings, {name: lines for name, lines in problems.items() if lines}
 
 
 def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None, *, env: str | None = None) -> list[Recording]:
@@ -92,8 +103,9 @@ def parse_manifest(manifest: Any, nwb: Mapping[str, Any] | None = None, *, env: 
         ManifestError: lists all problems of all recordings, and the metadata for NWB that are missing as well.
     """
     recordings, problems = examine_manifest(manifest)
-    problems += shared_problems(nwb)[1] if nwb is not None else []
-    if problems:
+    of_all = shared_problems(nwb)[1] if nwb is not None else []
+    if problems or of_all:
+        problems[""] = [*problems.get("", []), *of_all]
         error = str(ManifestError.listing(problems))
         raise ManifestError("\n\n".join([error, *_missing_metadata(recordings, nwb, env)]))
     return recordings
@@ -211,7 +223,7 @@ def _frames_needed(recording: Recording) -> int | None:
         return recording.simulation.n_frames
     if recording.frames is not None:
         return recording.frames[1]
-    return inspect_recording(recording.path).n_frames or None
+    return inspect_recording(recording.path, layout=recording.layout).n_frames or None
 
 
 def _seed_problems(recording: Recording, seeded: bool) -> list[str]:
@@ -256,15 +268,21 @@ def _mapping(value: Any, name: str, level: str, problems: list[str]) -> Mapping[
     return {key: part for key, part in value.items() if key not in invalid}
 
 
-def _describe(name: str, detail: Any) -> str:
+def _describe(detail: Any) -> str:
     """Message for an error of pydantic, with the key and the value that was given."""
-    where = ".".join([name, *map(str, detail["loc"])])
-    given = "" if detail["type"] == "missing" else f", given {detail['input']!r}"
+    where = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "missing" or (detail["input"] is None and where in REQUIRED_FIELDS):
+        return f"{where}: is missing ({REQUIRED_FIELDS.get(where, 'required')})."
     hint = ""
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         names = [field for field in Recording.model_fields if field not in ("animal", "session_key")]
-        hint = did_you_mean(str(detail["loc"][0]), names) + f" Allowed are {', '.join(names)}."
-    return f"{where}: {detail['msg']}{given}.{hint}"
+        hint = did_you_mean(where, names) + f" Allowed are {', '.join(names)}."
+    elif detail["type"] == "extra_forbidden" and detail["loc"][0] in METADATA_PARTS:
+        model: Any = Recording.model_fields[str(detail["loc"][0])].annotation
+        hint = did_you_mean(str(detail["loc"][1]), model.model_fields)
+    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    given = "" if isinstance(detail["input"], Mapping) else f", given {detail['input']!r}"
+    return f"{where}: {message}{given}.{hint}".removeprefix(": ")
 
 
 def _repeated_ids(recordings: list[Recording]) -> list[str]:

@@ -16,6 +16,7 @@ from yaml.constructor import ConstructorError
 
 from rsc2p_kedro.core.parameters import did_you_mean
 from rsc2p_kedro.manifest.checks import ManifestError
+from rsc2p_kedro.manifest.defaults import defaults_problems, with_defaults
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
 FILES = ("path", "frame_times", "seeds", "curation")
@@ -111,6 +112,8 @@ def _placeholders(animal: str, session: str, recording: Mapping[str, Any], share
         "path": str(recording.get("path", "")),
         "frames": recording.get("frames"),
         "exclusion_table": _exclusion_table(recording),
+        "files": recording.get("files"),
+        "exclude": recording.get("exclude"),
         "frame_rate_hz": recording.get("frame_rate_hz"),
         "dandi_path": dandi_path(subject_id, session_id),
         **shared,
@@ -204,6 +207,7 @@ class ManifestConfigLoader(OmegaConfigLoader):
         Raises:
             ValueError: a file is not valid YAML or has a duplicate key; the message names file and line.
             MissingConfigException: there is no such configuration.
+            ManifestError: `defaults` of the manifest cannot be meant so, or a recording does not exist.
         """
         if key in self._read:
             return self._read[key]
@@ -212,7 +216,10 @@ class ManifestConfigLoader(OmegaConfigLoader):
         except ConstructorError as error:
             raise ValueError(_describe_yaml_error(Path(self.conf_source), error)) from error
         if key == "parameters" and "recordings" in config:
-            recordings = select_recordings(config["recordings"], config.get("only_recordings"))
+            problems = defaults_problems(config["recordings"])
+            if problems:
+                raise ManifestError.listing({"": problems})
+            recordings = select_recordings(with_defaults(config["recordings"]), config.get("only_recordings"))
             config = {**config, "recordings": named_recordings(recordings, self.root)}
         elif key == "catalog":
             config = expanded_catalog(config, self["parameters"])

@@ -5,14 +5,23 @@ The manifest is the parameter ``recordings`` with two levels, animal and session
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, field_validator, model_validator
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, Acquisition, EngineName, FrozenModel, did_you_mean
+from rsc2p_kedro.datasets.raw import Layout, as_patterns
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
+
+def _check_pattern(pattern: str) -> str:
+    if pattern.startswith("/") or ".." in pattern.split("/") or not pattern:
+        raise ValueError(f"'{pattern}' should be a pattern relative to `path`, such as 'm_*.tif'.")
+    return pattern
+
+
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(_check_pattern)], ...], BeforeValidator(as_patterns)]
 Parameters = TypeVar("Parameters", bound=FrozenModel)
 
 
@@ -22,6 +31,12 @@ class Recording(FrozenModel):
     animal: str = Field("", description="Key of the animal; filled in from the manifest.")
     session_key: str = Field("", description="Key of the session; filled in from the manifest.")
     path: Path = Field(description="A folder of TIFFs (one frame or many pages each), or one TIFF.")
+    files: Patterns = Field(
+        (),
+        description="Patterns of the files in this folder that belong to the recording, such as `m_*.tif`; `*` stands "
+        "for any characters but `/`, `**` for any folders. Empty takes all files of the folder.",
+    )
+    exclude: Patterns = Field((), description="Patterns of files that do not belong to it, such as `*_Preview.tif`.")
     frames: tuple[int, int] | None = Field(
         None, description="Index of the first frame to use and of the one after the last; `null` uses all."
     )
@@ -110,6 +125,11 @@ class Recording(FrozenModel):
     def exclusion_table(self) -> Path | None:
         """The table of frames that are left out, if `exclude_frames` names one."""
         return self.exclude_frames if isinstance(self.exclude_frames, Path) else None
+
+    @property
+    def layout(self) -> Layout:
+        """What the entry says of the files and of the order of their images."""
+        return Layout(files=self.files, exclude=self.exclude)
 
     @property
     def acquisition(self) -> Acquisition:

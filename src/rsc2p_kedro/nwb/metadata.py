@@ -2,12 +2,11 @@
 
 All fields are optional where they are read, because a field may be given in the recording's entry of the manifest or,
 for all recordings, in ``conf/<env>/parameters_nwb.yml``. What is missing after the two are merged is found by
-:func:`~rsc2p_kedro.nwb.metadata_checks.metadata_problems`, and :func:`~rsc2p_kedro.nwb.metadata_checks.check_metadata`
-stops a run at its start with the whole list. Facts that only the user knows (the start of the session, the subject)
-have no default.
+:func:`~rsc2p_kedro.nwb.metadata_checks.missing_metadata`; a recording that lacks metadata is not exported. Facts that
+only the user knows (the start of the session, the subject) have no default.
 
 Invalid values are refused as soon as they are read: a time without a UTC offset, a species that is not a binomial name,
-an id that cannot be part of a file name.
+an id that cannot be part of a file name, a placeholder such as ``<Last, First>`` or ``TODO``.
 """
 
 import re
@@ -31,6 +30,38 @@ _DURATION = re.compile(
 _WEIGHT = re.compile(r"\d+(\.\d+)? (kg|g|mg|ug|μg|ng|pg)")
 _NAME = re.compile(r"[\w\s\-.']+,\s+[\w\s\-.']+")
 _DOI = re.compile(r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
+
+
+_PLACEHOLDER = re.compile(
+    r"<[^<>]*>|\.{2,}|\u2026|\?+|-+|_+|x{3,}|to ?do|tb[ad]|fix ?me|(please )?fill (me )?in|change ?me|placeholder"
+    r"|example|(enter |insert )?your .*|lorem ipsum.*",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_placeholder(value: Any) -> bool:
+    """Tells whether a value stands for one that is still to be given.
+
+    Args:
+        value: as given in YAML.
+
+    Returns:
+        Whether it is a text such as `<your name>`, `TODO` or `...`, or a list with one.
+    """
+    if isinstance(value, list | tuple):
+        return any(is_placeholder(part) for part in value)
+    return isinstance(value, str) and _PLACEHOLDER.fullmatch(value.strip()) is not None
+
+
+class MetadataFields(FrozenModel):
+    """Base of all metadata: no placeholder passes as a value."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_placeholder(cls, value: Any) -> Any:
+        if is_placeholder(value):
+            raise ValueError("is a placeholder: write your own value, or remove the line.")
+        return value
 
 
 def _quoted_in_yaml(value: Any) -> Any:
@@ -57,7 +88,7 @@ def _is_name(value: str) -> str:
 def _as_doi(value: str) -> str:
     match = _DOI.fullmatch(value.strip())
     if match is None:
-        raise ValueError(f"'{value}' is not a DOI; write it as 'doi:10.17632/hjgtsmyyv5.1'.")
+        raise ValueError(f"'{value}' is not a DOI; write it as 'doi:10.<number>/<suffix>'.")
     return f"doi:{match[1]}"
 
 
@@ -76,7 +107,7 @@ Dois = Annotated[tuple[Annotated[str, AfterValidator(_as_doi)], ...], BeforeVali
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 
 
-class SubjectFields(FrozenModel):
+class SubjectFields(MetadataFields):
     """The animal."""
 
     subject_id: Identifier | None = Field(default=None, description="`null` uses the animal's key in the manifest.")
@@ -114,7 +145,7 @@ class SubjectFields(FrozenModel):
         return value
 
 
-class StudyFields(FrozenModel):
+class StudyFields(MetadataFields):
     """The study: people, place and purpose; usually the same for all recordings."""
 
     experimenter: Names | None = Field(default=None, description="One or more, each 'Last, First'.")
@@ -156,7 +187,7 @@ class SessionFields(StudyFields):
         return value
 
 
-class DeviceFields(FrozenModel):
+class DeviceFields(MetadataFields):
     """The microscope."""
 
     name: Text | None = None
@@ -174,7 +205,7 @@ class DeviceFields(FrozenModel):
         return value
 
 
-class ImagingPlaneFields(FrozenModel):
+class ImagingPlaneFields(MetadataFields):
     """The imaging plane: its location, the indicator and the wavelengths."""
 
     description: Text | None = None

@@ -56,6 +56,9 @@ UNEXPLAINED_REVIEW = 0.5
 and rejected components have such pixels, too."""
 GOOD_F1, POOR_F1 = 0.85, 0.6
 """F1 scores against the ground truth from which the level is OK (first), and below which it is problem (second)."""
+NOT_EXPORTED = "not_exported"
+"""Name of the check in the inspection table of a recording without NWB file, whose message lists what is missing."""
+
 SERIOUS = frozenset({"ERROR", "PYNWB_VALIDATION", "CRITICAL"})
 """Importance of validator messages (nwbinspector's names) that make the file a problem."""
 
@@ -490,13 +493,17 @@ def assess_inspection(inspection_table: pd.DataFrame, *, tolerated: Collection[s
     """Checks the messages of the NWB validators.
 
     Args:
-        inspection_table: one row per message.
+        inspection_table: one row per message; one row named `NOT_EXPORTED` where there is no file.
         tolerated: names of validator checks whose messages are known to be harmless.
 
     Returns:
         The assessment `NWB file`.
     """
     check = "NWB file"
+    reasons = inspection_table.loc[inspection_table["check"] == NOT_EXPORTED, "message"].tolist()
+    if reasons:
+        recommendation = "Add these metadata (`kedro recordings check` prints the lines), then `kedro run` again."
+        return Assessment(check, Level.REVIEW, reasons[0], recommendation)
     if inspection_table.empty:
         return Assessment(check, Level.OK, "The validators reported nothing.")
     remaining = inspection_table[~inspection_table["check"].isin(list(tolerated))]

@@ -25,6 +25,8 @@ from rsc2p_kedro.core.results import (
 )
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS
+from rsc2p_kedro.nwb.metadata import NwbParameters
+from rsc2p_kedro.nwb.metadata_checks import missing_metadata
 from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import coverage as coverage_plots
 from rsc2p_kedro.plots import detector as detector_plots
@@ -445,6 +447,27 @@ def tabulate_component_measures(
         detector_saturation,
     )
     return pd.DataFrame(rows)
+
+
+def explain_missing_nwb(recording: Recording, nwb: NwbParameters) -> pd.DataFrame:
+    """Explains why a recording has no NWB file: its metadata are incomplete.
+
+    Args:
+        recording: with its own metadata.
+        nwb: metadata that all recordings share.
+
+    Returns:
+        One row (:class:`rsc2p_kedro.core.schemas.InspectionTable`), in the place of the messages about a file.
+    """
+    row = {
+        "check": assessment.NOT_EXPORTED,
+        "importance": "CRITICAL",
+        "object_type": "",
+        "object_name": recording.name,
+        "location": "/",
+        "message": f"No NWB file was written, as metadata are missing: {', '.join(missing_metadata(nwb, recording))}.",
+    }
+    return pd.DataFrame([row])
 
 
 def assess_recording(

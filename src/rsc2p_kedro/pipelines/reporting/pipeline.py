@@ -1,6 +1,6 @@
 """reporting: results of a recording -> figures, assessment and pages; tables and an index of all recordings."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
@@ -33,23 +33,27 @@ CURATED = (
 )
 
 
-def create_pipeline(recordings: Sequence[Recording]) -> Pipeline:
+def create_pipeline(recordings: Sequence[Recording], exported: Collection[str] | None = None) -> Pipeline:
     """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.
+        exported: names of the recordings whose NWB file is written. None means all. In the reports of the others, the
+            metadata that are missing take the place of the messages about the file.
 
     Returns:
         Its nodes, in the namespace of each recording, and the table and the page over all recordings.
     """
-    of_each = [node for recording in recordings for node in _nodes(recording)]
+    names = {recording.name for recording in recordings} if exported is None else exported
+    of_each = [node for recording in recordings for node in _nodes(recording, recording.name in names)]
     return Pipeline([*of_each, *_nodes_of_all(recordings)])
 
 
-def _nodes(recording: Recording) -> list[Node]:
+def _nodes(recording: Recording, exported: bool) -> list[Node]:
     """The nodes of one recording; a simulated one is also scored against its ground truth."""
     stage = Stage(recording, "reporting")
-    return [*_figures(stage), *_tables(stage), *_pages(stage)]
+    reason = stage.node(nodes.explain_missing_nwb, ["params:recording", "params:nwb"], "inspection_table")
+    return [*([] if exported else [reason]), *_figures(stage), *_tables(stage), *_pages(stage)]
 
 
 def _figures(stage: Stage) -> list[Node]:
