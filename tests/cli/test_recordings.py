@@ -111,7 +111,7 @@ def test_check_refuses_links_to_raw_data_that_are_no_tiffs(project, raw):
     shared = project.project_path / "conf" / "local" / "parameters_nwb.yml"
     shared.write_text(shared.read_text().replace("{on_issue", "{raw: external, on_issue"))
     write_recording(project, raw / "Animal_1")
-    assert "animal_1.day_7 ok" in run(project, "check")
+    assert "ok animal_1.day_7" in run(project, "check")
     with h5py.File(raw / "movie.h5", "w") as file:
         file["movie"] = np.zeros((20, 32, 32), np.uint16)
     write_recording(project, raw / "movie.h5")
