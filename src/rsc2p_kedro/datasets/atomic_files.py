@@ -3,6 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from kedro.io import DatasetError
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.text import TextDataset
@@ -24,7 +25,12 @@ class AtomicSave:
             return
         with replacing(Path(dataset._get_save_path())) as temporary:
             unversioned = dataset._copy(_filepath=PurePosixPath(temporary), _version=None)
-            super(AtomicSave, unversioned).save(data)  # type: ignore[misc]
+            try:
+                super(AtomicSave, unversioned).save(data)  # type: ignore[misc]
+            except DatasetError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from None  # which `replacing` explains, with the name of the target
+                raise
         dataset._invalidate_cache()
 
 
