@@ -138,7 +138,7 @@ class StoredMovie:
 
 def _files(folder: Path) -> set[str]:
     """Relative paths of all files below a folder, with slashes."""
-    found = set()
+    found: set[str] = set()
     for path, _, names in os.walk(folder):
         inside = Path(path).relative_to(folder).as_posix()
         found.update(f"{inside}/{name}" for name in names)
