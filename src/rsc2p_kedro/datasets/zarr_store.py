@@ -136,10 +136,13 @@ class StoredMovie:
         )
 
 
-def _files(folder: Path) -> set[str]:
+def _files(folder: str | Path, prefix: str = "") -> set[str]:
     """Relative paths of all files below a folder, with slashes."""
     found: set[str] = set()
-    for path, _, names in os.walk(folder):
-        inside = Path(path).relative_to(folder).as_posix()
-        found.update(f"{inside}/{name}" for name in names)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                found |= _files(entry.path, f"{prefix}{entry.name}/")
+            else:
+                found.add(f"{prefix}{entry.name}")
     return found
