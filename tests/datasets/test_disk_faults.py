@@ -68,6 +68,7 @@ def test_full_disk_is_one_clear_error_and_leaves_what_was_there(tmp_path: Path):
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (process.returncode, process.stdout) == (0, "all reported\n"), process.stderr
     assert _files(tmp_path) == before
+    assert list(tmp_path.rglob(NEW)) == []
     for name in KINDS:
         _dataset(tmp_path / "versioned", name, NEW).load()
 

@@ -304,3 +304,12 @@ def test_ctrl_c_at_any_moment_ends_cleanly_and_leaves_the_old_file(tmp_path: Pat
     assert "Traceback" not in process.stderr
     (tmp_path / "counted.nwb").unlink()
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_damaged_file_is_named(tmp_path: Path) -> None:
+    dataset(tmp_path).save(example(n=0).build())
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DatasetError, match=rf"{Path(NAME).name}.*delete it and run the stage `export` again"):
+        dataset(tmp_path).load()

@@ -73,6 +73,9 @@ def replacing(target: Path) -> Iterator[Path]:
         raise DatasetError(f"{target} was not saved ({error}). {advice}".strip()) from error
     finally:
         _remove(temporary)
+        if target.parent.parent.name == target.name:
+            with suppress(OSError):  # it is not empty, unless this was a version that could not be saved
+                target.parent.rmdir()
 
 
 def recover(target: Path) -> None:
@@ -96,8 +99,9 @@ def recover(target: Path) -> None:
             leftover.rename(original)
         else:
             _remove(leftover)
-        if folder != target.parent and not any(folder.iterdir()):
-            folder.rmdir()
+        if folder != target.parent:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def _sibling(target: Path, role: str) -> Path:
@@ -121,7 +125,7 @@ def _is_dead(leftover: Path) -> bool:
 def _remove(path: Path) -> None:
     """Removes a file or a folder, waiting for threads of a failed save that are still writing into it."""
     if not path.is_dir() or path.is_symlink():
-        with suppress(FileNotFoundError, NotADirectoryError):
+        if os.path.lexists(path):  # a read-only disk refuses to remove even what is not there
             path.unlink()
         return
     for _ in range(_ATTEMPTS):
