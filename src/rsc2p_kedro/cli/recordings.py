@@ -1,4 +1,4 @@
-"""`kedro recordings`: the commands that find, describe, list and check recordings, show their results and prune them."""
+"""`kedro recordings`: the commands that find, describe, list and check recordings, and show and prune their results."""
 
 import click
 
