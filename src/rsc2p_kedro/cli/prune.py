@@ -17,6 +17,7 @@ from kedro.io import DataCatalog
 from rsc2p_kedro.cli.environment import count, no_recordings, read_recordings
 from rsc2p_kedro.datasets.pruning import (
     NEWEST,
+    Removable,
     Result,
     StoredDataset,
     clear_leftovers,
@@ -29,6 +30,9 @@ from rsc2p_kedro.datasets.pruning import (
 
 _ALL = "all_recordings"
 """Name under which tables and pages over all recordings are listed, and locked."""
+
+_SMALL, _NAMED = 1_000_000, 2
+"""Size in bytes below which datasets share a line of the list, and number of versions that a line names."""
 
 
 @click.command()
@@ -118,35 +122,53 @@ def _lock(folder: Path | None, name: str) -> Iterator[bool]:
 
 def _prune(name: str, datasets: list[StoredDataset], kept: Mapping[Result, str], dry_run: bool) -> int:
     """Lists, and removes unless it is a dry run, what is old of one recording; returns its size in bytes."""
-    freed, lines = 0, []
+    found = {dataset.name: removables(dataset, kept) for dataset in datasets}
+    sizes = {one: one.n_bytes for of_dataset in found.values() for one in of_dataset}
+    lines = _removed_lines(name, found, sizes)
     for dataset in datasets:
         label = dataset.name.removeprefix(f"{name}.")
-        found = removables(dataset, kept)
-        for one in found:
-            n_bytes = one.n_bytes
-            lines.append(f"  {label:<28} {_size(n_bytes):>9}  {one.what}")
-            freed += n_bytes
-            if not dry_run:
-                try:
-                    remove(one)
-                except OSError as error:
-                    raise click.ClickException(f"{one.paths[0]} cannot be removed: {error}") from error
-        lines += [f"  {label:<28} {line.replace(f'{name}.', '')}" for line in _kept_lines(dataset, kept)]
-    if not dry_run:
-        clear_leftovers(datasets)
+        lines += [_line(label, n_bytes, text.replace(f"{name}.", "")) for n_bytes, text in _kept_lines(dataset, kept)]
     if lines:
         click.secho(f"\n{name}", bold=True)
         click.echo("\n".join(lines))
-    return freed
+    if not dry_run:
+        for one in sizes:
+            try:
+                remove(one)
+            except OSError as error:
+                raise click.ClickException(f"{one.paths[0]} cannot be removed: {error}") from error
+        clear_leftovers(datasets)
+    return sum(sizes.values())
 
 
-def _kept_lines(dataset: StoredDataset, kept: Mapping[Result, str]) -> list[str]:
-    """What is kept beside the newest versions, and why."""
+def _removed_lines(name: str, found: Mapping[str, list[Removable]], sizes: Mapping[Removable, int]) -> list[str]:
+    """A line for each dataset, the largest first; those of less than `_SMALL` bytes in one line together."""
+    lines, small = [], []
+    totals = {dataset: sum(sizes[one] for one in removed) for dataset, removed in found.items() if removed}
+    for dataset, n_bytes in sorted(totals.items(), key=lambda item: -item[1]):
+        if n_bytes < _SMALL:
+            small.append(dataset)
+            continue
+        what = [one.what for one in found[dataset]]
+        text = ", ".join(what) if len(what) <= _NAMED else f"{what[0]} ... {what[-1]}, {len(what)} versions"
+        lines.append(_line(dataset.removeprefix(f"{name}."), n_bytes, text))
+    if small:
+        versions = count(sum(len(found[dataset]) for dataset in small), "version")
+        lines.append(_line(count(len(small), "small dataset"), sum(totals[dataset] for dataset in small), versions))
+    return lines
+
+
+def _line(label: str, n_bytes: int, text: str) -> str:
+    return f"  {label:<28} {_size(n_bytes):>9}  {text}"
+
+
+def _kept_lines(dataset: StoredDataset, kept: Mapping[Result, str]) -> list[tuple[int, str]]:
+    """Size of what is kept beside the newest versions, if anything, and why."""
     others = [result for result in dataset.results() if result.version and kept.get(result, NEWEST) != NEWEST]
     if not others:
         return []
     n_bytes = sum(size_of(dataset.place(result.version)) for result in others)
-    return [f"{_size(n_bytes):>9}  kept, {count(len(others), 'version')}: {kept[others[0]]}"]
+    return [(n_bytes, f"kept, {count(len(others), 'version')}: {kept[others[0]]}")]
 
 
 def _size(n_bytes: int) -> str:
