@@ -130,3 +130,18 @@ def test_catalog_entry_with_versions_and_validator(tmp_path):
     pd.testing.assert_frame_equal(catalog.load("a.s.lineage_table"), table)
     with pytest.raises(DatasetError, match="event"):
         catalog.save("a.s.lineage_table", table.assign(event="vanished"))
+
+
+@pytest.mark.parametrize("content", [b"", b"frame,mean\n0,0.1\n1,0.1,2,3", b"frame,m\xff\xfe\n", b'frame\n"0'])
+def test_damaged_table_is_named_with_its_version(tmp_path, content):
+    version = "2026-01-01T00.00.00.000Z"
+    dataset = AtomicCSVDataset(filepath=str(tmp_path / "table.csv"), version=Version(None, version))
+    dataset.save(pd.DataFrame({"frame": [0, 1], "mean": [0.1, 0.2]}))
+    (tmp_path / "table.csv" / version / "table.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"table\.csv/{version}/table\.csv is no table .* run the stage"):
+        dataset.load()
+
+
+def test_missing_table_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"table\.csv"):
+        AtomicCSVDataset(filepath=str(tmp_path / "table.csv")).load()

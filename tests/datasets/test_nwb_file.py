@@ -272,3 +272,44 @@ def test_killed_writing_leaves_the_old_file_and_the_next_save_clears_up(tmp_path
     assert len(leftovers(tmp_path)) == 1
     dataset(tmp_path).save(example(n=3).build())
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends itself ctrl-C as POSIX does")
+@pytest.mark.usefixtures("unchecked")
+def test_ctrl_c_at_any_moment_ends_cleanly_and_leaves_the_old_file(tmp_path: Path) -> None:
+    script = """
+        import random
+        from pathlib import Path
+        from rsc2p_kedro.nwb import guarded_file
+        writes, at, interrupted = [], 0, 0
+        write = guarded_file.GuardedFile.write
+        def write_and_press(self, data):  # within the calls of HDF5, where an exception would break it
+            writes.append(1)
+            if len(writes) == at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return write(self, data)
+        guarded_file.GuardedFile.write = write_and_press
+        nwb_file.write_nwb(sample.build(), Path(COUNTED), show_progress=False)
+        for at in random.Random(0).sample(range(1, len(writes) + 1), 12):
+            writes.clear()
+            try:
+                save()
+            except KeyboardInterrupt:
+                interrupted += 1
+        print(interrupted)
+    """
+    with old_file_stays(tmp_path):
+        process = _run(script.replace("COUNTED", repr(str(tmp_path / "counted.nwb"))), tmp_path)
+    assert (process.returncode, process.stdout) == (0, "12\n"), process.stderr
+    assert "Traceback" not in process.stderr
+    (tmp_path / "counted.nwb").unlink()
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_damaged_file_is_named(tmp_path: Path) -> None:
+    dataset(tmp_path).save(example(n=0).build())
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DatasetError, match=rf"{Path(NAME).name}.*delete it and run the stage `export` again"):
+        dataset(tmp_path).load()

@@ -167,9 +167,9 @@ def test_other_npz_and_bad_catalog_entries_are_named(tmp_path):
     ("content", "message"),
     [
         (None, "There is no LineageEntry at .*run the stage that computes it first"),
-        (b"", "is damaged .*Run the stage that writes it again"),
-        (b"PK\3\4 the rest is gone", "is damaged .*Run the stage that writes it again"),
-        (b"component_id,event", "is damaged .*Run the stage that writes it again"),
+        (b"", "is damaged .*delete it and run the stage that writes it again"),
+        (b"PK\3\4 the rest is gone", "is damaged .*delete it and run the stage that writes it again"),
+        (b"component_id,event", "is damaged .*delete it and run the stage that writes it again"),
     ],
 )
 def test_missing_and_damaged_files_are_named(tmp_path, content, message):
@@ -191,3 +191,26 @@ def test_field_that_cannot_be_saved_is_named_and_no_file_is_left(tmp_path):
     with pytest.raises(DatasetError, match=r"reason holds \w*Path"):
         dataset.save(LineageEntry(1, "kept", (), Path("x")))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut short", "one bit", "64 bytes of zeros"])
+def test_any_damage_is_refused_with_the_name_of_the_file_or_does_no_harm(tmp_path, damage):
+    path = tmp_path / "components.npz"
+    write_record(path, components())
+    sound, rng = path.read_bytes(), np.random.default_rng(0)
+    refusals = []
+    for place in rng.integers(0, len(sound), 300):
+        content = bytearray(sound)
+        if damage == "cut short":
+            del content[place:]
+        elif damage == "one bit":
+            content[place] ^= 1 << int(rng.integers(8))
+        else:
+            content[place : place + 64] = bytes(len(content[place : place + 64]))
+        path.write_bytes(content)
+        try:
+            assert_same(read_record(path, Components), components())
+        except DatasetError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 250
+    assert all(str(path) in refusal for refusal in refusals)

@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from kedro.io import DatasetError
+from kedro.io import DatasetError, Version
 from kedro_datasets._typing import ImagePreview
 
 from rsc2p_kedro.datasets import ZarrMovieDataset
@@ -109,27 +109,63 @@ def test_failed_save_leaves_the_old_movie_and_nothing_else(tmp_path, movie):
     assert [path.name for path in tmp_path.iterdir()] == ["movie.zarr"]
 
 
+OLD, NEW = "2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z"
+
+
+def test_each_run_makes_a_version_and_any_can_be_loaded(tmp_path, movie):
+    for version, frames in ((OLD, movie), (NEW, movie + 1)):
+        _dataset(tmp_path, version=Version(None, version)).save(frames)
+    assert _dataset(tmp_path, version=Version(None, None)).list_versions(full_path=False) == [NEW, OLD]
+    np.testing.assert_array_equal(_dataset(tmp_path, version=Version(None, None)).load().compute(), movie + 1)
+    np.testing.assert_array_equal(_dataset(tmp_path, version=Version(OLD, None)).load().compute(), movie)
+    assert base64.b64decode(_dataset(tmp_path, version=Version(OLD, None)).preview()).startswith(b"\x89PNG")
+    absent = _dataset(tmp_path, version=Version("2025-01-01T00.00.00.000Z", None))
+    assert not absent.exists()
+    with pytest.raises(DatasetError, match=r"no movie of version 2025-01-01T00\.00\.00\.000Z at .*movie\.zarr"):
+        absent.load()
+
+
+def test_movie_of_a_project_without_versions_is_named_and_not_taken_for_one(tmp_path, movie, caplog):
+    _dataset(tmp_path).save(movie)
+    dataset = _dataset(tmp_path, version=Version(None, NEW))
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="has no versions: an earlier version of this project wrote it"):
+        dataset.load()
+    dataset.save(movie + 1)
+    assert "`kedro recordings prune` removes it" in caplog.text
+    np.testing.assert_array_equal(_dataset(tmp_path, version=Version(None, None)).load().compute(), movie + 1)
+
+
+@pytest.mark.parametrize("version", [None, OLD], ids=["without versions", "versioned"])
 @pytest.mark.skipif(os.name != "posix", reason="needs a signal that cannot be caught")
-def test_killed_save_leaves_the_old_movie_and_the_next_save_clears_up(tmp_path, movie):
-    dataset = _dataset(tmp_path)
-    dataset.save(movie)
+def test_killed_save_leaves_the_old_movie_and_the_next_save_clears_up(tmp_path, movie, version):
+    def dataset(save: str) -> ZarrMovieDataset:
+        return _dataset(tmp_path, version=Version(None, save) if version else None)
+
+    dataset(OLD).save(movie)
+    killed = "2026-01-01T12.00.00.000Z"
     script = f"""
         import os, signal
         import dask.array as da, numpy as np
+        from kedro.io import Version
         from rsc2p_kedro.datasets import ZarrMovieDataset
         def die(block, block_info=None):
             if block_info[0]["chunk-location"][0] == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             return block
         movie = da.zeros((256, 64, 64), chunks=(64, -1, -1), dtype=np.uint16).map_blocks(die, dtype=np.uint16)
-        ZarrMovieDataset(filepath={str(tmp_path / "movie.zarr")!r}, threads=1, show_progress=False).save(movie)
+        version = Version(None, {killed!r}) if {version is not None} else None
+        path = {str(tmp_path / "movie.zarr")!r}
+        ZarrMovieDataset(filepath=path, threads=1, show_progress=False, version=version).save(movie)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode == -9
-    assert len(list(tmp_path.iterdir())) == 2
-    np.testing.assert_array_equal(dataset.load().compute(), movie)
-    dataset.save(movie[:100])
-    np.testing.assert_array_equal(dataset.load().compute(), movie[:100])
+    assert len(list(tmp_path.rglob("*.new.tmp"))) == 1
+    np.testing.assert_array_equal(dataset(NEW).load().compute(), movie)
+    dataset(NEW).save(movie[:100])
+    np.testing.assert_array_equal(dataset(NEW).load().compute(), movie[:100])
+    assert list(tmp_path.rglob("*.new.tmp")) == []
     assert [path.name for path in tmp_path.iterdir()] == ["movie.zarr"]
+    assert not (tmp_path / "movie.zarr" / killed).exists()
 
 
 def test_preview_is_a_png_that_kedro_viz_knows(tmp_path, movie):

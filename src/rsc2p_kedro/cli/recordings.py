@@ -1,18 +1,19 @@
-"""`kedro recordings`: the commands that find, describe, list and check recordings and show their results."""
+"""`kedro recordings`: the commands that find, describe, list and check recordings, and show and prune their results."""
 
 import click
 
 from rsc2p_kedro.cli.check import check
 from rsc2p_kedro.cli.import_sessions import import_sessions
 from rsc2p_kedro.cli.list_recordings import list_recordings
+from rsc2p_kedro.cli.prune import prune
 from rsc2p_kedro.cli.results import results
 from rsc2p_kedro.cli.scan import scan
 
 
 @click.group()
 def recordings() -> None:
-    """Find, describe, list and check recordings, and show their results."""
+    """Find, describe, list and check recordings, show their results, and remove old ones."""
 
 
-for subcommand in (scan, import_sessions, list_recordings, check, results):
+for subcommand in (scan, import_sessions, list_recordings, check, results, prune):
     recordings.add_command(subcommand)

@@ -1,17 +1,20 @@
 """Atomic saves: data are written to a temporary file or folder beside the target, which then replaces the target.
 
 A killed run leaves at worst a hidden ``.<name>.<host>-<process>.<role>.tmp`` beside the target. The next save to the
-same target removes it if that process is dead.
+same target, or of another version of the same dataset, removes it if that process is dead.
 """
 
+import errno
 import logging
 import os
 import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from kedro.io import DatasetError
 
 _STALE_AFTER_S = 86_400
 """Age from which a temporary file of an unknown process (another host, or not POSIX) counts as left behind: longer than
@@ -19,6 +22,15 @@ any save takes. Not tuned."""
 
 _ATTEMPTS, _PAUSE_S = 50, 0.1
 """Attempts to remove a folder into which threads of a failed save may still be writing: 5 s in all. Not tuned."""
+
+_ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room on the disk (or raise the quota), and run again."
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make the folder writable for you, and run again."),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "A file is where a folder should be: move it away, and run again."),
+}
+"""What to do about an error of the operating system."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +48,16 @@ def replacing(target: Path) -> Iterator[Path]:
     Yields:
         A path beside `target`, at which the block creates the file or folder. It is moved to `target` when the block
         ends without an error.
+
+    Raises:
+        DatasetError: the operating system refused to read or to write (a full or read-only disk, for example); the
+            message names the target and says what to do.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    recover(target)
     temporary, old = _sibling(target, "new"), _sibling(target, "old")
-    _remove(temporary)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recover(target)
+        _remove(temporary)
         yield temporary
         if target.is_dir():  # os.replace cannot replace a folder that is not empty
             target.rename(old)
@@ -52,26 +68,40 @@ def replacing(target: Path) -> Iterator[Path]:
                 old.rename(target)
             raise
         _remove(old)
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise DatasetError(f"{target} was not saved ({error}). {advice}".strip()) from error
     finally:
         _remove(temporary)
+        if target.parent.parent.name == target.name:
+            with suppress(OSError):  # it is not empty, unless this was a version that could not be saved
+                target.parent.rmdir()
 
 
 def recover(target: Path) -> None:
-    """Removes temporary files and folders that killed runs have left beside `target`.
+    """Removes temporary files and folders that killed runs have left beside `target` and its other versions.
 
-    A run that was killed after it moved the old folder away and before it moved the new one into place has left both;
-    the old one is restored.
+    A folder of another version that is empty then is removed too. A run that was killed after it moved the old folder
+    away and before it moved the new one into place has left both; the old one is restored.
 
     Args:
         target: file or folder that a run may have been saving.
     """
-    for leftover in sorted(target.parent.glob(f".{target.name}.*.tmp")):
+    versions = target.parent.parent  # of a versioned dataset, target is name/VERSION/name
+    hidden = f".{target.name}.*.tmp"
+    beside = versions.glob(f"*/{hidden}") if versions.name == target.name else target.parent.glob(hidden)
+    for leftover in sorted(beside):
         if not _is_dead(leftover):
             continue
-        if leftover.name.endswith(".old.tmp") and not target.exists():
-            leftover.rename(target)
+        folder = leftover.parent
+        original = folder / target.name
+        if leftover.name.endswith(".old.tmp") and not original.exists():
+            leftover.rename(original)
         else:
             _remove(leftover)
+        if folder != target.parent:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def _sibling(target: Path, role: str) -> Path:
@@ -95,7 +125,8 @@ def _is_dead(leftover: Path) -> bool:
 def _remove(path: Path) -> None:
     """Removes a file or a folder, waiting for threads of a failed save that are still writing into it."""
     if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
+        if os.path.lexists(path):  # a read-only disk refuses to remove even what is not there
+            path.unlink()
         return
     for _ in range(_ATTEMPTS):
         shutil.rmtree(path, ignore_errors=True)

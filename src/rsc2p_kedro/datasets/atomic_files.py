@@ -3,6 +3,8 @@
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+import pandas as pd
+from kedro.io import DatasetError
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.text import TextDataset
@@ -24,7 +26,12 @@ class AtomicSave:
             return
         with replacing(Path(dataset._get_save_path())) as temporary:
             unversioned = dataset._copy(_filepath=PurePosixPath(temporary), _version=None)
-            super(AtomicSave, unversioned).save(data)  # type: ignore[misc]
+            try:
+                super(AtomicSave, unversioned).save(data)  # type: ignore[misc]
+            except DatasetError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from None  # which `replacing` explains, with the name of the target
+                raise
         dataset._invalidate_cache()
 
 
@@ -43,6 +50,19 @@ class AtomicCSVDataset(AtomicSave, CSVDataset):
 
     # Independent of the locale: UTF-8, and the line ends that pandas writes.
     DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {"open_args_save": {"mode": "w", "encoding": "utf-8", "newline": ""}}
+
+    def load(self) -> pd.DataFrame:
+        try:
+            return super().load()
+        except DatasetError as error:
+            if not isinstance(error.__cause__, ValueError):
+                raise
+            # An empty or half-written table, or bytes that are no text; all are ValueErrors of pandas.
+            reason = str(error.__cause__).strip()
+            raise DatasetError(
+                f"{self._get_load_path()} is no table or is damaged ({reason}). Restore it from a copy, or delete it "
+                "and run the stage that writes it again."
+            ) from error
 
 
 class AtomicFigureDataset(AtomicSave, MatplotlibDataset):

@@ -77,8 +77,14 @@ class NWBFileDataset(AbstractDataset[NWBFile, NWBFile]):
         self._release()
         if not self._filepath.is_file():
             raise DatasetError(f"There is no NWB file at {self._filepath}: run the stage `export` first.")
-        self._io = NWBHDF5IO(self._filepath, "r")
-        return self._io.read()
+        try:
+            self._io = NWBHDF5IO(self._filepath, "r")
+            return self._io.read()
+        except (OSError, ValueError, KeyError, RuntimeError) as error:  # what h5py and hdmf raise for damaged files
+            raise DatasetError(
+                f"{self._filepath} is no NWB file or is damaged ({error}). Restore it from a copy, or delete it and "
+                "run the stage `export` again."
+            ) from error
 
     def save(self, data: NWBFile) -> None:
         """Writes and checks the file, and only then replaces an existing one."""

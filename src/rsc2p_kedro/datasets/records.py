@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import scipy.sparse as sp
@@ -123,20 +122,34 @@ def read_record(path: Path, expected: type) -> Any:
                 f"{path} should hold {expected.__name__}, but is an .npz of something else: correct its `filepath:` in "
                 "the catalog."
             )
-        contents = json.loads(str(arrays[_CONTENTS]))
-        if contents["record"] != expected.__name__:
-            raise DatasetError(
-                f"{path} should hold {expected.__name__}, holds {contents['record']}: correct `record:` or `filepath:` "
-                "in the catalog."
-            )
-        known = {kind.__name__: kind for kind in _nested_records(expected)}
-        try:
-            return _decode(contents, arrays, known)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f"{path} holds no {expected.__name__} that this version of the project can read ({error}). "
-                "Run the stage that writes it again."
-            ) from error
+        with _damage_named(path):  # arrays are read, and their checksums compared, when they are taken from the file
+            stored = {name: arrays[name] for name in arrays.files}
+            contents = json.loads(str(stored[_CONTENTS]))
+            name = contents["record"]
+    if name != expected.__name__:
+        raise DatasetError(
+            f"{path} should hold {expected.__name__}, holds {name}: correct `record:` or `filepath:` in the catalog."
+        )
+    known = {kind.__name__: kind for kind in _nested_records(expected)}
+    try:
+        return _decode(contents, stored, known)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{path} holds no {expected.__name__} that this version of the project can read ({error}). "
+            "Run the stage that writes it again."
+        ) from error
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turns any error of reading a file in the block into one that names it: damaged bytes raise almost anything."""
+    try:
+        yield
+    except Exception as error:
+        raise DatasetError(
+            f"{path} is no .npz file or is damaged ({type(error).__name__}: {error}). Restore it from a copy, or "
+            "delete it and run the stage that writes it again."
+        ) from error
 
 
 @contextmanager
@@ -145,12 +158,8 @@ def _open_npz(path: Path, expected: type) -> Iterator[NpzFile]:
     if not path.is_file():
         raise DatasetError(f"There is no {expected.__name__} at {path}: run the stage that computes it first.")
     with path.open("rb") as stream:  # np.load leaves a damaged file open if it opens it itself
-        try:
+        with _damage_named(path):
             arrays = np.load(stream, allow_pickle=False)
-        except (OSError, EOFError, ValueError, BadZipFile) as error:
-            raise DatasetError(
-                f"{path} is no .npz file or is damaged ({error}). Run the stage that writes it again."
-            ) from error
         if not isinstance(arrays, NpzFile):
             raise DatasetError(
                 f"{path} should be an .npz file, is an .npy file: correct its `filepath:` in the catalog."

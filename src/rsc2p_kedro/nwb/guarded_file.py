@@ -34,7 +34,7 @@ class GuardedFile(io.RawIOBase):
         """Raises the first failure, if there was any.
 
         Raises:
-            OSError: a write failed, with the size of the file at that point and what to do.
+            OSError: a write failed; with the size of the file at that point.
         """
         if self._error is not None:
             raise self._error
@@ -62,8 +62,8 @@ class GuardedFile(io.RawIOBase):
         return len(whole)
 
     def _record_failure(self, error: OSError) -> None:
-        message = f"{error.strerror}, {self._stream.tell() / 1e6:.1f} MB into {self._path.name}. Make room on the disk "
-        self._error = OSError(error.errno, f"{message}(or raise the quota), and run again")
+        message = f"{error.strerror}, {self._stream.tell() / 1e6:.1f} MB into the file"
+        self._error = OSError(error.errno, message, str(self._path))
 
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer from the file and from the blocks held in memory, past the end of the file with zeros.

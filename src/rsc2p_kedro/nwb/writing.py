@@ -24,6 +24,7 @@ from pynwb import NWBHDF5IO, NWBFile
 from tqdm.auto import tqdm
 
 from rsc2p_kedro.nwb.guarded_file import GuardedFile
+from rsc2p_kedro.nwb.interrupts import held_interrupts
 from rsc2p_kedro.nwb.iterators import MovieIterator
 from rsc2p_kedro.nwb.orientation import images_to_nwb
 
@@ -154,18 +155,24 @@ def write_nwb(nwb: NWBFile, path: Path, *, threads: int | None = None, show_prog
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
+        KeyboardInterrupt: ctrl-C was pressed; the file is closed, and incomplete.
     """
     threads = min(MAX_THREADS, threads or os.cpu_count() or 1)
     movies = _movies_to_write(nwb)
-    with GuardedFile(path) as guarded:
+    with held_interrupts() as check_interrupt, GuardedFile(path) as guarded:
+
+        def check() -> None:
+            check_interrupt()
+            guarded.check()
+
         for data in movies.values():
-            data.data.check, data.data.deferred = guarded.check, True
+            data.data.check, data.data.deferred = check, True
         with h5py.File(guarded, "w", rdcc_nbytes=RDCC_NBYTES) as file:
             NWBHDF5IO(file=file, mode="w").write(nwb)
             groups = _groups_by_object_id(file)
             for object_id, data in movies.items():
                 _write_movie(groups[object_id], data, threads, show_progress)
-            guarded.check()
+            check()
             set_reproducible_object_ids(file)
         guarded.check()
     nwb.container_source = str(path)
