@@ -191,3 +191,16 @@ def test_field_that_cannot_be_saved_is_named_and_no_file_is_left(tmp_path):
     with pytest.raises(DatasetError, match=r"reason holds \w*Path"):
         dataset.save(LineageEntry(1, "kept", (), Path("x")))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_damage_anywhere_is_named_with_the_file_and_what_to_do(tmp_path: Path, share: float, damage: str) -> None:
+    path = tmp_path / "components.npz"
+    write_record(path, components())
+    data = bytearray(path.read_bytes())
+    at = int(share * len(data))
+    data[at : at + 8] = bytes(byte ^ 0xFF for byte in data[at : at + 8])
+    path.write_bytes(data[:at] if damage == "cut" else data)
+    with pytest.raises(DatasetError, match=r"components\.npz .*Run the stage that writes it again"):
+        read_record(path, Components)

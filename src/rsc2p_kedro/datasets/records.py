@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import typing
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -123,7 +124,7 @@ def read_record(path: Path, expected: type) -> Any:
                 f"{path} should hold {expected.__name__}, but is an .npz of something else: correct its `filepath:` in "
                 "the catalog."
             )
-        contents = json.loads(str(arrays[_CONTENTS]))
+        contents = _contents(arrays, path)
         if contents["record"] != expected.__name__:
             raise DatasetError(
                 f"{path} should hold {expected.__name__}, holds {contents['record']}: correct `record:` or `filepath:` "
@@ -137,6 +138,14 @@ def read_record(path: Path, expected: type) -> Any:
                 f"{path} holds no {expected.__name__} that this version of the project can read ({error}). "
                 "Run the stage that writes it again."
             ) from error
+
+
+def _contents(arrays: NpzFile, path: Path) -> Any:
+    """The description of the record in a file."""
+    try:
+        return json.loads(str(arrays[_CONTENTS]))
+    except ValueError as error:
+        raise DatasetError(f"{path} is damaged ({error}). Run the stage that writes it again.") from error
 
 
 @contextmanager
@@ -156,7 +165,10 @@ def _open_npz(path: Path, expected: type) -> Iterator[NpzFile]:
                 f"{path} should be an .npz file, is an .npy file: correct its `filepath:` in the catalog."
             )
         with arrays:
-            yield arrays
+            try:
+                yield arrays
+            except (OSError, EOFError, BadZipFile, zlib.error) as error:  # a member, which is read when it is needed
+                raise DatasetError(f"{path} is damaged ({error}). Run the stage that writes it again.") from error
 
 
 def _encode(value: Any, name: str, arrays: dict[str, NDArray]) -> Any:
