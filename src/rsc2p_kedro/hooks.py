@@ -16,10 +16,11 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rsc2p_kedro.core.problems import name_recordings
+from rsc2p_kedro.core.problems import group_problems, name_recordings
 from rsc2p_kedro.manifest.checks import ManifestError, stage_problems
 from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
+from rsc2p_kedro.manifest.doubts import recording_doubts, shared_data
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.metadata_checks import check_metadata, missing_metadata
@@ -85,9 +86,15 @@ class StartHook:
         shared = {
             name: catalog.load(f"params:{name}") for name in ("motion_correction", "source_extraction", "evaluation")
         }
-        problems = {one.name: stage_problems(one, shared) for one in running}
+        same_data, doubts = shared_data(running)
+        problems = {one.name: [*stage_problems(one, shared), *same_data.get(one.name, [])] for one in running}
         if any(problems.values()):
             raise ManifestError.listing(problems)
+        for one in running:
+            is_read = f"{one.name}.raw_frames" in pipeline.inputs()
+            doubts[one.name] = [*doubts.get(one.name, []), *recording_doubts(one, read_files=is_read)]
+        for line in group_problems(doubts):
+            logger.warning("%s", line)
         self._check_export(running, pipeline, catalog, run_params.get("env"))
 
     def _check_export(

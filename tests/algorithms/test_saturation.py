@@ -115,3 +115,13 @@ def test_real_recordings(name: str, saturates: bool) -> None:
     assert (found.level is not None) is saturates
     if found.level is not None:
         assert 1500 < found.level < 2600
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e3, 1e6])
+def test_the_level_does_not_depend_on_the_unit_of_the_pixels(unit: float) -> None:
+    counts = compress(photon_movie(1), 2000.0) + np.random.default_rng(0).normal(0, 10, (400, 60, 64))
+    found, other = find(counts.astype(np.float32)), find((counts * unit).astype(np.float32))
+    assert found.level is not None
+    assert other.level is not None
+    assert other.level / unit == pytest.approx(found.level, rel=0.01)
+    assert other.share == pytest.approx(found.share, rel=0.02)

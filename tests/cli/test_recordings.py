@@ -138,6 +138,38 @@ def test_check_passes_short_movies_and_finds_frames_to_exclude_that_do_not_exist
     assert "exclude_frames: frame 30 is named, but the movie has 30 frames" in run(project, "check", code=1)
 
 
+def test_check_tells_what_is_unusual_and_passes_it(project, raw):
+    write_recording(project, raw / "Animal_1", frame_rate_hz=0.067, decay_time_s=40)
+    output = run(project, "check")
+    assert "Valid, but please look again:" in output
+    assert "if it is the time between frames in s, write 14.93" in output
+    assert "if it is in ms, write 0.04" in output
+    assert "If it is still being recorded or copied" in output
+
+
+def test_check_refuses_the_data_of_another_animal_and_values_of_another_kind(project, raw):
+    write_recording(project, raw / "Animal_1", curation=str(raw / "curation.csv"))
+    (raw / "curation.csv").write_text("component_id,decision\n1.7,accept\n")
+    written = yaml.safe_load(manifest(project).read_text())
+    written["recordings"]["animal_2"] = {"day_7": {"path": str(raw / "Animal_1"), "frame_rate_hz": 10}}
+    written["recordings"]["animal_3"] = {"day_7": {"path": str(raw), "frame_rate_hz": True}}
+    manifest(project).write_text(yaml.safe_dump(written))
+    output = run(project, "check", code=1)
+    assert "is the data of animal_1.day_7 too" in output
+    assert "frame_rate_hz: Value error, should be a number, is true" in output
+    assert "line 2: component_id '1.7' should be a whole number" in output
+
+
+def test_a_file_that_cannot_be_read_is_one_message(project, raw):
+    write_recording(project, raw / "Animal_1")
+    manifest(project).write_text("recordings:\n\tanimal_1: {}\n")
+    for words in (["check"], ["list"], ["results"], ["scan", str(raw)]):
+        output = run(project, *words, code=1)
+        assert output.startswith("Error: ")
+        assert "parameters_recordings.yml" in output
+        assert "line 2" in output
+
+
 def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
     (raw / "Animal_1" / "frame_7.tif").unlink()
     (raw / "Animal_1" / "frame_9.tif").write_bytes(b"II*\0")
@@ -148,7 +180,7 @@ def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
         "7 missing",
         "frame_9.tif cannot be read",
         "frames 0 to 50 are requested",
-        "seeds: there is no file",
+        "seeds: are given, but would not be used",
         'species: "<Latin name, such as Mus musculus>"',
         "evaluation.min_snr",
     ):

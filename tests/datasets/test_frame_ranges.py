@@ -19,11 +19,14 @@ def test_single_frames_are_ranges_of_one(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("start,stop\n5,3\n1,2\n", "rows 1 are not"),
-        ("start,stop\n1,2\nx,3\n1.5,2\n", "rows 2, 3 are not"),
-        ("start,stop\n-1,3\n", "rows 1 are not"),
-        ("begin,end\n1,2\n", "found begin, end"),
-        ("", "cannot be read"),
+        ("start,stop\n5,3\n1,2\n", "line 2: stop should be greater than start"),
+        (
+            "start,stop\n1,2\nx,3\n1.5,2\n",
+            "line 3: start 'x' should be a number.*line 4: start '1.5' should",
+        ),
+        ("start,stop\n-1,3\n", "line 2: start '-1' should be 0 or more"),
+        ("begin,end\n1,2\n", "no column start and no column stop, but begin, end"),
+        ("", "It is empty"),
     ],
 )
 def test_anything_else_is_refused(tmp_path, text, words):

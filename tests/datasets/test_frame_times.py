@@ -28,9 +28,9 @@ def test_times_come_back_as_they_were(tmp_path: Path) -> None:
     ("times", "message"),
     [
         ([0, 0.1, 0.2], "row for each of 4 frames, there are 3"),
-        ([0, 0.1, "x", 0.3], "row 2 and 0 more do not contain a number"),
-        ([0, 0.1, 0.05, 0.2], "do not after row 1"),
-        ([-1, 0, 0.1, 0.2], "none of them negative"),
+        ([0, 0.1, "x", 0.3], "line 4: time_s 'x' should be a number"),
+        ([0, 0.1, 0.05, 0.2], "do not on line 4 and 0 more"),
+        ([-1, 0, 0.1, 0.2], "line 2: time_s '-1.0' should be 0 or more"),
         ([0, 100, 200, 300], "0.01 Hz, but `frame_rate_hz` is 10"),
     ],
 )
@@ -42,7 +42,7 @@ def test_invalid_times_are_refused_with_the_reason(tmp_path: Path, times: list, 
 def test_missing_file_or_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="which does not exist"):
         read_frame_times(tmp_path / "none.csv", frame_rate_hz=10)
-    with pytest.raises(ValueError, match="expected a column time_s, found t"):
+    with pytest.raises(ValueError, match="Line 1 names no column time_s, but t"):
         read_frame_times(table(tmp_path, [0.0], "t"), frame_rate_hz=10)
 
 

@@ -8,7 +8,7 @@ import tifffile
 from kedro.io import DatasetError
 
 from rsc2p_kedro.datasets import SeedsDataset
-from rsc2p_kedro.datasets.seeds import check_seeds
+from rsc2p_kedro.datasets.seeds import check_seeds, read_seeds
 
 
 def load(path: Path) -> np.ndarray:
@@ -50,9 +50,12 @@ def test_pixels_above_zero_belong_to_a_mask(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("y,x\n1,2\n", "expected columns y_px and x_px, found y, x"),
-        ("y_px,x_px\n1,left\n", "should be numbers in px"),
-        ("", "expected a CSV table with columns y_px and x_px"),
+        ("y,x\n1,2\n", "Line 1 names no column y_px and no column x_px, but y, x"),
+        ("y_px,x_px\n3,4\n1,left\n", "line 3: x_px 'left' should be a number"),
+        ("y_px,x_px\n3,4\n\n1,nan\n", "line 4: x_px 'nan' should be a number"),
+        ("y_px,x_px\n3,4\n1,\n", r"line 3: x_px \(empty\) should be a number"),
+        ("y_px,x_px\n-3,4\n", "line 2: y_px '-3' should be 0 or more"),
+        ("", "should be a CSV table with columns y_px and x_px.* It is empty"),
     ],
 )
 def test_table_that_holds_no_centres_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -75,6 +78,15 @@ def test_missing_file_is_named_with_what_to_give(tmp_path: Path) -> None:
         dataset.load()
 
 
+def test_centres_outside_of_the_frame_are_named_by_their_line(tmp_path: Path) -> None:
+    path = table(tmp_path, "y_px,x_px\n5,8\n6,1\n")
+    with pytest.raises(ValueError, match=r"of the 6 x 9 px frame, .* line 3: y_px '6' should be 5 or less"):
+        read_seeds(path, (6, 9))
+    np.testing.assert_array_equal(read_seeds(path, (7, 9)), [[5, 8], [6, 1]])
+    with pytest.raises(ValueError, match=r"seeds\.tif: masks should have 6 x 9 px"):
+        read_seeds(stack(tmp_path, np.ones((2, 9, 6), np.uint8)), (6, 9))
+
+
 def test_seeds_are_never_written(tmp_path: Path) -> None:
     path = table(tmp_path, "y_px,x_px\n1,2\n")
     with pytest.raises(DatasetError, match="seeds are drawn by the user"):
@@ -92,7 +104,10 @@ def test_seeds_that_fit_the_movie_pass_unchanged() -> None:
     [
         (None, "`initialization: seeded` needs seeds, but none were given"),
         (np.ones((2, 9, 6), bool), r"drawn\.tif: masks should have 6 x 9 px like the movie, have 9 x 6 px"),
-        (np.array([[1, 1], [5.5, 1], [np.nan, 1]]), r"drawn\.tif: 2 of 3 centres are outside the 6 x 9 px frame"),
+        (
+            np.array([[1, 1], [5.5, 1], [np.nan, 1]]),
+            "2 of 3 centres are outside the 6 x 9 px frame, the first at y_px 5.5, x_px 1",
+        ),
     ],
 )
 def test_seeds_that_do_not_fit_the_movie_are_refused(seeds: np.ndarray | None, message: str) -> None:

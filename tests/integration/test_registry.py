@@ -167,7 +167,7 @@ def test_run_has_the_options_of_kedros_own_command():
     assert [option.opts for option in cli.commands["run"].params] == [option.opts for option in kedro_run.params]
 
 
-def test_the_project_runs_as_a_package(project, monkeypatch):
+def test_the_project_runs_as_a_package(project, monkeypatch, capsys):
     """As `python -m rsc2p_kedro` does where a wheel is installed: the present folder holds the configuration."""
     from rsc2p_kedro.__main__ import main
 
@@ -176,4 +176,8 @@ def test_the_project_runs_as_a_package(project, monkeypatch):
         main(["--pipelines", "simulation", "--namespaces", "a.1"])
     assert stopped.value.code in (None, 0)
     assert (project.path / "f" / "1").is_dir()
+    monkeypatch.setattr("sys.argv", ["rsc2p_kedro", "recordings", "check"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert "a.1" in capsys.readouterr().out
     KedroSession.create(project_path=Path(project.path)).close()

@@ -52,7 +52,7 @@ def test_a_recording_overrides_the_parameters_of_a_stage_and_no_other():
     assert recording.override(EvaluationParameters()) == EvaluationParameters()
 
 
-def test_overrides_are_judged_by_what_they_are_laid_over():
+def test_overrides_are_judged_by_what_they_are_laid_over(tmp_path):
     def problems(shared, **override):
         recording = Recording.model_validate({**GOOD, "animal": "a", "session_key": "1", **override})
         return stage_problems(recording, shared)
@@ -63,7 +63,9 @@ def test_overrides_are_judged_by_what_they_are_laid_over():
     seeded = {"source_extraction": {"initialization": "seeded"}}
     assert "seeds: are missing" in problems(seeded)[0]
     assert "would not be used" in problems({}, seeds="seeds.csv")[0]
-    assert problems(seeded, seeds="seeds.csv") == []
+    assert "does not exist" in problems(seeded, seeds=tmp_path / "none.csv")[0]
+    (tmp_path / "seeds.csv").write_text("y_px,x_px\n1,2\n")
+    assert problems(seeded, seeds=tmp_path / "seeds.csv") == []
 
 
 def test_an_empty_manifest_is_no_error():

@@ -177,16 +177,16 @@ def _first_below(ratio: Values) -> int:
 
 def _find_level(levels: Values, variances: Values, numbers: NDArray) -> tuple[float | None, Values]:
     """Level at which saturation begins, None if there is none, and the expected variance at each point."""
-    used = len(levels)
+    used, smallest = len(levels), 1e-9 * float(variances.max(initial=0)) or 1.0
     expected = variances
     for _ in range(10):  # the line is fitted to the points below saturation, which depend on the line
         slope, intercept = _fit_line(levels[:used], variances[:used], numbers[:used])
         expected = slope * levels + intercept
-        start = _first_below(variances / np.maximum(expected, 1e-9))
+        start = _first_below(variances / np.maximum(expected, smallest))
         if start >= used or start < _MIN_POINTS:
             break
         used = start
-    ratio = variances / np.maximum(expected, 1e-9)
+    ratio = variances / np.maximum(expected, smallest)
     start = _first_below(ratio)
     if not _MIN_POINTS <= start <= len(levels) - _MIN_BELOW:
         return None, expected

@@ -17,12 +17,15 @@ from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
 from rsc2p_kedro.manifest.commands import command
+from rsc2p_kedro.manifest.doubts import recording_doubts, shared_data
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import cannot_link
 from rsc2p_kedro.nwb.metadata_checks import examine_metadata, how_to_add, split_missing, yaml_to_add
 
 _SCREEN = 25
 """Lines that the output takes at most, unless `--verbose` is given."""
+_MOST_DOUBTS = 6
+"""Lines about what is valid but unusual, which come on top of these."""
 
 
 @click.command()
@@ -33,6 +36,7 @@ def check(project: ProjectMetadata, verbose: bool, env: str | None) -> None:
     """Check manifest, parameters, metadata and raw data, without computing anything.
 
     Each kind of problem is told once, with the recordings that it concerns. The exit code is 1 if there are any.
+    Values and files that are valid but unusual are told as well.
     """
     parameters = read_parameters(project, env)
     recordings, problems = examine_manifest(parameters.get("recordings"))
@@ -41,20 +45,24 @@ def check(project: ProjectMetadata, verbose: bool, env: str | None) -> None:
     of_all = [line for lines in parameter_problems(parameters).values() for line in lines]
     problems[""] = [*problems.get("", []), *of_all, *_caiman_problems(parameters, recordings)]
     metadata = examine_metadata(parameters.get("nwb") or {}, recordings)
+    same_data, doubts = shared_data(recordings)
     missing: dict[tuple[str, str], list[str]] = {}
     for recording in recordings:
         lines = problems.get(recording.name, [])
         known_rate = not any(line.startswith("frame_rate_hz") for line in lines)
         lines += stage_problems(recording, parameters) if known_rate else []
-        lines += _raw_problems(recording, project.project_path)
+        lines += [*_raw_problems(recording, project.project_path), *same_data.get(recording.name, [])]
+        doubts[recording.name] = [*doubts.get(recording.name, []), *recording_doubts(recording)]
         lines += _link_problems(recording, project.project_path, parameters.get("nwb") or {})
         lines += [line for line in metadata[recording.animal, recording.session_key] if line not in lines]
         missing[recording.animal, recording.session_key], problems[recording.name] = split_missing(lines)
     state = _state(recordings, problems, missing, verbose)
     to_add = how_to_add(yaml_to_add(missing), environment(env)).splitlines()
     if to_add and not any("frame_rate_hz" in fields for fields in missing.values()):
-        state.append("What is missing is needed for NWB files only: until then, `kedro run` does all but the export.")
+        run = command("run", environment(env))
+        state.append(f"What is missing is needed for NWB files only: until then, `{run}` does all but the export.")
     _show(state, [f"  - {line}" for line in group_problems(problems, each=verbose)], to_add, env, verbose)
+    _show_doubts(group_problems(doubts, each=verbose), verbose)
     if any(problems.values()) or to_add:
         raise SystemExit(1)
 
@@ -87,6 +95,14 @@ def _show(state: list[str], problems: list[str], to_add: list[str], env: str | N
     click.echo("\n\n".join("\n".join(block) for block in (state, problems, to_add) if block))
 
 
+def _show_doubts(doubts: list[str], verbose: bool) -> None:
+    """Prints what is valid but unusual, a few lines of it unless `verbose`."""
+    if doubts:
+        lines = [f"  - {line}" for line in doubts]
+        lines = lines if verbose else _first(lines, _MOST_DOUBTS, "  ... more with --verbose")
+        click.echo("\n".join(["\nValid, but please look again:", *lines]))
+
+
 def _first(lines: list[str], most: int, more: str) -> list[str]:
     """The first lines, and a last one that says that there are more."""
     return lines if len(lines) <= most else [*lines[: most - 1], more]
@@ -111,19 +127,14 @@ def _caiman_problems(parameters: dict[str, Any], recordings: list[Recording]) ->
 
 def _raw_problems(recording: Recording, project: Path) -> list[str]:
     """Problems with the files of a recording. Raw frames of simulated recordings are written by the run."""
-    problems = [
-        f"{name}: there is no file {path}; correct the path or remove the line."
-        for name, path in {"seeds": recording.seeds, "curation": recording.curation}.items()
-        if path is not None and not (project / path).is_file()
-    ]
     if recording.simulation is None:
         try:
             frames = read_frames(project / recording.path, frames=recording.frames, layout=recording.layout)
             too_small = size_problem(frames.movie.shape[1:])
-            problems += [f"raw data: {too_small}."] if too_small else []
+            return [f"raw data: {too_small}."] if too_small else []
         except RecordingError as error:
-            problems += [f"raw data: {line}" for line in error.problems]
-    return problems
+            return [f"raw data: {line}" for line in error.problems]
+    return []
 
 
 def _link_problems(recording: Recording, project: Path, nwb: dict[str, Any]) -> list[str]:

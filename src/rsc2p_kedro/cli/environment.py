@@ -11,6 +11,7 @@ from kedro.framework.startup import ProjectMetadata
 
 from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest
 from rsc2p_kedro.manifest.commands import command
+from rsc2p_kedro.manifest.configuration_files import ConfigurationError
 from rsc2p_kedro.manifest.recordings import Recording
 
 
@@ -52,7 +53,7 @@ def read_parameters(
         Parameters as the configuration loader returns them.
 
     Raises:
-        ClickException: the defaults of the manifest cannot be meant so.
+        ClickException: a file of the configuration cannot be read, or the defaults of the manifest cannot be meant so.
     """
     loader = settings.CONFIG_LOADER_CLASS(
         str(conf_folder(project)),
@@ -62,7 +63,7 @@ def read_parameters(
     )
     try:
         return loader["parameters"]
-    except ManifestError as error:
+    except (ConfigurationError, ManifestError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -32,9 +32,10 @@ def explain(
 
     from rsc2p_kedro.cli.environment import read_parameters
     from rsc2p_kedro.manifest.checks import ManifestError, parameter_problems
+    from rsc2p_kedro.manifest.configuration_files import ConfigurationError
     from rsc2p_kedro.nwb.metadata_checks import MetadataError
 
-    if isinstance(error, ManifestError | MetadataError):
+    if isinstance(error, ManifestError | MetadataError | ConfigurationError):
         return str(error)
     if isinstance(error, ParameterValidationError):
         problems = parameter_problems(read_parameters(project, env, runtime_params))

@@ -8,11 +8,13 @@ the algorithms are those of the original notebook.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, StrictInt, field_validator, model_validator
+
+from rsc2p_kedro.core.strict_types import check_conversion
 
 EngineName = Literal["embedded", "caiman"]
 ComponentClass = Literal["soma", "process", "out_of_focus", "other", "silent"]
@@ -36,7 +38,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class FrozenModel(BaseModel):
-    """A pydantic model that cannot be changed after validation and rejects unknown keys.
+    """A pydantic model that cannot be changed after validation, and rejects unknown keys and values of another kind.
+
+    Values of another kind are booleans and texts for numbers, for example: :mod:`~rsc2p_kedro.core.strict_types`.
 
     Attributes:
         renamed: present name of each field by its former name. Former names are accepted for one release, with a
@@ -75,6 +79,14 @@ class FrozenModel(BaseModel):
             )
             present[name] = value
         return present
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _keep_kind(cls, given: Any, validate: Callable[[Any], Any]) -> Any:
+        """Refuses values that would be converted to another kind."""
+        value = validate(given)
+        check_conversion(given, value)
+        return value
 
     @model_validator(mode="before")
     @classmethod

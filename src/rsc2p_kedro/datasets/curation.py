@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pandas as pd
-from pandera.errors import SchemaErrors
 
 from rsc2p_kedro.core.schemas import CurationTable
-from rsc2p_kedro.datasets.read_only import ReadOnlyDataset, read_csv
+from rsc2p_kedro.datasets.read_only import ReadOnlyDataset
+from rsc2p_kedro.datasets.user_tables import Column, read_table
 
-EXPECTED = "the columns component_id, decision ('accept' or 'reject') and note"
+EXPECTED = "a CSV table with the columns component_id, decision ('accept' or 'reject') and, if wanted, note"
+COLUMNS = (
+    Column("component_id", "whole number", least=0, unique=True),
+    Column("decision", "text", choices=("accept", "reject")),
+    Column("note", "text", optional=True),
+)
 
 
 class CurationDataset(ReadOnlyDataset[pd.DataFrame]):
@@ -52,11 +57,4 @@ def read_curation(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ValueError(f"`curation:` names {path}, which does not exist. Correct the path or remove the line.")
-    table = read_csv(path, EXPECTED, dtype={"note": str})
-    if "note" not in table:
-        table["note"] = ""
-    try:
-        return CurationTable.validate(table.fillna({"note": ""}), lazy=True)
-    except SchemaErrors as error:
-        failures = error.failure_cases[["column", "check", "failure_case", "index"]].to_string(index=False)
-        raise ValueError(f"{path} should have {EXPECTED}. Correct these entries:\n{failures}") from error
+    return CurationTable.validate(read_table(path, COLUMNS, expected=EXPECTED).reset_index(drop=True))

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.datasets.read_only import ReadOnlyDataset, read_csv
+from rsc2p_kedro.datasets.read_only import ReadOnlyDataset
+from rsc2p_kedro.datasets.user_tables import Column, TableError, column_names, read_table
 
-EXPECTED = "the columns start and stop (the frame after the last one), or the column frame; and reason, if wanted"
+EXPECTED = (
+    "a CSV table with the columns start and stop (the frame after the last one), or the column frame; and reason, if "
+    "wanted"
+)
 
 
 class FrameRangesDataset(ReadOnlyDataset[pd.DataFrame]):
@@ -50,15 +53,12 @@ def read_frame_ranges(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ValueError(f"`exclude_frames:` names {path}, which does not exist. Correct the path or remove the line.")
-    table = read_csv(path, EXPECTED, dtype={"reason": str})
-    if "frame" in table:
+    single = "frame" in column_names(path, expected=EXPECTED)
+    numbers = [Column(name, "whole number", least=0) for name in (("frame",) if single else ("start", "stop"))]
+    table = read_table(path, [*numbers, Column("reason", "text", optional=True)], expected=EXPECTED)
+    if single:
         table = table.assign(start=table["frame"], stop=table["frame"] + 1)
-    if not {"start", "stop"} <= set(table.columns):
-        raise ValueError(f"{path}: expected {EXPECTED}, found {', '.join(map(str, table.columns))}.")
-    limits = table[["start", "stop"]].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    wrong = ~(np.isfinite(limits).all(1) & (limits % 1 == 0).all(1) & (limits[:, 0] >= 0) & (np.diff(limits)[:, 0] > 0))
-    if wrong.any():
-        rows = ", ".join(map(str, np.flatnonzero(wrong)[:5] + 1))
-        raise ValueError(f"{path}: frames should be whole numbers with 0 <= start < stop; rows {rows} are not.")
-    reasons = table["reason"].fillna("") if "reason" in table else ""
-    return pd.DataFrame({"start": limits[:, 0], "stop": limits[:, 1]}).astype(np.int64).assign(reason=reasons)
+    wrong = table.index[table["stop"] <= table["start"]]
+    if len(wrong):
+        raise TableError.listing(path, EXPECTED, [f"line {line}: stop should be greater than start" for line in wrong])
+    return table[["start", "stop", "reason"]].reset_index(drop=True)

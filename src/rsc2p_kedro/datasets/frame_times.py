@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.read_only import ReadOnlyDataset, read_csv
+from rsc2p_kedro.datasets.read_only import ReadOnlyDataset
+from rsc2p_kedro.datasets.user_tables import Column, TableError, read_table
 
 COLUMN = "time_s"
+EXPECTED = "a CSV table with the column time_s: seconds from the start of the session, a row for each frame on disk"
 
 _RATE_TOLERANCE = 0.1
 """Relative difference allowed between the median rate of the times and `frame_rate_hz`: wide enough for clocks and
@@ -73,14 +75,11 @@ def read_frame_times(path: Path, *, frame_rate_hz: float, n_frames: int | None =
     """
     if not path.is_file():
         raise ValueError(f"`frame_times:` names {path}, which does not exist. Correct the path or remove the line.")
-    table = read_csv(path, f"a column {COLUMN}")
-    if COLUMN not in table.columns:
-        raise ValueError(f"{path}: expected a column {COLUMN}, found {', '.join(map(str, table.columns))}.")
-    times = pd.to_numeric(table[COLUMN], errors="coerce").to_numpy(np.float64)
-    problems = [*_missing_rows(times, n_frames), *_time_problems(times, frame_rate_hz)]
+    times = read_table(path, [Column(COLUMN, least=0)], expected=EXPECTED)[COLUMN]
+    problems = [*_missing_rows(times.to_numpy(), n_frames), *_time_problems(times, frame_rate_hz)]
     if problems:
-        raise ValueError(f"{path}: " + "; ".join(problems) + ".")
-    return times
+        raise TableError.listing(path, EXPECTED, problems)
+    return times.to_numpy()
 
 
 def check_frame_times(
@@ -111,16 +110,15 @@ def _missing_rows(times: NDArray[np.float64], n_frames: int | None) -> list[str]
     return [f"there should be a row for each of {n_frames} frames, there are {len(times)}"]
 
 
-def _time_problems(times: NDArray[np.float64], frame_rate_hz: float) -> list[str]:
-    not_numbers = np.flatnonzero(~np.isfinite(times))
-    if len(not_numbers):
-        return [f"row {not_numbers[0]} and {len(not_numbers) - 1} more do not contain a number"]
-    if len(times) < 2 or times[0] < 0:
-        return ["there should be at least two times, none of them negative: they count from the start of the session"]
-    steps = np.diff(times)
+def _time_problems(times: pd.Series, frame_rate_hz: float) -> list[str]:
+    """Problems of times whose index is the line of each in the file."""
+    if len(times) < 2:
+        return [f"there should be at least two times, there are {len(times)}"]
+    steps = np.diff(times.to_numpy())
     backwards = np.flatnonzero(steps <= 0)
     if len(backwards):
-        return [f"times should increase, but do not after row {backwards[0]} and {len(backwards) - 1} more"]
+        lines = f"line {times.index[backwards[0] + 1]}"
+        return [f"times should increase, but do not on {lines} and {len(backwards) - 1} more"]
     rate = 1 / np.median(steps)
     if abs(rate / frame_rate_hz - 1) <= _RATE_TOLERANCE:
         return []

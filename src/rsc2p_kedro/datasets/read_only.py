@@ -4,7 +4,6 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
-import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 Loaded = TypeVar("Loaded")
@@ -50,26 +49,3 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, Loaded], Generic[Loaded]):
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
-
-
-def read_csv(path: Path, columns: str, **options: Any) -> pd.DataFrame:
-    """Reads a CSV table that a user has written.
-
-    Args:
-        path: the table.
-        columns: the columns it should have, in words, for the error.
-        **options: of `pandas.read_csv`.
-
-    Returns:
-        The table as pandas reads it.
-
-    Raises:
-        ValueError: the file is empty or is not a CSV table.
-    """
-    try:
-        return pd.read_csv(path, **options)
-    except ValueError as error:  # pandas' EmptyDataError and ParserError, and UnicodeDecodeError, are ValueErrors
-        raise ValueError(
-            f"{path}: expected a CSV table with {columns}, but it cannot be read as one ({error}). "
-            "Save the table as CSV, in UTF-8."
-        ) from error

@@ -6,7 +6,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.read_only import ReadOnlyDataset, read_csv
+from rsc2p_kedro.datasets.read_only import ReadOnlyDataset
+from rsc2p_kedro.datasets.user_tables import Column, read_table
 
 EXPECTED = "a CSV table with columns y_px and x_px, or a TIFF of labels (H, W) or masks (n, H, W)"
 
@@ -36,22 +37,26 @@ class SeedsDataset(ReadOnlyDataset[NDArray]):
         return read_seeds(self._filepath)
 
 
-def read_seeds(path: Path) -> NDArray:
+def read_seeds(path: Path, shape: tuple[int, int] | None = None) -> NDArray:
     """Reads the seeds that a user has drawn.
 
     Args:
         path: a CSV table with columns `y_px` and `x_px`, or a TIFF of labels (H, W; 0 is background) or of masks
             (n, H, W; pixels above 0 belong to the mask).
+        shape: (H, W) of the movie, which the seeds should fit. None where it is not known yet.
 
     Returns:
         Centres (n, 2) float64 as (y, x) in px, or masks (n, H, W) bool.
 
     Raises:
-        ValueError: there is no such file, or its content is not as described above.
+        ValueError: there is no such file, its content is not as described above, or does not fit the movie.
     """
     if not path.is_file():
         raise ValueError(_no_seeds(path))
-    return _read_centres(path) if path.suffix.lower() == ".csv" else _read_masks(path)
+    if path.suffix.lower() == ".csv":
+        return _read_centres(path, shape)
+    masks = _read_masks(path)
+    return masks if shape is None else check_seeds(masks, shape, source=path)
 
 
 def check_seeds(seeds: NDArray | None, shape: tuple[int, int], *, source: Path | str = "seeds") -> NDArray:
@@ -77,11 +82,11 @@ def check_seeds(seeds: NDArray | None, shape: tuple[int, int], *, source: Path |
             f"{seeds.shape[2]} px. Draw them on an image of this movie."
         )
     if seeds.ndim == 2:
-        n_outside = int((~((seeds >= 0) & (seeds <= np.subtract(shape, 1))).all(axis=1)).sum())
-        if n_outside:
+        outside = seeds[~((seeds >= 0) & (seeds <= np.subtract(shape, 1))).all(axis=1)]
+        if len(outside):
             raise ValueError(
-                f"{source}: {n_outside} of {len(seeds)} centres are outside the {height} x {width} px frame. Give y_px "
-                "and x_px in px, counted from 0."
+                f"{source}: {len(outside)} of {len(seeds)} centres are outside the {height} x {width} px frame, the "
+                f"first at y_px {outside[0, 0]:g}, x_px {outside[0, 1]:g}. Give them in px, counted from 0."
             )
     return seeds
 
@@ -93,14 +98,15 @@ def _no_seeds(path: Path | None) -> str:
     )
 
 
-def _read_centres(path: Path) -> NDArray[np.float64]:
-    table = read_csv(path, "columns y_px and x_px")
-    if not {"y_px", "x_px"} <= set(table.columns):
-        raise ValueError(f"{path}: expected columns y_px and x_px, found {', '.join(table.columns)}.")
-    try:
-        return table[["y_px", "x_px"]].to_numpy(dtype=np.float64)
-    except ValueError as error:
-        raise ValueError(f"{path}: y_px and x_px should be numbers in px ({error}). Correct these rows.") from error
+def _read_centres(path: Path, shape: tuple[int, int] | None) -> NDArray[np.float64]:
+    height, width = shape or (None, None)
+    frame = f" of the {height} x {width} px frame" if shape else ""
+    columns = [
+        Column(name, least=0, most=None if size is None else size - 1)
+        for name, size in (("y_px", height), ("x_px", width))
+    ]
+    expected = f"a CSV table with columns y_px and x_px, in px{frame}, counted from 0"
+    return read_table(path, columns, expected=expected).to_numpy()
 
 
 def _read_masks(path: Path) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from rsc2p_kedro.core.parameters import (
     did_you_mean,
 )
 from rsc2p_kedro.core.problems import group_problems
+from rsc2p_kedro.datasets.curation import read_curation
 from rsc2p_kedro.datasets.frame_ranges import read_frame_ranges
 from rsc2p_kedro.datasets.frame_times import read_frame_times
 from rsc2p_kedro.datasets.raw import inspect_recording
+from rsc2p_kedro.datasets.seeds import read_seeds
 from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.identifiers import dandi_ids
@@ -162,7 +164,7 @@ def _parameter_problem(key: str, model: type[FrozenModel], detail: Any) -> str:
 
 
 def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[str]:
-    """Validates the parameters of the stages for one recording, its seeds and its frame times.
+    """Validates the parameters of the stages for one recording, its seeds, its frame times and its curation.
 
     Args:
         recording: the recording, which may have parameters of its own.
@@ -185,7 +187,7 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
             continue
         if isinstance(own, ExtractionParameters):
             problems += _seed_problems(recording, own.initialization == "seeded")
-    return problems + _time_problems(recording) + _exclusion_problems(recording)
+    return problems + _time_problems(recording) + _exclusion_problems(recording) + _curation_problems(recording)
 
 
 def _exclusion_problems(recording: Recording) -> list[str]:
@@ -208,12 +210,21 @@ def _time_problems(recording: Recording) -> list[str]:
     """Problems of the table of frame times, if the recording has one."""
     if recording.frame_times is None:
         return []
+    n_frames, rate = _frames_needed(recording), recording.frame_rate_hz
+    return _told("frame_times", lambda path: read_frame_times(path, frame_rate_hz=rate, n_frames=n_frames), recording)
+
+
+def _curation_problems(recording: Recording) -> list[str]:
+    """Problems of the user's decisions, if the recording has some."""
+    return [] if recording.curation is None else _told("curation", read_curation, recording)
+
+
+def _told(field: str, read: Callable[[Any], object], recording: Recording) -> list[str]:
+    """Problem of reading a file that a recording names in a field, if there is one."""
     try:
-        read_frame_times(
-            recording.frame_times, frame_rate_hz=recording.frame_rate_hz, n_frames=_frames_needed(recording)
-        )
-    except ValueError as error:
-        return [f"frame_times: {error}"]
+        read(getattr(recording, field))
+    except (ValueError, OSError) as error:
+        return [f"{field}: {error}"]
     return []
 
 
@@ -231,7 +242,16 @@ def _seed_problems(recording: Recording, seeded: bool) -> list[str]:
         return ["seeds: are missing, but `initialization: seeded` needs them; give centres (CSV) or masks (TIFF)."]
     if recording.seeds is not None and not seeded:
         return ["seeds: are given, but would not be used; set `initialization: seeded` for the recording."]
-    return []
+    shape = _frame_shape(recording) if seeded else None
+    return _told("seeds", lambda path: read_seeds(path, shape), recording) if seeded else []
+
+
+def _frame_shape(recording: Recording) -> tuple[int, int] | None:
+    """(H, W) of the frames. None if there are none on disk (yet)."""
+    if recording.simulation is not None:
+        return recording.simulation.height_px, recording.simulation.width_px
+    raw = inspect_recording(recording.path, layout=recording.layout)
+    return (raw.shape[0], raw.shape[1]) if raw.n_frames and len(raw.shape) == 2 else None
 
 
 def explain_how_to_start(env: str | None, recordings: dict[str, Any] | None) -> None:
@@ -246,7 +266,7 @@ def explain_how_to_start(env: str | None, recordings: dict[str, Any] | None) -> 
     """
     raise ManifestError(
         f"""There are no recordings in environment {env or "local"}.
-  - To process simulated recordings: kedro run --env demo (or: make demo)
+  - To process simulated recordings: {command("run", "demo")}
   - To add your own: {command("recordings scan DIR", env)}, where DIR is the folder of your TIFFs. It writes
     conf/{env or "local"}/parameters_recordings.yml; complete this file, then run
     {command("recordings check", env)} and {command("run", env)}."""

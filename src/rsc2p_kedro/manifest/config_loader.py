@@ -12,10 +12,10 @@ from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
-from yaml.constructor import ConstructorError
 
 from rsc2p_kedro.core.parameters import did_you_mean
 from rsc2p_kedro.manifest.checks import ManifestError
+from rsc2p_kedro.manifest.configuration_files import READING_ERRORS, explain_reading_error
 from rsc2p_kedro.manifest.defaults import defaults_problems, with_defaults
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
@@ -174,17 +174,6 @@ def _items(level: Any) -> Iterable[tuple[str, Any]]:
     return level.items() if isinstance(level, Mapping) else ()
 
 
-def _describe_yaml_error(conf: Path, error: ConstructorError) -> str:
-    """Message with file and line of a YAML error, usually a duplicate key; Kedro's message does not name the file."""
-    for path in sorted(conf.rglob("*.yml")):
-        try:
-            OmegaConf.load(path)
-        except ConstructorError as in_file:
-            line = in_file.problem_mark.line + 1 if in_file.problem_mark else 1
-            return f"{path}, line {line}: {in_file.problem}. A key may occur only once: merge the contents of both."
-    return str(error)
-
-
 class ManifestConfigLoader(OmegaConfigLoader):
     """Kedro's configuration, with the recordings of the manifest entered into parameters and catalog.
 
@@ -205,7 +194,7 @@ class ManifestConfigLoader(OmegaConfigLoader):
             The merged configuration of base, environment and, for `MACHINE_PARAMETERS`, conf/local.
 
         Raises:
-            ValueError: a file is not valid YAML or has a duplicate key; the message names file and line.
+            ConfigurationError: a file cannot be read; the message names file and line.
             MissingConfigException: there is no such configuration.
             ManifestError: `defaults` of the manifest cannot be meant so, or a recording does not exist.
         """
@@ -213,8 +202,12 @@ class ManifestConfigLoader(OmegaConfigLoader):
             return self._read[key]
         try:
             config = super().__getitem__(key)
-        except ConstructorError as error:
-            raise ValueError(_describe_yaml_error(Path(self.conf_source), error)) from error
+        except READING_ERRORS as error:
+            names = {self.base_env, self.default_run_env, self.run_env}
+            explained = explain_reading_error([Path(self._get_conf_env_path(name)) for name in names], error)
+            if explained is None:
+                raise
+            raise explained from error
         if key == "parameters" and "recordings" in config:
             problems = defaults_problems(config["recordings"])
             if problems:

@@ -4,12 +4,22 @@ The manifest is the parameter ``recordings`` with two levels, animal and session
 (:class:`Recording`).
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, Acquisition, EngineName, FrozenModel, did_you_mean
+from rsc2p_kedro.core.plausibility import check_possible
 from rsc2p_kedro.datasets.raw import Layout, as_patterns
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
 from rsc2p_kedro.simulation.settings import SimulationSettings
@@ -77,6 +87,17 @@ class Recording(FrozenModel):
         None, description="Settings of a simulated recording with known ground truth; `null` for a real recording."
     )
 
+    @field_validator("path", "frame_times", "seeds", "curation")
+    @classmethod
+    def _check_encoding(cls, path: Path | None) -> Path | None:
+        try:
+            os.fsencode(path or "")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{str(path)!a} holds characters that the locale of this shell cannot write: set PYTHONUTF8=1"
+            ) from error
+        return path
+
     @field_validator("frames")
     @classmethod
     def _check_frames(cls, frames: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -93,6 +114,13 @@ class Recording(FrozenModel):
             if item != "auto" and not 0 <= item[0] < item[1]:
                 raise ValueError(f"ranges should be [start, stop] with 0 <= start < stop, one is {list(item)}.")
         return wanted
+
+    @field_validator("frame_rate_hz", "pixel_size_um", "decay_time_s")
+    @classmethod
+    def _check_units(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            check_possible(str(info.field_name), *(value if isinstance(value, tuple) else (value,)))
+        return value
 
     @field_validator("parameters")
     @classmethod

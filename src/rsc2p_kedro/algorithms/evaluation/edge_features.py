@@ -104,7 +104,8 @@ def edge_features(pixels: NDArray, pair: NDArray, *, width: int, half_width_px: 
     distances = signed_distances(pixels, pair[0], width) / half_width_px
     blurred = blur(pair[1:], pixels, width, _BLUR_HALF_WIDTHS * half_width_px)[0]
     inside = distances < 0
-    transient = np.clip(blurred / max(float(blurred[inside].mean()), _TINY), -_LIMIT, _LIMIT)
+    level = max(float(blurred[inside].mean()), _TINY * (float(np.abs(blurred).max()) or 1))
+    transient = np.clip(blurred / level, -_LIMIT, _LIMIT)
     bands = band_means(distances, np.stack([pair[0] / pair[0].max(), transient]))
     names = ("footprint_edge", "transient_edge")
     y, x = np.divmod(pixels, width)

@@ -95,7 +95,7 @@ def trace_statistics(noisy: NDArray, denoised: NDArray, background: NDArray) -> 
     residual = residual - residual.mean()
     noise = np.sqrt((residual**2).mean())
     return {
-        "denoised_fraction": float(denoised.std() / (denoised.std() + noise + _TINY)),
+        "denoised_fraction": float(denoised.std() / ((denoised.std() + noise) or 1)),
         "residual_autocorrelation": pearson(residual[1:], residual[:-1]),
         "background_correlation": pearson(noisy, background),
         "background_step_correlation": pearson(np.diff(noisy), np.diff(background)),

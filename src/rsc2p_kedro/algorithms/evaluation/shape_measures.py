@@ -82,7 +82,7 @@ def _correlations(traces: NDArray) -> NDArray[np.float64]:
     """Pearson correlations (n, n) of traces (n, T); 0 for a constant trace."""
     centred = traces.astype(np.float64) - traces.mean(axis=1, keepdims=True, dtype=np.float64)
     norms = np.sqrt((centred**2).sum(axis=1, keepdims=True))
-    centred /= np.maximum(norms, 1e-12)
+    centred /= np.where(norms > 0, norms, 1)
     return centred @ centred.T
 
 

@@ -122,8 +122,15 @@ def _wake(inputs: Inputs, state: Factorization, n_known: int) -> tuple[Factoriza
 
 
 def _initialize(inputs: Inputs, components: Components) -> Factorization:
-    """The earlier footprints and gain, without traces."""
+    """The earlier footprints and gain, without traces.
+
+    Footprints are of about unit norm, as in a first fit, whatever the unit of the pixels: they are multiplied by one
+    power of two, so that nothing is rounded.
+    """
     A = inputs.to_noise_units(components.footprints)
+    norms = np.asarray(sp.linalg.norm(A, axis=0), np.float64)
+    _, exponent = np.frexp(np.median(norms[norms > 0])) if norms.any() else (1, 0)
+    A.data = np.ldexp(A.data, -exponent)
     C, F = np.zeros((A.shape[1], inputs.n_bins)), np.zeros((inputs.neuropil.n_splines, inputs.n_bins))
     return Factorization(A, C, F, _earlier_gain(inputs, components), tuple((j,) for j in range(A.shape[1])))
 

@@ -199,7 +199,8 @@ def isolated_traces(p: Projections, traces: Traces, group: NDArray | slice = sli
         (n, T) for the n components of the group.
     """
     rest = p.U[group] - p.AA[group] @ traces.C - p.AB[group] @ traces.F
-    return traces.C[group] + rest / np.maximum(p.AA.diagonal()[group], 1e-12)[:, None]
+    energy = p.AA.diagonal()[group]
+    return traces.C[group] + rest / np.where(energy > 0, energy, 1)[:, None]
 
 
 def _non_overlapping_groups(AA: sp.csc_array) -> list[NDArray[np.int64]]:

@@ -111,7 +111,7 @@ def correlation_with_template(frames: Float, template: Float) -> Float:
     weights = np.full(image.size, 1 / image.size, np.float32)
     image = image - np.vdot(weights, image)
     means, squares = rows @ weights, np.einsum("tp,tp,p->t", rows, rows, weights)
-    norms = np.sqrt(np.maximum(squares - means**2, 0) * np.vdot(weights, image**2))
+    norms = np.sqrt(np.maximum(squares - means**2, 0)) * np.sqrt(np.vdot(weights, image**2))
     products = rows @ (weights * image)
     return np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
 
@@ -273,8 +273,9 @@ def displacement_between(
         Root mean square over patches and axes in px.
     """
     image = first - first.mean()
-    # The floors keep the normal equations finite for two equal images.
-    variance = np.full(image.shape, max(float((second - first).var()), 1e-6 * float(image.var()), 1e-12), np.float32)
+    # The floors keep the normal equations finite for two equal images, and for images without contrast.
+    floor = max(float((second - first).var()), 1e-6 * float(image.var())) or 1.0
+    variance = np.full(image.shape, floor, np.float32)
     estimator = make_estimator(
         Template(
             image,

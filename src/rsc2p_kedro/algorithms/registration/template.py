@@ -202,7 +202,7 @@ def registered_statistics(
     first, second = (sum(_map_groups(sums, sample, compute)) / n).reshape(2, *grid.shape)
     variance = ndi.gaussian_filter(np.maximum(second - first**2, 0), VARIANCE_BLUR_PX, mode="nearest", truncate=3)
     # Bounds the weight of pixels that hardly vary, and keeps it finite for movies without noise.
-    floor = max(1e-3 * float(variance.mean()), 1e-6 * float(first.var()), 1e-12)
+    floor = max(1e-3 * float(variance.mean()), 1e-6 * float(first.var())) or 1.0
     image = denoise_template((first - first.mean()).astype(np.float32), float(np.median(variance)) / float(n))
     return image, np.maximum(variance, floor).astype(np.float32)
 

@@ -179,8 +179,14 @@ def _window_problems(n_frames: int, start: int, stop: int) -> list[str]:
     return []
 
 
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file; what is in a folder has its own."""
+    found = path.stat()
+    return (0, 0) if path.is_dir() else (found.st_size, found.st_mtime_ns)
+
+
 class _FrameReader:
-    """Array interface of files for dask; reads only the images that are requested."""
+    """Array interface of files for dask; reads only the images that are requested, and no file that has changed."""
 
     ndim = 3
 
@@ -191,6 +197,7 @@ class _FrameReader:
         self.images = numbers - ends[self.owners] + np.array([file.n_images for file in recording.files])[self.owners]
         self.shape = (len(numbers), *recording.shape)
         self.dtype = recording.dtype
+        self._states = {path: _state(path) for path in {file.path for file in recording.files}}
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray:
         frames, rows, columns = tuple([*index, *[slice(None)] * 3][:3])
@@ -198,6 +205,10 @@ class _FrameReader:
         movie = np.empty((len(owners), *self.shape[1:]), self.dtype)
         for owner, group in groupby(range(len(owners)), key=lambda i: owners[i]):
             run = list(group)
-            self._files[owner].read([int(images[i]) for i in run], movie[run[0] : run[-1] + 1])
+            file = self._files[owner]
+            file.read([int(images[i]) for i in run], movie[run[0] : run[-1] + 1])
+            if _state(file.path) != self._states[file.path]:
+                problem = f"{file.path.name} changed while it was read: wait until it is complete, then run again"
+                raise RecordingError(file.path, [problem])
         part = movie if isinstance(frames, slice) or np.ndim(frames) else movie[0]
         return part[..., rows, :][..., columns]

@@ -169,8 +169,9 @@ class RawRecording:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the pixels of most files, in the byte order of the machine."""
-        return _most_common(file.dtype.newbyteorder("=") for file in self.files if file.shape)
+        """Type of the pixels of most files, in the byte order of the machine; float32 for the float16 of files."""
+        dtype = _most_common(file.dtype.newbyteorder("=") for file in self.files if file.shape)
+        return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def arrange(n_images: int, layout: Layout) -> tuple[NDArray[np.int64], list[str]]:

@@ -202,4 +202,7 @@ def _typical_tiff(folder: Path, layout: Layout, mtime_ns: int) -> Path | None:
 
 
 def _is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    """Whether a path is a TIFF by its name, or a link to one that may be missing."""
+    if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        return False
+    return path.is_file() or (path.is_symlink() and not path.exists())

@@ -147,6 +147,8 @@ def inspect_file(path: Path) -> TIFFFile:
     Returns:
         The content of the header. A file that is not a readable TIFF has no images and a problem.
     """
+    if not path.exists():
+        return TIFFFile(path, problems=("is a link to a file that is not there: copy the file itself",))
     try:
         with tifffile.TiffFile(path) as tif:
             return _read_header(path, tif)
