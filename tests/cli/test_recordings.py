@@ -1,6 +1,8 @@
+import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -37,8 +39,12 @@ def project(tmp_path) -> ProjectMetadata:
 @pytest.fixture
 def raw(tmp_path) -> Path:
     (tmp_path / "raw" / "Animal_1").mkdir(parents=True)
+    an_hour_ago = time.time() - 3600  # files that have just changed may still be being copied
     for number in range(1, 21):
-        tifffile.imwrite(tmp_path / "raw" / "Animal_1" / f"frame_{number}.tif", np.zeros((32, 32), np.uint16))
+        path = tmp_path / "raw" / "Animal_1" / f"frame_{number}.tif"
+        tifffile.imwrite(path, np.zeros((32, 32), np.uint16))
+        os.utime(path, (an_hour_ago, an_hour_ago))
+    os.utime(path.parent, (an_hour_ago, an_hour_ago))
     return tmp_path / "raw"
 
 
@@ -205,7 +211,7 @@ def scanned_and_unfilled(project: ProjectMetadata, raw: Path) -> None:
         for day in range(1, 8):
             folder = raw / f"mouse_{animal}" / f"day_{day}"
             folder.mkdir(parents=True)
-            tifffile.imwrite(folder / "movie.tif", np.zeros((20, 16, 16), np.uint16), photometric="minisblack")
+            tifffile.imwrite(folder / "movie.tif", np.zeros((20, 32, 32), np.uint16), photometric="minisblack")
     run(project, "scan", str(raw))
 
 
