@@ -29,7 +29,8 @@ def _recordings(*rows: tuple[str, int, float]) -> pd.DataFrame:
         "frame_rate_hz": 14.7, "template_correlation_before": 0.5, "template_correlation_after": 0.75,
         "unregistered_frames": 2, "components_fit": 99, "components_refit": 90, "inspection_messages": 0,
     }  # fmt: skip
-    return RecordingsTable.validate(table.assign(**same)[list(RecordingsTable.to_schema().columns)])
+    whole = table.assign(**same)
+    return RecordingsTable.validate(whole[[name for name in RecordingsTable.to_schema().columns if name in whole]])
 
 
 ROWS = (

@@ -116,6 +116,14 @@ class ComponentTable(_Table):
     other_probability: Series[float] = pa.Field(
         nullable=True, ge=0, le=1, description="Probability that it is anything else: a piece, a vessel, noise."
     )
+    red_signal: Series[float] | None = pa.Field(
+        nullable=True,
+        description="Mean of the structural channel inside the component minus that around it, counts, after "
+        "subtraction of the crosstalk; only of recordings with a structural channel.",
+    )
+    red_probability: Series[float] | None = pa.Field(
+        nullable=True, ge=0, le=1, description="Probability that the component has the label of the structural channel."
+    )
     baseline: Series[float] = pa.Field(description="Constant fluorescence below the trace, counts.")
     noise: Series[float] = pa.Field(ge=0, description="Standard deviation of the noise of the trace, counts.")
     decay_time_s: Series[float] = pa.Field(

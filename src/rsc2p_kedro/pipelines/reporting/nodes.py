@@ -18,6 +18,7 @@ from rsc2p_kedro.core.results import (
     DeltaFOverF,
     DetectorSaturation,
     MotionCorrection,
+    RedLabels,
     SpikeInference,
     SummaryImages,
 )
@@ -28,6 +29,7 @@ from rsc2p_kedro.plots import coverage as coverage_plots
 from rsc2p_kedro.plots import detector as detector_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
+from rsc2p_kedro.plots import red_label as red_label_plots
 from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots import traces as trace_plots
 from rsc2p_kedro.plots.thumbnails import thumbnail
@@ -256,6 +258,33 @@ def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Rec
     )
 
 
+def plot_structural_channel(
+    structural_summary_images: SummaryImages, components: Components, red_labels: RedLabels, recording: Recording
+) -> Figure:
+    """Draws the structural channel, the components with its label, and the crosstalk.
+
+    Args:
+        structural_summary_images: of the structural channel, corrected.
+        components: of the refit.
+        red_labels: their signals and probabilities.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
+    return red_label_plots.structural_channel(
+        structural_summary_images.mean,
+        components.footprints,
+        red_labels.red_probability,
+        red_labels.red_contrast,
+        red_labels.functional_contrast,
+        crosstalk=red_labels.crosstalk,
+        crosstalk_error=red_labels.crosstalk_error,
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
 def plot_unexplained_correlation(
     corrected_summary_images: SummaryImages,
     components: Components,
@@ -396,7 +425,11 @@ def plot_thumbnail(
 
 
 def score_against_truth(
-    truth: SimulatedTruth, motion: MotionCorrection, components: Components, component_table: pd.DataFrame
+    truth: SimulatedTruth,
+    motion: MotionCorrection,
+    components: Components,
+    component_table: pd.DataFrame,
+    red_labels: RedLabels | None = None,
 ) -> pd.DataFrame:
     """Scores a simulated recording against its ground truth.
 
@@ -405,11 +438,12 @@ def score_against_truth(
         motion: as it was estimated.
         components: of the refit.
         component_table: one row per component, in any order.
+        red_labels: signals of the components in the structural channel, if there is one.
 
     Returns:
         One row per measure (:class:`rsc2p_kedro.core.schemas.TruthScoreTable`).
     """
-    rows = score_results(truth, components, _accepted(component_table, components), motion)
+    rows = score_results(truth, components, _accepted(component_table, components), motion, red_labels)
     return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
 
 
@@ -509,6 +543,7 @@ def write_report(
     component_measure_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
     truth_scores: pd.DataFrame | None = None,
+    red_labels: RedLabels | None = None,
     **figures: Any,
 ) -> str:
     """Writes the report of one recording.
@@ -529,6 +564,7 @@ def write_report(
         component_measure_table: shapes, duplicates and coverage of the accepted components.
         inspection_table: one row per message of the NWB validators.
         truth_scores: scores of a simulated recording.
+        red_labels: gives the crosstalk, of a recording with a structural channel.
         **figures: figures, or the bytes of image files, by the names in `report.FIGURES`.
 
     Returns:
@@ -563,6 +599,7 @@ def write_report(
             dff,
             used,
             truth_scores,
+            red_labels,
         ),
         parameters=[html.parameter_table(name, model) for name, model in stages.items()],
         provenance=html.pairs_of(provenance),
@@ -580,6 +617,7 @@ def write_curation_page(
     dff: DeltaFOverF,
     spike_inference: SpikeInference,
     curation: pd.DataFrame | None = None,
+    structural_summary_images: SummaryImages | None = None,
 ) -> str:
     """Writes the page on which the components of one recording are inspected, accepted and rejected.
 
@@ -593,6 +631,7 @@ def write_curation_page(
         dff: of the components.
         spike_inference: inferred spikes.
         curation: earlier decisions (component_id, decision, note). None if there are none.
+        structural_summary_images: of the structural channel, if there is one.
 
     Returns:
         A page of HTML.
@@ -601,6 +640,7 @@ def write_curation_page(
         recording.name,
         summary=f"{components.n_frames} frames at {recording.frame_rate_hz:g} Hz",
         images=corrected_summary_images,
+        structural=None if structural_summary_images is None else structural_summary_images.mean,
         components=components,
         table=_rows_of(component_table, components),
         dff=dff,
