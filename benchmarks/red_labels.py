@@ -9,6 +9,7 @@ method were tuned on other seeds (3000 to 3069).
 """
 
 import argparse
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def main() -> None:
         )
     probability, labelled = (np.concatenate(part) for part in zip(*every, strict=True))
     print(f"all: AUC {area_under_roc(probability, labelled):.3f}, Brier {np.mean((probability - labelled) ** 2):.3f}")
-    for low, high in zip(EDGES, EDGES[1:], strict=False):
+    for low, high in pairwise(EDGES):
         inside = (probability >= low) & (probability < high)
         if inside.any():
             share, mean = labelled[inside].mean(), probability[inside].mean()

@@ -9,7 +9,12 @@ from kedro.framework.project import pipelines
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, Project, simulated
 
-from rsc2p_kedro.simulation.truth import score_components
+from rsc2p_kedro.simulation.truth import (
+    align_footprints,
+    intersection_over_union,
+    match_footprints,
+    score_components,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,11 +32,11 @@ STRUCTURAL: dict[str, Any] = {
 def done(make_project) -> Project:
     """A volume of three planes and a flyback in two channels, and a recording of one plane beside it."""
     volume = {"planes": 3, "flyback_frames": 1, "plane_depths_um": [120, 150, 180], **STRUCTURAL}
-    size = {"n_frames": 400, "height_px": 96, "width_px": 112, "n_neurons": 14}
+    size = {"n_frames": 300, "height_px": 80, "width_px": 96, "n_neurons": 9, "overlap_share": 0, "red_share": 0.4}
     project = make_project(
         {
             "m": {"s": {**simulated("frames/s", seed=4, **size), "frame_rate_hz": 9.8, **volume}},
-            "n": {"t": {**simulated("frames/t", seed=5, n_frames=200)}},
+            "n": {"t": {**simulated("frames/t", seed=5, n_frames=100, n_neurons=4)}},
         }
     )
     project.run()
@@ -45,12 +50,33 @@ def test_the_truth_of_each_plane_is_found_in_it_and_in_no_other(done):
     for i, truth in enumerate(truths):
         for j, (found, table) in enumerate(zip(components, tables, strict=True)):
             scores = {s.measure: s.value for s in score_components(truth, found, table["accepted"].to_numpy(bool))}
-            assert scores["f1"] > 0.75 if i == j else scores["recall"] <= 0.25
+            assert scores["f1"] > 0.75 if i == j else scores["recall"] <= 0.35
+
+
+def test_labels_are_those_of_the_truth_in_table_report_and_nwb_file(done):
+    right = total = 0
+    for k, name in enumerate(PLANES, start=1):
+        truth, components, table = (done.load(f"{name}.{kind}") for kind in ("truth", "components", "component_table"))
+        iou = intersection_over_union(truth.footprints, align_footprints(truth, components.footprints))
+        neurons, matched = match_footprints(iou)
+        probability = table["red_probability"].to_numpy()[matched]
+        right += int(((probability >= 0.5) == truth.labelled[neurons]).sum())
+        total += len(neurons)
+        labels = done.load(f"{name}.red_labels")
+        assert labels.crosstalk == pytest.approx(truth.crosstalk, abs=max(0.03, 4 * labels.crosstalk_error))
+        with NWBHDF5IO(done.path / "data/07_model_output/dandiset/sub-m/sub-m_ses-s_ophys.nwb", "r") as io:
+            rois = io.read().processing["ophys"]["ImageSegmentation"][f"PlaneSegmentationPlane{k}"]
+            np.testing.assert_allclose(rois["red_probability"][:], table["red_probability"], atol=1e-6)
+        report = (done.path / f"data/08_reporting/m/s/plane_{k}/report.html").read_text()
+        assert "crosstalk" in report
+    assert total >= 20
+    assert right / total >= 0.9
+    assert "red_probability" not in done.load("n.t.component_table")
 
 
 def test_planes_are_those_of_the_interleaved_images(done):
     images = sorted((done.path / "frames" / "s").glob("*.tif"))
-    assert len(images) == 400 * 4 * 2
+    assert len(images) == 300 * 4 * 2
     table = done.load("m.s.plane_2.frame_table")
     assert table["file"].tolist() == [path.name for path in images[2::8]]
 
