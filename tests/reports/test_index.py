@@ -76,6 +76,14 @@ def test_only_checks_that_need_attention_are_named() -> None:
     assert "Components</p>" not in rows["mouse_2.day_1"]
 
 
+def test_planes_have_rows_of_their_own_and_count_as_one_recording() -> None:
+    planes = [(f"mouse_2.day_1.plane_{k}", 10 * k, 4.0) for k in (1, 2, 3)]
+    page = render_index(_recordings(*planes, ("mouse_2.day_2", 5, 3.0)), {}, {}, {})
+    assert list(_rows(page)) == ["mouse_2", *(name for name, *_ in planes), "mouse_2.day_2"]
+    assert "2 recordings (4 planes) of 1 animal, 65 accepted components" in page
+    assert "2 recordings, 4 planes" in _rows(page)["mouse_2"]
+
+
 def test_an_animal_shows_sums_and_medians_of_its_recordings() -> None:
     values = re.findall(r'data-value="([^"]*)"', _rows(_page())["mouse_10"])
     assert values == ["2000", "0.5", "0.75", "4", "180", "55", "5.5", "0"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import numpy as np
 import tifffile
 from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
@@ -88,14 +89,20 @@ class RawRecordingDataset(AbstractDataset[da.Array | NDArray, RawRecording]):
         return self._filepath.exists() and bool(self.load().files)
 
 
+def _chunks_of(movie: da.Array) -> list[slice]:
+    """Runs of frames that are computed together, so that none is computed twice."""
+    ends = np.cumsum(movie.chunks[0])
+    return [slice(int(end - size), int(end)) for end, size in zip(ends, movie.chunks[0], strict=True)]
+
+
 def _write_frames(movie: da.Array | NDArray, folder: Path, compute: Compute) -> None:
-    """Writes one TIFF for each frame, `frame_00001.tif` and so on, in runs so that only a few frames are in memory."""
+    """Writes one TIFF for each frame, `frame_00001.tif` and so on, in runs so that only some frames are in memory."""
     digits = max(5, len(str(len(movie))))
 
     def write(frames: slice) -> None:
         for number, image in enumerate(blocks.read(movie, frames), start=frames.start + 1):
             tifffile.imwrite(folder / f"frame_{number:0{digits}d}.tif", image, photometric="minisblack", metadata=None)
 
-    runs = blocks.frame_blocks(len(movie), compute.block_frames)
+    runs = _chunks_of(movie) if isinstance(movie, da.Array) else blocks.frame_blocks(len(movie), compute.block_frames)
     sizes = [run.stop - run.start for run in runs]
     blocks.run(write, runs, compute=compute, description=f"Writing {folder.name}", unit="frame", sizes=sizes)

@@ -1,6 +1,7 @@
 """Simulated recordings of several planes and channels, in the order in which a microscope saves their images."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -9,11 +10,17 @@ from rsc2p_kedro.core.parameters import Acquisition
 from rsc2p_kedro.simulation.movie import SimulatedRecording, simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
-_BLOCK_FRAMES = 64
+_BLOCK_IMAGES = 64
+"""Images of all planes and channels in one chunk of the movie at most, unless a single volume has more."""
 
 
 def simulate_planes(
-    settings: SimulationSettings, acquisition: Acquisition, n_planes: int, *, structural: bool = False
+    settings: SimulationSettings,
+    acquisition: Acquisition,
+    n_planes: int,
+    *,
+    structural: bool = False,
+    block_frames: int = _BLOCK_IMAGES,
 ) -> list[SimulatedRecording]:
     """Simulates the planes of a volume, each with neurons and motion of its own.
 
@@ -22,13 +29,15 @@ def simulate_planes(
         acquisition: Frame rate of a plane, and the decay time where the settings have none.
         n_planes: Number of planes.
         structural: Simulate a structural channel as well.
+        block_frames: Number of frames in one chunk of each lazy movie, which does not change the movie.
 
     Returns:
         One recording for each plane; that of a single plane is the one that
         :func:`~rsc2p_kedro.simulation.movie.simulate` makes.
     """
     seeds = [settings.seed] if n_planes == 1 else [_seed_of(settings.seed, plane) for plane in range(n_planes)]
-    return [simulate(settings.model_copy(update={"seed": seed}), acquisition, structural=structural) for seed in seeds]
+    options: dict[str, Any] = {"structural": structural, "block_frames": block_frames}
+    return [simulate(settings.model_copy(update={"seed": seed}), acquisition, **options) for seed in seeds]
 
 
 def _seed_of(seed: int, plane: int) -> int:
@@ -52,12 +61,25 @@ def interleave(movies: Sequence[Sequence[da.Array]], flyback: da.Array | None = 
     return volume.rechunk({1: -1}).reshape((-1, *volume.shape[2:]))
 
 
-def draw_flyback(settings: SimulationSettings, n_images: int) -> da.Array:
+def volumes_in_a_block(n_images: int) -> int:
+    """Number of volumes of so many images that are simulated together.
+
+    Args:
+        n_images: Images of all planes and channels in a volume, with the flyback.
+
+    Returns:
+        At least 1.
+    """
+    return max(_BLOCK_IMAGES // n_images, 1)
+
+
+def draw_flyback(settings: SimulationSettings, n_images: int, *, block_frames: int = _BLOCK_IMAGES) -> da.Array:
     """Draws images of the detector without light, for the flyback.
 
     Args:
         settings: Number and size of the frames, offset and read noise.
         n_images: Number of images in each volume.
+        block_frames: Number of volumes in one chunk, which does not change the images.
 
     Returns:
         (T, n_images, H, W) uint16, lazy.
@@ -73,5 +95,5 @@ def draw_flyback(settings: SimulationSettings, n_images: int) -> da.Array:
         ]
         return np.clip(np.rint(dark), 0, settings.saturation).astype(np.uint16)
 
-    chunks = da.core.normalize_chunks((_BLOCK_FRAMES, -1, -1, -1), shape)
+    chunks = da.core.normalize_chunks((block_frames, -1, -1, -1), shape)
     return da.map_blocks(draw, chunks=chunks, dtype=np.uint16, meta=np.empty((0, 0, 0, 0), np.uint16))

@@ -4,7 +4,7 @@ import dask.array as da
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.simulation import SimulatedTruth
-from rsc2p_kedro.simulation.volumes import draw_flyback, interleave, simulate_planes
+from rsc2p_kedro.simulation.volumes import draw_flyback, interleave, simulate_planes, volumes_in_a_block
 
 
 def simulate_recording(recording: Recording) -> tuple[da.Array | SimulatedTruth, ...]:
@@ -23,13 +23,17 @@ def simulate_recording(recording: Recording) -> tuple[da.Array | SimulatedTruth,
     if recording.simulation is None:
         raise ValueError(f"{recording.name} has no `simulation:` in the manifest, so it cannot be simulated.")
     settings, structural = recording.simulation, recording.has_structural_channel
-    planes = simulate_planes(settings, recording.acquisition, recording.n_planes, structural=structural)
+    n_channels, n_flyback = 2 if structural else 1, recording.flyback_frames or 0
+    block = volumes_in_a_block(n_channels * (recording.n_planes + n_flyback))
+    planes = simulate_planes(
+        settings, recording.acquisition, recording.n_planes, structural=structural, block_frames=block
+    )
     truths = [plane.truth for plane in planes]
     if len(planes) == 1 and not structural:
         return planes[0].movie, *truths
     movies = [_in_order(recording, plane.movie, plane.structural_movie) for plane in planes]
-    n_dark = (recording.flyback_frames or 0) * len(movies[0])
-    return interleave(movies, draw_flyback(settings, n_dark) if n_dark else None), *truths
+    dark = draw_flyback(settings, n_channels * n_flyback, block_frames=block) if n_flyback else None
+    return interleave(movies, dark), *truths
 
 
 def _in_order(recording: Recording, functional: da.Array, structural: da.Array | None) -> list[da.Array]:
