@@ -86,7 +86,7 @@ class RawRecordingDataset(AbstractDataset[da.Array | NDArray, RawRecording]):
         return {"filepath": str(self._filepath), **asdict(self._layout)}
 
     def _exists(self) -> bool:
-        return self._filepath.exists() and bool(self.load().files)
+        return self._filepath.is_file() or (self._filepath.is_dir() and any(self._filepath.iterdir()))
 
 
 def _chunks_of(movie: da.Array) -> list[slice]:

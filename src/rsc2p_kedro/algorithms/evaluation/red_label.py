@@ -29,7 +29,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
-from rsc2p_kedro.algorithms.evaluation.description import MASK_LEVEL
+from rsc2p_kedro.algorithms.extraction.footprints import MASK_LEVEL, footprint_masks
 from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.core.results import Components, RedLabels
 
@@ -227,10 +227,7 @@ def _posterior(z: Float, m0: float, v0: float, m1: float, v1: float, share: floa
 
 def _coverage(components: Components) -> NDArray[np.int64]:
     """(H, W), number of components to whose mask each pixel belongs."""
-    A = sp.csc_array(components.footprints)
-    largest = A.max(axis=0).toarray().ravel() if A.shape[1] else np.zeros(0)
-    inside = A.data > MASK_LEVEL * np.repeat(largest, np.diff(A.indptr))
-    return np.bincount(A.indices[inside], minlength=A.shape[0]).reshape(components.shape)
+    return np.asarray(footprint_masks(components.footprints).sum(axis=1)).reshape(components.shape)
 
 
 def _place(components: Components, i: int, covered: NDArray[np.int64], half_width_px: float) -> _Place:
