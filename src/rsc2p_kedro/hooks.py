@@ -72,18 +72,18 @@ class StartHook:
             ManifestError: parameters of a recording contradict each other, or its files are invalid.
             MetadataError: metadata that NWB or DANDI require of a recording to be exported are missing.
         """
-        recordings = {
-            name.removeprefix("params:recordings."): catalog.load(name)
-            for name in pipeline.inputs()
-            if name.startswith("params:recordings.")
-        }
-        running = [recording for recording in recordings.values() if isinstance(recording, Recording)]
+        entries = [
+            catalog.load(name)
+            for name in sorted(pipeline.inputs())
+            if name.startswith(("params:recordings.", "params:units."))
+        ]
+        running = [entry for entry in entries if isinstance(entry, Recording)]
         shared = {
             name: catalog.load(f"params:{name}") for name in ("motion_correction", "source_extraction", "evaluation")
         }
-        problems = [f"{one.name}: {problem}" for one in running for problem in stage_problems(one, shared)]
+        problems = [f"{one.session_name}: {problem}" for one in running for problem in stage_problems(one, shared)]
         if problems:
-            raise ManifestError.listing(problems)
+            raise ManifestError.listing(dict.fromkeys(problems))
         exported = {node.namespace for node in pipeline.nodes if node.namespace and node.namespace.endswith(".export")}
         to_check = [one for one in running if f"{one.name}.export" in exported]
         if to_check:

@@ -39,6 +39,9 @@ STAGES = {
 }
 
 
+OF_SESSION = ("simulation", "export")
+"""Stages that process all planes of a recording together; the others process each plane on its own."""
+
 ON_REQUEST = {"engine_comparison": engine_comparison, "reproducibility": reproducibility}
 """Pipelines that are not part of a plain `kedro run`, because they repeat the work of the stages."""
 
@@ -63,13 +66,16 @@ def register_pipelines() -> dict[str, Pipeline]:
         # Kedro rejects an empty pipeline without an explanation.
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)
         return dict.fromkeys([*STAGES, *ON_REQUEST, "__default__"], Pipeline([start]))
-    pipelines = {name: stage.create_pipeline(recordings) for name, stage in STAGES.items()}
+    units = [unit for recording in recordings for unit in recording.units]
+    pipelines = {
+        name: stage.create_pipeline(recordings if name in OF_SESSION else units) for name, stage in STAGES.items()
+    }
     if parameters.get("only_recordings"):
         # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
         pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
     return {
         **pipelines,
-        **{name: pipeline.create_pipeline(recordings) for name, pipeline in ON_REQUEST.items()},
+        **{name: pipeline.create_pipeline(units) for name, pipeline in ON_REQUEST.items()},
         # One Pipeline of all nodes: adding pipelines one to another copies all of them at each step.
         "__default__": Pipeline(list(pipelines.values())),
     }

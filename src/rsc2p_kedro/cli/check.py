@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
-from rsc2p_kedro.datasets.raw import RecordingError, read_frames
+from rsc2p_kedro.datasets.raw import RawRecording, RecordingError, inspect_recording
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
 from rsc2p_kedro.manifest.recordings import Recording
@@ -79,12 +79,23 @@ def _raw_problems(recording: Recording, project: Path) -> list[str]:
     """Problems with the files of a recording. Raw frames of simulated recordings are written by the run."""
     problems = [
         f"{name}: there is no file {path}; correct the path or remove the line."
-        for name, path in {"seeds": recording.seeds, "curation": recording.curation}.items()
+        for unit in recording.units
+        for name, path in {"seeds": unit.seeds, "curation": unit.curation}.items()
         if path is not None and not (project / path).is_file()
     ]
     if recording.simulation is None:
+        raw = inspect_recording(project / recording.path, layout=recording.layout)
+        lines = [line for unit in recording.units for line in _selection_problems(unit, raw)]
+        problems += [f"raw data: {line}" for line in dict.fromkeys(lines)]
+    return problems
+
+
+def _selection_problems(unit: Recording, raw: RawRecording) -> list[str]:
+    """Problems of the frames of one plane, of its functional and its structural channel."""
+    problems: list[str] = []
+    for structural in (False, True) if unit.has_structural_channel else (False,):
         try:
-            read_frames(project / recording.path, frames=recording.frames)
+            unit.select(raw, structural=structural)
         except RecordingError as error:
-            problems += [f"raw data: {line}" for line in error.problems]
+            problems += error.problems
     return problems

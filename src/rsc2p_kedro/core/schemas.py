@@ -36,6 +36,9 @@ class FrameTable(_Table):
     saturated_share: Series[float] = pa.Field(
         ge=0, le=1, description="Fraction of the pixels that have the highest value of the whole recording."
     )
+    time_s: Series[float] | None = pa.Field(
+        description="Start of the frame in s from the start of the recording; only where the files tell it."
+    )
 
 
 class MotionTable(_Table):

@@ -33,7 +33,7 @@ CHECKED_PARAMETERS: dict[str, type[FrozenModel]] = {
 }
 """Top-level parameters and the models that check them, besides the manifest itself."""
 
-OTHER_PARAMETERS = ("recordings", "only_recordings")
+OTHER_PARAMETERS = ("recordings", "only_recordings", "units")
 
 
 class ManifestError(ValueError):
@@ -193,7 +193,7 @@ def _frames_needed(recording: Recording) -> int | None:
         return recording.simulation.n_frames
     if recording.frames is not None:
         return recording.frames[1]
-    return inspect_recording(recording.path).n_frames or None
+    return inspect_recording(recording.path, layout=recording.layout).n_frames or None
 
 
 def _seed_problems(recording: Recording, seeded: bool) -> list[str]:
@@ -244,7 +244,7 @@ def _describe(name: str, detail: Any) -> str:
     given = "" if detail["type"] == "missing" else f", given {detail['input']!r}"
     hint = ""
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-        names = [field for field in Recording.model_fields if field not in ("animal", "session_key")]
+        names = [field for field in Recording.model_fields if field not in ("animal", "session_key", "plane")]
         hint = did_you_mean(str(detail["loc"][0]), names) + f" Allowed are {', '.join(names)}."
     return f"{where}: {detail['msg']}{given}.{hint}"
 

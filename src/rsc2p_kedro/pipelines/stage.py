@@ -17,13 +17,17 @@ from rsc2p_kedro.manifest.recordings import Recording
 
 Names = str | Sequence[str] | Mapping[str, str]
 
+OF_SESSION = frozenset({"raw_frames", "frame_times", "nwb@pynwb", "nwb@inspection", "inspection_table"})
+"""Datasets that all planes of a recording share: `animal.session.raw_frames`, whatever the plane."""
+
 
 @dataclass(frozen=True)
 class Stage:
-    """Makes the nodes of one stage of one recording.
+    """Makes the nodes of one stage of one recording, or of one plane of it.
 
-    Datasets are named within the recording (`movie` means `animal.session.movie`), parameters as in `conf`
-    (`params:evaluation`), and `params:recording` means the recording's entry in the manifest.
+    Datasets are named within the recording (`movie` means `animal.session.movie`, of one of several planes
+    `animal.session.plane_k.movie`), parameters as in `conf` (`params:evaluation`), and `params:recording` means the
+    recording's entry in the manifest.
 
     Attributes:
         recording: the recording, whose name is the namespace of its datasets.
@@ -47,7 +51,7 @@ class Stage:
             outputs: names of datasets.
 
         Returns:
-            The node, with the namespace of the stage and the tags animal, session and stage.
+            The node, with the namespace of the stage and the tags animal, session and stage (and plane, of several).
         """
         _keep_signature(function)
         return Node(
@@ -56,8 +60,12 @@ class Stage:
             outputs=self._full(outputs),
             name=function.__name__,
             namespace=f"{self.recording.name}.{self.name}",
-            tags=[self.recording.animal, self.recording.session_key, self.name.partition(".")[0]],
+            tags=[self.recording.animal, self.recording.session_key, self.name.partition(".")[0], *self._plane_tag],
         )
+
+    @property
+    def _plane_tag(self) -> list[str]:
+        return [] if self.recording.plane is None else [f"plane_{self.recording.plane}"]
 
     def optional(self, *names: str) -> dict[str, str]:
         """Selects the inputs for optional files that the recording has.
@@ -79,9 +87,11 @@ class Stage:
 
     def _full_name(self, name: str) -> str:
         if name == "params:recording":
-            return f"params:recordings.{self.recording.name}"
+            return f"params:{'recordings' if self.recording.plane is None else 'units'}.{self.recording.name}"
         if name.startswith("params:"):
             return name
+        if name in OF_SESSION:
+            return f"{self.recording.session_name}.{name}"
         own = f"{self.own}." if self.own and name not in self.shared else ""
         return f"{self.recording.name}.{own}{name}"
 

@@ -1,4 +1,4 @@
-"""ingestion: TIFF frames -> movie, tables of files and frames, summary images, saturation of the detector."""
+"""ingestion: raw frames -> movie, tables of files and frames, summary images, saturation of the detector."""
 
 from collections.abc import Iterable
 
@@ -8,6 +8,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.ingestion.nodes import (
     find_saturation,
     ingest_frames,
+    ingest_structural_frames,
     summarize_movie,
     tabulate_files,
     tabulate_frames,
@@ -32,8 +33,21 @@ def _nodes(recording: Recording) -> list[Node]:
     stage = Stage(recording, "ingestion")
     return [
         stage.node(ingest_frames, inputs=["raw_frames", "params:recording", "params:ingestion"], outputs="movie"),
-        stage.node(tabulate_files, inputs="raw_frames", outputs="file_table"),
-        stage.node(tabulate_frames, inputs=["raw_frames", "movie", "params:compute"], outputs="frame_table"),
+        *_structural(stage),
+        stage.node(tabulate_files, inputs=["raw_frames", "params:recording"], outputs="file_table"),
+        stage.node(
+            tabulate_frames,
+            inputs=["raw_frames", "movie", "params:recording", "params:compute"],
+            outputs="frame_table",
+        ),
         stage.node(find_saturation, inputs=["movie", "params:compute"], outputs="detector_saturation"),
         stage.node(summarize_movie, inputs=["movie", "params:compute"], outputs="summary_images"),
     ]
+
+
+def _structural(stage: Stage) -> list[Node]:
+    """The movie of the structural channel, where there is one."""
+    if not stage.recording.has_structural_channel:
+        return []
+    inputs = ["raw_frames", "params:recording", "params:ingestion"]
+    return [stage.node(ingest_structural_frames, inputs=inputs, outputs="structural_movie")]

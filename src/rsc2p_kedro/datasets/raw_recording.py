@@ -1,7 +1,7 @@
-"""The raw frames of a recording as a Kedro dataset."""
+"""The raw data of a recording as a Kedro dataset."""
 
 import json
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,42 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.datasets.atomic import replacing
-from rsc2p_kedro.datasets.raw import RawFrames, read_frames
-from rsc2p_kedro.datasets.raw.tiff import find_files
+from rsc2p_kedro.datasets.raw import Layout, RawRecording, inspect_recording
 
 _MARKER = "written_by_rsc2p_kedro.json"
 
 
-class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
-    """A recording as TIFFs: a folder of files with one or many frames each, or a single file.
+class RawRecordingDataset(AbstractDataset[da.Array | NDArray, RawRecording]):
+    """A recording in any format that can be read, with all its planes and channels.
 
-    Loading reads the headers, checks that the recording is complete (see
-    :func:`~rsc2p_kedro.datasets.raw.read_frames`) and gives a lazy movie. Saving is for simulated recordings:
-    it atomically creates a folder of single frames with a marker in it, and refuses to overwrite anything without that
-    marker, so that raw data cannot be lost.
+    Loading reads the headers only; :func:`~rsc2p_kedro.datasets.raw.select_frames` gives the frames of one plane and
+    channel as a lazy movie, after checking that the recording is complete. So one dataset feeds all planes, and depends
+    on the simulation of a simulated recording. Saving is for those: it atomically creates a folder of TIFFs of one
+    image each with a marker in it, and refuses to overwrite anything without that marker, so that raw data cannot be
+    lost. Images of several planes and channels are saved in the order given: channel by channel, plane by plane.
 
     Examples:
         ```yaml
         animal_1.day_7.raw_frames:
-          type: rsc2p_kedro.datasets.TIFFRecordingDataset
+          type: rsc2p_kedro.datasets.RawRecordingDataset
           filepath: data/01_raw/Animal_1
-          frames: [0, 1500]
+          channels: 2
+          planes: 3
         ```
 
-        >>> dataset = TIFFRecordingDataset(filepath=tmp_path / "recording")
-        >>> dataset.save(np.zeros((20, 64, 64), np.uint16))
-        >>> dataset.load().movie.shape
-        (20, 64, 64)
+        >>> dataset = RawRecordingDataset(filepath=tmp_path / "recording", channels=2)
+        >>> dataset.save(np.zeros((40, 64, 64), np.uint16))
+        >>> dataset.load().n_frames
+        20
     """
 
     def __init__(
         self,
         *,
         filepath: str | Path,
-        frames: Sequence[int] | None = None,
-        chunk_frames: int = 64,
+        channels: int | None = None,
+        planes: int | None = None,
+        flyback_frames: int | None = None,
         show_progress: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -54,27 +56,19 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
 
         Args:
             filepath: the folder, or the file.
-            frames: index of the first frame and of the one after the last; None takes all.
-            chunk_frames: number of frames that are read together.
+            channels: number of channels whose images alternate; None leaves it to the files.
+            planes: number of planes of a volume; None leaves it to the files.
+            flyback_frames: images at the end of a volume that belong to no plane; None leaves it to the files.
             show_progress: show a progress bar while saving.
             metadata: ignored by Kedro, read by plugins.
-
-        Raises:
-            DatasetError: `frames` are not two numbers in ascending order.
         """
-        if frames is not None and not (len(frames) == 2 and 0 <= int(frames[0]) < int(frames[1])):
-            raise DatasetError(
-                f"`frames` should be the first frame and the one after the last, such as [0, 1500]; it is {frames!r}. "
-                "Correct it in the manifest, or leave it out to take all."
-            )
         self._filepath = Path(filepath)
-        self._frames = (int(frames[0]), int(frames[1])) if frames is not None else None
-        self._chunk_frames = chunk_frames
-        self._compute = Compute(block_frames=chunk_frames, show_progress=show_progress)  # type: ignore[call-arg]
+        self._layout = Layout(channels, planes, flyback_frames)
+        self._compute = Compute(show_progress=show_progress)  # type: ignore[call-arg]
         self.metadata = metadata
 
-    def load(self) -> RawFrames:
-        return read_frames(self._filepath, frames=self._frames, chunk_frames=self._chunk_frames)
+    def load(self) -> RawRecording:
+        return inspect_recording(self._filepath, layout=self._layout)
 
     def save(self, data: da.Array | NDArray) -> None:
         if self._filepath.exists() and not (self._filepath / _MARKER).is_file():
@@ -88,10 +82,10 @@ class TIFFRecordingDataset(AbstractDataset[da.Array | NDArray, RawFrames]):
             (folder / _MARKER).write_text(json.dumps({"shape": list(data.shape), "dtype": str(data.dtype)}))
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "frames": self._frames}
+        return {"filepath": str(self._filepath), **asdict(self._layout)}
 
     def _exists(self) -> bool:
-        return bool(find_files(self._filepath)[0])
+        return self._filepath.exists() and bool(self.load().files)
 
 
 def _write_frames(movie: da.Array | NDArray, folder: Path, compute: Compute) -> None:
