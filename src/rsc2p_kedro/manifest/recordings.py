@@ -154,6 +154,16 @@ class Recording(FrozenModel):
         return self
 
     @model_validator(mode="after")
+    def _check_channels_of_simulation(self) -> "Recording":
+        named, n = {str(self.channels.functional), str(self.channels.structural)}, self.channels.n
+        two, one = named == {"1", "2"} and n == 2, named <= {"1", "None"} and n in (None, 1)
+        if self.simulation is not None and not (two if self.has_structural_channel else one):
+            raise ValueError(
+                "a simulated recording has one channel, or the two of `channels: {functional: 1, structural: 2, n: 2}`."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_planes(self) -> "Recording":
         depths, n = self.plane_depths_um, self.n_planes
         if depths is not None and len(depths) != n:
@@ -196,6 +206,13 @@ class Recording(FrozenModel):
     def has_structural_channel(self) -> bool:
         """Whether a structural channel is named."""
         return self.channels.structural is not None
+
+    @property
+    def channel_names(self) -> tuple[str, str] | None:
+        """Names of the functional and the structural channel; None without a structural channel."""
+        if self.channels.structural is None:
+            return None
+        return str(self.channels.functional), str(self.channels.structural)
 
     @property
     def plane_delay_s(self) -> float:

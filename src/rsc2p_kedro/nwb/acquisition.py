@@ -48,6 +48,8 @@ def add_raw_movie(
     parameters: NwbParameters,
     timing: Timing,
     links: Links | None = None,
+    suffix: str = "",
+    channel: str = "",
 ) -> TwoPhotonSeries | None:
     """Adds the movie as it was recorded, in its own dtype.
 
@@ -59,6 +61,8 @@ def add_raw_movie(
         parameters: `raw` embeds the movie, links to its TIFFs (`external`) or leaves it out (`none`).
         timing: times of the frames.
         links: the TIFFs, for `raw: external`.
+        suffix: end of the name of the series, which tells channel and plane where there are several.
+        channel: sentence on the channel for the description, where there are several.
 
     Returns:
         The series, (T, x, y); None for `raw: none`.
@@ -82,8 +86,8 @@ def add_raw_movie(
         size_m = np.asarray(movie.shape[1:]) * np.asarray(metadata.pixel_size_um) * 1e-6
         fields["field_of_view"] = points_to_nwb(size_m)
     series = TwoPhotonSeries(
-        name="TwoPhotonSeries",
-        description=f"The movie as recorded, before motion correction. {XY_AXES}",
+        name=f"TwoPhotonSeries{suffix}",
+        description=f"The movie as recorded, before motion correction. {channel}{XY_AXES}",
         imaging_plane=plane,
         unit=UNIT,
         **fields,

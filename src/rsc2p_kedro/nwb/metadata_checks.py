@@ -45,6 +45,15 @@ RECOMMENDED: dict[str, tuple[str, str]] = {
 """Fields that nwbinspector suggests; required too where `on_issue` responds to suggestions with `error`."""
 
 
+STRUCTURAL: dict[str, tuple[str, str]] = {
+    "imaging_plane.structural_label": ("what the structural channel shows", "tdTomato"),
+    "imaging_plane.structural_emission_wavelength_nm": ("wavelength of its emitted light in nm", "580"),
+}
+"""Fields that are required of recordings with a structural channel."""
+
+FIELDS = REQUIRED | RECOMMENDED | STRUCTURAL
+
+
 def _is_missing(metadata: RecordingMetadata, path: str) -> bool:
     part, name = path.split(".")
     if path == "subject.age" and metadata.subject.date_of_birth is not None:
@@ -80,9 +89,14 @@ def metadata_problems(shared: NwbParameters, recording: RecordingLike) -> list[s
     """
     metadata = merge_metadata(shared, recording)
     required = REQUIRED | (RECOMMENDED if response_to("BEST_PRACTICE_SUGGESTION", shared.on_issue) == "error" else {})
+    required |= STRUCTURAL if metadata.channel_names is not None else {}
     missing = [path for path in required if _is_missing(metadata, path)]
     problems = [f"{path}: is missing ({required[path][0]})." for path in missing]
     contradictions = _contradictions(metadata)
+    if shared.raw == "external" and (metadata.n_planes > 1 or metadata.channel_names is not None):
+        contradictions.append(
+            "raw: `external` links whole files, which contain several planes or channels; use `raw: embed` or `none`."
+        )
     if contradictions or shared.on_issue == "warn":
         return problems + contradictions
     return problems + inspect_metadata(_with_examples(metadata, missing), shared.on_issue)
@@ -98,7 +112,7 @@ def _with_examples(metadata: RecordingMetadata, missing: Iterable[str]) -> Recor
 
 
 def _example(path: str) -> Any:
-    return yaml.safe_load((REQUIRED | RECOMMENDED)[path][1])
+    return yaml.safe_load(FIELDS[path][1])
 
 
 METADATA_PARTS = ("subject", "session", "device", "imaging_plane")
@@ -138,7 +152,7 @@ def yaml_to_add(problems: Sequence[str]) -> str:
     Returns:
         The lines to add to a recording's entry, each part once; empty where no field is missing.
     """
-    fields, parts = REQUIRED | RECOMMENDED, dict[str, list[str]]()
+    fields, parts = FIELDS, dict[str, list[str]]()
     for path in (problem.split(":")[0] for problem in problems):
         if path in fields:
             part, name = path.split(".")
@@ -201,7 +215,7 @@ def _replace_by_example(values: dict[str, Any], loc: Sequence[str]) -> None:
     else:
         return
     part.pop(name, None)
-    if path in REQUIRED | RECOMMENDED:
+    if path in FIELDS:
         part[name] = _example(path)
 
 

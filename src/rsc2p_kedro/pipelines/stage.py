@@ -96,6 +96,19 @@ class Stage:
         return f"{self.recording.name}.{own}{name}"
 
 
+def names_in_planes(recording: Recording, name: str) -> list[str]:
+    """Names a dataset of each plane, for a stage that processes all planes together.
+
+    Args:
+        recording: the recording.
+        name: of the dataset, such as `truth`.
+
+    Returns:
+        `plane_1.truth` and so on; `truth` alone for a recording of one plane.
+    """
+    return [name if unit.plane is None else f"plane_{unit.plane}.{name}" for unit in recording.units]
+
+
 def node_of_all(function: Callable, inputs: Sequence[str], outputs: str, stage: str) -> Node:
     """Makes a node over all recordings, which has no namespace.
 

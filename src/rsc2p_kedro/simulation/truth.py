@@ -46,6 +46,8 @@ class SimulatedTruth:
         shear: (T, 2) float32, displacement (dy, dx) in px of the last row against the first.
         warp: (T, n, m, 2) float32, local displacement (dy, dx) in px at n x m evenly spaced control points.
         background: (H, W) float32, mean background over time; without neurons, vignetting and bleaching.
+        labelled: (N,) bool, neurons with the label of the structural channel; None where there is no such channel.
+        crosstalk: part of the functional fluorescence that is detected in the structural channel; None likewise.
 
     Raises:
         ValueError: Shapes do not agree.
@@ -58,6 +60,8 @@ class SimulatedTruth:
     shear: Float
     warp: Float
     background: Float
+    labelled: NDArray[np.bool_] | None = None
+    crosstalk: float | None = None
 
     def __post_init__(self) -> None:
         (H, W), N, T = self.background.shape, self.footprints.shape[1], len(self.rigid_motion)
@@ -67,6 +71,8 @@ class SimulatedTruth:
             for name, shape in expected.items()
             if getattr(self, name).shape != shape
         ]
+        if self.labelled is not None and self.labelled.shape != (N,):
+            problems.append(f"labelled should have shape {(N,)}, has {self.labelled.shape}")
         if problems:
             raise ValueError("SimulatedTruth is inconsistent: " + "; ".join(problems) + ".")
 
