@@ -3,6 +3,7 @@
 Columns whose names end in px, s or hz have these units; counts are the units of the movie.
 """
 
+import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
@@ -191,7 +192,12 @@ class AssessmentTable(_Table):
 class RecordingsTable(_Table):
     """Key figures of all recordings, one row per recording."""
 
-    recording: Series[str] = pa.Field(unique=True, description="Name of the recording, animal.session.")
+    recording: Series[str] = pa.Field(
+        unique=True, description="Name of the recording, animal.session, or animal.session.plane_k of several planes."
+    )
+    plane: Series[pd.Int64Dtype] | None = pa.Field(
+        nullable=True, ge=1, description="Number of the plane; only where any recording has several."
+    )
     n_frames: Series[int] = pa.Field(ge=1, description="Number of frames.")
     height_px: Series[int] = pa.Field(ge=1, description="Height of a frame.")
     width_px: Series[int] = pa.Field(ge=1, description="Width of a frame.")

@@ -13,6 +13,7 @@ from rsc2p_kedro.core.parameters import (
     Compute,
     ExtractionParameters,
     FrozenModel,
+    MotionCorrectionParameters,
     did_you_mean,
 )
 from rsc2p_kedro.datasets.frame_times import read_frame_times
@@ -34,6 +35,12 @@ CHECKED_PARAMETERS: dict[str, type[FrozenModel]] = {
 """Top-level parameters and the models that check them, besides the manifest itself."""
 
 OTHER_PARAMETERS = ("recordings", "only_recordings", "units")
+
+
+NO_STRUCTURAL_CHANNEL = (
+    "motion_correction.channel: is `structural`, but the recording names no structural channel; add `channels: "
+    "{functional: green, structural: red}` to its entry, or set `channel: functional` for it."
+)
 
 
 class ManifestError(ValueError):
@@ -171,6 +178,8 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
             continue
         if isinstance(own, ExtractionParameters):
             problems += _seed_problems(recording, own.initialization == "seeded")
+        if isinstance(own, MotionCorrectionParameters) and own.channel == "structural":
+            problems += [] if recording.has_structural_channel else [NO_STRUCTURAL_CHANNEL]
     return problems + _time_problems(recording)
 
 

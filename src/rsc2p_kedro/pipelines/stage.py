@@ -20,6 +20,9 @@ Names = str | Sequence[str] | Mapping[str, str]
 OF_SESSION = frozenset({"raw_frames", "frame_times", "nwb@pynwb", "nwb@inspection", "inspection_table"})
 """Datasets that all planes of a recording share: `animal.session.raw_frames`, whatever the plane."""
 
+AFTER_EXPORT = frozenset({"reporting"})
+"""Stages of a plane that need the NWB file of all planes: `animal.session.reporting.plane_k`."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -31,7 +34,8 @@ class Stage:
 
     Attributes:
         recording: the recording, whose name is the namespace of its datasets.
-        name: name of the stage; its nodes have the namespace `animal.session.name`.
+        name: name of the stage; its nodes have the namespace `animal.session.name`, or
+            `animal.session.plane_k.name`.
         own: prefix of the datasets of this stage, `animal.session.own.dataset`. If empty, the datasets are those of the
             recording.
         shared: datasets of the recording that a stage with a prefix uses as well.
@@ -59,9 +63,17 @@ class Stage:
             inputs=self._full(inputs),
             outputs=self._full(outputs),
             name=function.__name__,
-            namespace=f"{self.recording.name}.{self.name}",
+            namespace=self._namespace,
             tags=[self.recording.animal, self.recording.session_key, self.name.partition(".")[0], *self._plane_tag],
         )
+
+    @property
+    def _namespace(self) -> str:
+        """Namespace of the nodes. Those of a plane that follow the export of all planes are in the session's, because
+        Kedro refuses a namespace (`plane_1`) that is left (for the export) and entered again."""
+        if self.recording.plane is not None and self.name in AFTER_EXPORT:
+            return f"{self.recording.session_name}.{self.name}.plane_{self.recording.plane}"
+        return f"{self.recording.name}.{self.name}"
 
     @property
     def _plane_tag(self) -> list[str]:
@@ -77,6 +89,17 @@ class Stage:
             Inputs by name, for those files that the recording has.
         """
         return {name: name for name in names if getattr(self.recording, name) is not None}
+
+    def structural(self, *names: str) -> dict[str, str]:
+        """Selects inputs that exist only for recordings with a structural channel.
+
+        Args:
+            names: of datasets, which are also the names of the arguments.
+
+        Returns:
+            Inputs by name; none for a recording without a structural channel.
+        """
+        return {name: name for name in names if self.recording.has_structural_channel}
 
     def _full(self, names: Names) -> Any:
         if isinstance(names, str):

@@ -640,6 +640,7 @@ def summarize_recording(
     size = recording.pixel_size_um or (np.nan, np.nan)
     row = {
         "recording": recording.name,
+        **({} if recording.plane is None else {"plane": recording.plane}),
         "n_frames": motion.n_frames,
         "height_px": motion.template.shape[0],
         "width_px": motion.template.shape[1],
@@ -714,8 +715,9 @@ def tabulate_all_components(*entries: IndexEntry) -> pd.DataFrame:
         An :class:`~rsc2p_kedro.core.schemas.AllComponentsTable`, one row per component, with the name of its recording.
     """
     names = [entry.summary["recording"] for entry in entries for _ in entry.components["component_id"]]
-    columns = {name: [v for entry in entries for v in entry.components[name]] for name in entries[0].components}
-    return pd.DataFrame({"recording": names, **columns})
+    components = pd.concat([pd.DataFrame(entry.components) for entry in entries], ignore_index=True)
+    components.insert(0, "recording", names)
+    return components
 
 
 def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry) -> str:
@@ -726,13 +728,13 @@ def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry) -> str:
         *entries: of all recordings, in the order of the table.
 
     Returns:
-        A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`.
+        A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`, or those in `plane_<k>`.
     """
     names = recordings_table["recording"].tolist()
     known = dict(zip(names, entries, strict=True))
     assessments = {name: assessment.from_table(pd.DataFrame(entry.assessments)) for name, entry in known.items()}
     thumbnails = {name: base64.b64decode(entry.thumbnail) for name, entry in known.items()}
-    folders = {name: quote(name.replace(".", "/", 1)) for name in names}
+    folders = {name: quote(name.replace(".", "/")) for name in names}
     links = {
         name: {page: f"{folder}/{page}.html" for page in ("report", "curation")} for name, folder in folders.items()
     }
