@@ -2,6 +2,7 @@ import re
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,6 +103,21 @@ def test_scan_says_what_is_wrong(project, raw):
 def test_check_passes_a_sound_recording(project, raw):
     write_recording(project, raw / "Animal_1")
     assert "animal_1.day_7 ok" in run(project, "check")
+
+
+def test_check_refuses_links_to_raw_data_that_are_no_tiffs(project, raw):
+    shared = project.project_path / "conf" / "local" / "parameters_nwb.yml"
+    shared.write_text(shared.read_text().replace("{on_issue", "{raw: external, on_issue"))
+    write_recording(project, raw / "Animal_1")
+    assert "animal_1.day_7 ok" in run(project, "check")
+    with h5py.File(raw / "movie.h5", "w") as file:
+        file["movie"] = np.zeros((20, 16, 16), np.uint16)
+    write_recording(project, raw / "movie.h5")
+    output = run(project, "check", code=1)
+    assert (
+        "nwb.raw: `raw: external` links to TIFFs, and these raw data are HDF5: use `raw: embed` or `raw: none`"
+        in output
+    )
 
 
 def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -51,6 +52,24 @@ def test_animals_sessions_and_stacks(tmp_path):
         "animal_1.day_7": "Animal_1/day_7",
         "animal_1.day_10": "Animal_1/day_10",
         "animal_3.day_1_site_b": "Animal_3/day 1/site B",
+    }
+
+
+def test_recordings_in_other_formats_are_found_next_to_tiffs(tmp_path):
+    with h5py.File(tmp_path / "mouse.h5", "w") as file:
+        file["movie"] = np.zeros((20, 16, 16), np.uint16)
+    with h5py.File(tmp_path / "signals.h5", "w") as file:
+        file["wheel"] = np.zeros(20)
+    stack(tmp_path / "rec_a.tif")
+    thor = tmp_path / "Animal_1" / "day_7"
+    thor.mkdir(parents=True)
+    (thor / "Experiment.xml").write_text("<ThorImageExperiment/>")
+    (thor / "Image_0001_0001.raw").write_bytes(b"")
+    stack(thor / "ChanA_Preview.tif")
+    assert names(tmp_path) == {
+        "mouse.session_1": "mouse.h5",
+        "rec_a.session_1": "rec_a.tif",
+        "animal_1.day_7": "Animal_1/day_7",
     }
 
 

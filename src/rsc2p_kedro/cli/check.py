@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
 from rsc2p_kedro.datasets.raw import RawRecording, RecordingError, inspect_recording
+from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.nwb.acquisition import cannot_link
 from rsc2p_kedro.nwb.metadata_checks import MetadataError, check_metadata
 
 
@@ -37,6 +39,7 @@ def check(project: ProjectMetadata, env: str | None) -> None:
     metadata = _metadata_error(parameters, recordings, environment(env))
     for recording in recordings:
         own = [*stage_problems(recording, parameters), *_raw_problems(recording, project.project_path)]
+        own += _link_problems(recording, project.project_path, parameters.get("nwb") or {})
         problems[recording.name] = own
         number = len(own) + (len(metadata.problems.get(recording.name, [])) if metadata else 0)
         number += sum(problem.startswith(f"recordings.{recording.name}.") for problem in manifest_problems)
@@ -99,3 +102,12 @@ def _selection_problems(unit: Recording, raw: RawRecording) -> list[str]:
         except RecordingError as error:
             problems += error.problems
     return problems
+
+
+def _link_problems(recording: Recording, project: Path, nwb: dict[str, Any]) -> list[str]:
+    """Problems of links from the NWB file to the raw data, which can only lead to TIFFs."""
+    if nwb.get("raw") != "external" or recording.simulation is not None:
+        return []
+    raw = inspect_recording(project / recording.path, layout=recording.layout)
+    others = [file for file in raw.files if file.path.suffix.lower() not in TIFF_SUFFIXES]
+    return [f"nwb.raw: {cannot_link(raw.format)}"] if others else []

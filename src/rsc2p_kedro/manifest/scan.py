@@ -1,8 +1,9 @@
 """Search for recordings on disk, and their addition to the manifest without a change of its existing lines.
 
 A folder of TIFFs is one recording. In a folder of stacks whose names differ in more than numbers, each stack is a
-recording. Animal and session are named for the path below the folder that is searched: `Animal_1/day_7` is session
-`day_7` of animal `animal_1`, and `Animal_1` without a further folder is its `session_1`.
+recording. So is a folder of ThorImage, and each file of another format of raw data. Animal and session are named for
+the path below the folder that is searched: `Animal_1/day_7` is session `day_7` of animal `animal_1`, and `Animal_1`
+without a further folder is its `session_1`.
 """
 
 import io
@@ -20,6 +21,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.datasets.raw import RawRecording, inspect_recording
+from rsc2p_kedro.datasets.raw.formats import recordings_in
 from rsc2p_kedro.datasets.raw.tiff import tiffs_in
 
 _ENTRY = """\
@@ -128,7 +130,9 @@ def _recording_paths(root: Path, each_file: bool) -> list[Path]:
     for name, subfolders, _ in os.walk(root):
         subfolders[:] = natsorted(sub for sub in subfolders if not sub.startswith(".") and not sub.endswith(".zarr"))
         folder = Path(name)
-        files = tiffs_in(folder)
+        others = recordings_in(folder)
+        paths += others
+        files = [] if others == [folder] else tiffs_in(folder)
         names_without_numbers = {re.sub(r"\d+", "#", file.name) for file in files}
         single_file = len(files) == 1 and folder == root
         may_be_stacks = each_file or len(names_without_numbers) > 1 or single_file

@@ -39,6 +39,18 @@ class Links:
     n_before: int = 0
 
 
+def cannot_link(kind: str) -> str:
+    """Says why an NWB file cannot link to raw data, and what to do.
+
+    Args:
+        kind: format of the raw data.
+
+    Returns:
+        The message.
+    """
+    return f"`raw: external` links to TIFFs, and these raw data are {kind}: use `raw: embed` or `raw: none`"
+
+
 def add_raw_movie(
     nwb: NWBFile,
     movie: Movie,

@@ -110,6 +110,13 @@ def test_links_to_stacks_that_a_window_of_frames_cuts_show_whole_stacks_and_thei
     assert nwb.processing["ophys"]["xy_translation"].starting_time == pytest.approx(50 / 14.7)
 
 
+def test_raw_data_that_are_no_tiffs_cannot_be_linked(tmp_path: Path) -> None:
+    frames = pd.DataFrame({"frame": [0], "file": ["rec.sbx"], "page": [0]})
+    files = pd.DataFrame({"file": ["rec.sbx"], "n_frames": [40]})
+    with pytest.raises(ValueError, match=r"not TIFFs \(rec.sbx\): use `raw: embed` or `raw: none`"):
+        nodes.link_tiffs(files, frames, example(entry={"path": tmp_path / "rec.sbx"}).recording)
+
+
 def test_file_tells_what_it_was_made_of_by_content(tmp_path: Path) -> None:
     def inputs(nwb) -> dict[str, str]:
         table = nwb.processing["ophys"]["processing_parameters"].to_dataframe()

@@ -3,10 +3,39 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rsc2p_kedro.datasets.raw import imagej, ome, prairieview, scanimage, thorimage, tiff
+from natsort import natsorted
+
+from rsc2p_kedro.datasets.raw import (
+    femtonics,
+    hdf5,
+    imagej,
+    leica,
+    nikon,
+    nwb,
+    olympus,
+    ome,
+    prairieview,
+    scanbox,
+    scanimage,
+    thor_raw,
+    thorimage,
+    tiff,
+    zarr_array,
+    zeiss,
+)
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording
 
 READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (
+    thor_raw.read,
+    scanbox.read,
+    nwb.read,
+    femtonics.read,
+    hdf5.read,
+    zarr_array.read,
+    nikon.read,
+    leica.read,
+    zeiss.read,
+    olympus.read,
     thorimage.read,
     prairieview.read,
     scanimage.read,
@@ -30,3 +59,47 @@ def inspect_recording(path: Path, *, layout: Layout | None = None) -> RawRecordi
     """
     found = (reader(path, layout or Layout()) for reader in READERS)
     return next(recording for recording in found if recording is not None)
+
+
+RAW_SUFFIXES: frozenset[str] = tiff.SUFFIXES.union(
+    hdf5.SUFFIXES,
+    (module.SUFFIX for module in (scanbox, nwb, femtonics, nikon, leica, zeiss, olympus)),
+    (".raw", ".zarr"),
+)
+"""Endings of the names of files that may be raw data; :func:`is_raw_file` looks into those that may be others."""
+
+
+def is_raw_file(path: Path) -> bool:
+    """Tells whether a file is raw data, or part of them, from its name and, where that is not enough, its content.
+
+    Args:
+        path: of a file, or of a folder that is a zarr store.
+
+    Returns:
+        Whether a reader would take it as a recording. Results, signals and settings in the same formats are not.
+    """
+    suffix = path.suffix.lower()
+    if path.name.startswith(".") or suffix not in RAW_SUFFIXES:
+        return False
+    if suffix == ".zarr":
+        return zarr_array.is_ome(path)
+    if not path.is_file():
+        return False
+    decided = {".raw": thor_raw.is_raw_file, nwb.SUFFIX: nwb.holds_movie}
+    decided |= dict.fromkeys(hdf5.SUFFIXES, hdf5.holds_movie)
+    return decided[suffix](path) if suffix in decided else True
+
+
+def recordings_in(folder: Path) -> list[Path]:
+    """Lists the recordings in a folder that are not TIFFs, without those in its subfolders.
+
+    Args:
+        folder: to search.
+
+    Returns:
+        In natural order: the folder itself, if it is a recording of ThorImage; else each file that is a recording.
+    """
+    raw = [path for path in folder.iterdir() if path.suffix.lower() not in tiff.SUFFIXES and is_raw_file(path)]
+    if any(path.suffix.lower() == ".raw" for path in raw):
+        return [folder]
+    return natsorted(raw, key=lambda path: path.name)

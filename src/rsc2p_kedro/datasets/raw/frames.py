@@ -1,5 +1,6 @@
 """The frames of one plane and channel of a recording as a lazy movie."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -117,7 +118,7 @@ def select_frames(
         raise RecordingError(path, problems)
     numbers = recording.order[start:stop, (plane or 1) - 1, channel_index(recording, channel)]
     reader = _FrameReader(recording, numbers)
-    names = [file.path.relative_to(path).as_posix() if path.is_dir() else file.path.name for file in recording.files]
+    names = _file_names(recording)
     movie = da.from_array(reader, chunks=(chunk_frames, -1, -1), name=False)
     owners, images = reader.owners, reader.images
     frames_per_file = {name: file.n_images for name, file in zip(names, recording.files, strict=True)}
@@ -130,6 +131,14 @@ def select_frames(
         frames_per_file,
         None if times is None else times[start:stop, (plane or 1) - 1],
     )
+
+
+def _file_names(recording: RawRecording) -> list[str]:
+    """Names of the files relative to the folder of the recording, followed by the array inside where there is one."""
+    path = recording.path
+    folder = path if path.is_dir() and all(file.path != path for file in recording.files) else path.parent
+    names = [os.path.relpath(file.path, folder).replace(os.sep, "/") for file in recording.files]
+    return [f"{name}/{file.inside}" if file.inside else name for name, file in zip(names, recording.files, strict=True)]
 
 
 def channel_index(recording: RawRecording, channel: str | int | None) -> int:

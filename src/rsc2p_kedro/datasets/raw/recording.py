@@ -46,8 +46,10 @@ class ImageFile(ABC):
         shape: (H, W) of its images; empty if it cannot be read.
         dtype: of the pixels, in the byte order of the file.
         problems: problems of the file, one text each.
+        inside: name of the array within the file, for files that hold several.
     """
 
+    inside: str = ""
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -94,6 +96,8 @@ class Layout:
         flyback_frames: images (of each channel) at the end of a volume that were taken while the focus went back.
         files: patterns of the files that belong to the recording, relative to its folder; empty means all.
         exclude: patterns of files that do not belong to it.
+        dataset: name of the array to read, in files that hold several (HDF5, NWB, zarr, LIF).
+        axes: a letter for each axis of an array that does not name them, among T, Z, C, Y (rows) and X (columns).
     """
 
     n_channels: int | None = None
@@ -101,6 +105,8 @@ class Layout:
     flyback_frames: int | None = None
     files: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    dataset: str | None = None
+    axes: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +189,23 @@ def arrange(n_images: int, layout: Layout) -> tuple[NDArray[np.int64], list[str]
     order = np.arange(T * of_volume).reshape(T, Z + flyback, C)[:, :Z]
     notes = [f"the last volume is incomplete ({rest} of {of_volume} images) and is left out"] if rest else []
     return order, notes
+
+
+def refused(path: Path, kind: str, problems: Sequence[str], metadata: Mapping[str, Told] | None = None) -> RawRecording:
+    """Makes a recording without frames, for files that cannot be read as they are.
+
+    Args:
+        path: folder or file of the recording.
+        kind: name of the format.
+        problems: why, and what to do.
+        metadata: what the files tell nevertheless.
+
+    Returns:
+        The recording.
+    """
+    return RawRecording(
+        path, kind, (), np.empty((0, 1, 1), np.int64), metadata=metadata or {}, problems=tuple(problems)
+    )
 
 
 def common_problems(files: Sequence[ImageFile]) -> list[str]:

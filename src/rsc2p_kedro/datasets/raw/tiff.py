@@ -19,7 +19,7 @@ from rsc2p_kedro.datasets.raw.selection import select_files
 from rsc2p_kedro.datasets.raw.stacks import StackOrder, contradictions, numbered_channels, stack_order
 from rsc2p_kedro.datasets.raw.tiff_file import TIFFFile, inspect_file
 
-_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
+SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf8"})
 _CHANNEL = re.compile(r"(?<![A-Za-z])ch(?:an(?:nel)?)?[-_ ]?[0-9A-D](?![0-9A-Za-z])", re.IGNORECASE)
 """A channel in the name of a file: `ch1`, `Ch_2`, `ChanA`, `channel 1`."""
 _THREADS = 8
@@ -192,7 +192,7 @@ def typical_tiff(path: Path, layout: Layout) -> Path | None:
 def _typical_tiff(folder: Path, layout: Layout, mtime_ns: int) -> Path | None:
     """The file, kept for the readers that look at the same folder one after the other."""
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if Path(entry.name).suffix.lower() in _SUFFIXES and entry.is_file()]
+        names = [entry.name for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file()]
     files = select_files(folder, (folder / name for name in names), layout) if layout != Layout() else []
     places = [file.relative_to(folder).as_posix() for file in files] or [name for name in names if name[0] != "."]
     patterns = [re.sub(r"\d+", "#", place) for place in places]
@@ -202,4 +202,4 @@ def _typical_tiff(folder: Path, layout: Layout, mtime_ns: int) -> Path | None:
 
 
 def _is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -1,6 +1,7 @@
 """Nodes of the stage export: they build an NWB file from the results of all stages."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import dask.array as da
@@ -25,8 +26,9 @@ from rsc2p_kedro.core.results import (
     SummaryImages,
 )
 from rsc2p_kedro.datasets.frame_times import check_frame_times
+from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.nwb.acquisition import Links
+from rsc2p_kedro.nwb.acquisition import Links, cannot_link
 from rsc2p_kedro.nwb.build import PlaneContents, build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.nwb.recording_results import RecordingResults
@@ -266,9 +268,12 @@ def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: R
         The files, and the positions of their frames in the linked movie.
 
     Raises:
-        ValueError: the files also hold images of other planes or channels.
+        ValueError: the raw data are no TIFFs, or the files also hold images of other planes or channels.
     """
     used = frame_table["file"].unique()
+    others = [name for name in used if PurePosixPath(name).suffix.lower() not in TIFF_SUFFIXES]
+    if others:
+        raise ValueError(f"{recording.name}: {cannot_link(f'not TIFFs ({others[0]})')}.")
     one_file = used.tolist() == [recording.path.name]  # then `path` names that file, and no folder
     folder = recording.path.parent if one_file else recording.path
     counts = file_table.set_index("file").loc[used, "n_frames"].to_numpy()
