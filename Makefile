@@ -24,7 +24,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 
 setup: $(VENV)/.installed-viz  ## make .venv and install the project with pinned versions
 
-demo: setup  ## simulate two recordings, run every pipeline on them, show how the result compares with the truth
+demo: setup  ## simulate three recordings, run every pipeline on them, show how the result compares with the truth
 	@# kernels are compiled once, beside the first stages
 	$(BIN)/python -m rsc2p_kedro.engines.warm_up & $(BIN)/kedro run --env demo && wait
 	@$(BIN)/kedro recordings results --env demo
@@ -48,7 +48,7 @@ viz: setup  ## look at the demo's pipelines in Kedro-Viz
 	$(BIN)/kedro viz run --env demo
 
 clean:  ## remove what the demo made and all caches (never .venv, conf/local or your data)
-	rm -rf data/*/demo_[12] data/07_model_output/dandiset/sub-demo-[12] build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf data/*/demo_[123] data/07_model_output/dandiset/sub-demo-[123] build .pytest_cache .mypy_cache .ruff_cache
 
 parameters:  ## write conf/base/parameters_*.yml and docs/parameters.md from the models
 	$(BIN)/python -m rsc2p_kedro.manifest.parameters_reference .

@@ -48,7 +48,7 @@ from rsc2p_kedro.core.parameters import (
     MotionCorrectionParameters,
 )
 from rsc2p_kedro.core.results import ComponentQuality, Components, DetectorSaturation, MotionCorrection, SummaryImages
-from rsc2p_kedro.datasets import TIFFRecordingDataset
+from rsc2p_kedro.datasets.raw import read_frames
 from rsc2p_kedro.engines.embedded import EmbeddedEngine
 from rsc2p_kedro.engines.reproducibility import HALVES, half_of, reproducibility_table
 from rsc2p_kedro.plots.contact_sheet import contact_sheet, transient_images, windows
@@ -86,7 +86,7 @@ def extract_sources(
 
 def process(path: Path, acquisition: Acquisition, half_width: float | None, compute: Compute) -> Extraction:
     """Motion correction, extraction, evaluation and summary images of a recording."""
-    raw = TIFFRecordingDataset(filepath=path, show_progress=False).load().movie
+    raw = read_frames(path).movie
     frames = raw.compute(scheduler="synchronous")
     raw = da.from_array(frames, chunks=(64, -1, -1))
     engine, parameters = EmbeddedEngine(), MotionCorrectionParameters()

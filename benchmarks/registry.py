@@ -1,6 +1,6 @@
 """How the start of a command grows with the number of recordings: CPU time of `kedro registry list` and of a small run.
 
-    python -m benchmarks.registry [--recordings 1 50 500 2000] [--repeat 3]
+    python -m benchmarks.registry [--recordings 1 50 500 2000] [--repeat 3] [--planes 3]
 
 Each command runs in a process of its own, in a temporary project with the configuration of this one. CPU time is user
 and system time of that process, the median of the repeats; the run does `simulation` and `ingestion` of one recording
@@ -22,8 +22,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-def write_manifest(project: Path, n: int) -> None:
-    """A project with n recordings, ten of each animal; the first one is simulated."""
+def write_manifest(project: Path, n: int, planes: int) -> None:
+    """A project with n recordings, ten of each animal; the first one is simulated, and of one plane."""
     entry = {
         "path": "data/01_raw/none",
         "frame_rate_hz": 14.7,
@@ -34,7 +34,9 @@ def write_manifest(project: Path, n: int) -> None:
     }
     recordings: dict[str, dict] = {}
     for i in range(n):
-        recordings.setdefault(f"animal_{i // 10}", {})[f"day_{i % 10}"] = dict(entry)
+        recordings.setdefault(f"animal_{i // 10}", {})[f"day_{i % 10}"] = dict(entry) | (
+            {"planes": planes} if i and planes > 1 else {}
+        )
     small = {"n_frames": 64, "height_px": 64, "width_px": 64, "n_neurons": 4}
     recordings["animal_0"]["day_0"] |= {"path": "data/01_raw/frames", "simulation": small}
     shutil.copytree(ROOT / "conf" / "base", project / "conf" / "base")
@@ -66,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, nargs="+", default=[1, 50, 500, 2000])
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--planes", type=int, default=1)
     asked = parser.parse_args()
     print("| recordings | " + " | ".join(f"{name}, CPU s | ratio" for name in COMMANDS) + " |")
     print("|---" * (1 + 2 * len(COMMANDS)) + "|")
@@ -73,7 +76,7 @@ def main() -> None:
     for n in asked.recordings:
         cells = []
         with tempfile.TemporaryDirectory() as folder:
-            write_manifest(Path(folder), n)
+            write_manifest(Path(folder), n, asked.planes)
             for name, arguments in COMMANDS.items():
                 seconds = statistics.median(cpu_seconds(Path(folder), *arguments) for _ in range(asked.repeat))
                 first.setdefault(name, seconds)

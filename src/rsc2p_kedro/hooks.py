@@ -77,12 +77,12 @@ class StartHook:
             ManifestError: parameters of a recording contradict each other, or its files are invalid.
             MetadataError: metadata that NWB or DANDI require of a recording to be exported are missing.
         """
-        recordings = {
-            name.removeprefix("params:recordings."): catalog.load(name)
-            for name in pipeline.inputs()
-            if name.startswith("params:recordings.")
-        }
-        running = [recording for recording in recordings.values() if isinstance(recording, Recording)]
+        entries = [
+            catalog.load(name)
+            for name in sorted(pipeline.inputs())
+            if name.startswith(("params:recordings.", "params:units."))
+        ]
+        running = [entry for entry in entries if isinstance(entry, Recording)]
         shared = {
             name: catalog.load(f"params:{name}") for name in ("motion_correction", "source_extraction", "evaluation")
         }

@@ -41,6 +41,9 @@ STAGES = {
 }
 
 
+OF_SESSION = ("simulation", "export")
+"""Stages that process all planes of a recording together; the others process each plane on its own."""
+
 ON_REQUEST = {"engine_comparison": engine_comparison, "reproducibility": reproducibility}
 """Pipelines that are not part of a plain `kedro run`, because they repeat the work of the stages."""
 
@@ -70,14 +73,20 @@ def register_pipelines() -> dict[str, Pipeline]:
         return dict.fromkeys([*STAGES, *ON_REQUEST, "__default__"], Pipeline([start]))
     shared = NwbParameters.model_validate(parameters.get("nwb") or {})
     complete = [recording for recording in recordings if not missing_metadata(shared, recording)]
-    pipelines = {name: stage.create_pipeline(recordings) for name, stage in STAGES.items() if name != "reporting"}
-    pipelines["reporting"] = reporting.create_pipeline(recordings, exported={recording.name for recording in complete})
+    units = [unit for recording in recordings for unit in recording.units]
+    pipelines = {
+        name: stage.create_pipeline(recordings if name in OF_SESSION else units)
+        for name, stage in STAGES.items()
+        if name != "reporting"
+    }
+    exported = {unit.name for recording in complete for unit in recording.units}
+    pipelines["reporting"] = reporting.create_pipeline(units, exported=exported)
     if parameters.get("only_recordings"):
         # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
         pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
     return {
         **pipelines,
-        **{name: pipeline.create_pipeline(recordings) for name, pipeline in ON_REQUEST.items()},
+        **{name: pipeline.create_pipeline(units) for name, pipeline in ON_REQUEST.items()},
         # One Pipeline of all nodes: adding pipelines one to another copies all of them at each step.
         "__default__": Pipeline(list({**pipelines, "export": export.create_pipeline(complete)}.values())),
     }

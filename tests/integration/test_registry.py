@@ -42,6 +42,64 @@ def test_every_dataset_of_every_pipeline_is_in_the_catalog(project):
         assert unknown == set()
 
 
+@pytest.fixture(scope="module")
+def volumes(make_project) -> Project:
+    """A simulated volume of two channels, a real one without, and a recording of one plane; never run."""
+    channels = {"channels": {"functional": 1, "structural": 2, "n": 2}}
+    volume = {**simulated("f/1"), "planes": 3, "seeds": "seeds_{plane}.csv", "frame_times": "times.csv", **channels}
+    red = {"structural_label": "tdTomato", "structural_emission_wavelength_nm": 580}
+    volume["imaging_plane"] = {**volume["imaging_plane"], **red}
+    real = {name: value for name, value in simulated("f/2").items() if name != "simulation"}
+    return make_project({"a": {"1": volume, "2": {**real, "planes": 2}}, "b": {"1": simulated("f/3")}})
+
+
+def test_every_dataset_of_every_plane_is_in_the_catalog_and_in_a_file_of_its_own(volumes):
+    with volumes.session() as session:
+        catalog = session.load_context().catalog
+        in_memory = ("run", "_cost")
+        names = {name for pipeline in pipelines.values() for name in pipeline.datasets()}
+        named = {name for name in names if "." in name and not name.startswith("params:")}
+        unknown = {name for name in names if name not in catalog and not name.endswith(in_memory)}
+        assert unknown == set()
+        paths: dict[str, str] = {}
+        for name in sorted(named - {name for name in named if name.endswith(in_memory)}):
+            path = str(getattr(catalog.get(name), "_filepath", ""))
+            assert paths.setdefault(path, name).partition("@")[0] == name.partition("@")[0]
+        planes = {".".join(name.split(".")[:3]) for name in named if ".plane_" in name}
+        assert planes == {"a.1.plane_1", "a.1.plane_2", "a.1.plane_3", "a.2.plane_1", "a.2.plane_2"}
+        assert all("/plane_" in path for path, name in paths.items() if ".plane_" in name and "seeds" not in path)
+
+
+def test_planes_have_the_stages_of_a_recording_and_sessions_the_files_of_all_planes(volumes):
+    with volumes.session() as session:
+        session.load_context()
+        namespaces = {node.namespace for node in pipelines["__default__"].nodes if node.namespace}
+        own = ("ingestion", "motion_correction", "source_extraction", "evaluation")
+        assert {name for name in namespaces if name.startswith("a.2.")} == {
+            *(f"a.2.plane_{k}.{stage}" for k in (1, 2) for stage in own),
+            "a.2.export",
+            "a.2.reporting.plane_1",
+            "a.2.reporting.plane_2",
+        }
+        labels = {node.namespace for node in pipelines["__default__"].nodes if node.short_name == "measure_red_labels"}
+        assert labels == {f"a.1.plane_{k}.evaluation" for k in (1, 2, 3)}
+        simulation = next(node for node in pipelines["simulation"].nodes if "a.1" in node.namespace)
+        assert set(simulation.outputs) == {"a.1.raw_frames", *(f"a.1.plane_{k}.truth" for k in (1, 2, 3))}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kedro_viz") is None, reason="kedro-viz is not installed")
+def test_in_kedro_viz_planes_open_inside_the_box_of_their_session(volumes):
+    from kedro_viz.data_access.repositories.modular_pipelines import ModularPipelinesRepository
+
+    with volumes.session() as session:
+        session.load_context()
+        whole = pipelines["__default__"]
+    repository = ModularPipelinesRepository()
+    repository.populate_tree(whole)
+    inside = {child.id for child in repository.tree["a.1"].children}
+    assert {"a.1.plane_1", "a.1.plane_2", "a.1.plane_3", "a.1.export", "a.1.reporting"} <= inside
+
+
 def test_the_whole_is_the_sum_of_the_stages_and_not_what_runs_on_request(project):
     with project.session() as session:
         session.load_context()

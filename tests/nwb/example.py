@@ -20,7 +20,7 @@ from rsc2p_kedro.core.results import (
 )
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links
-from rsc2p_kedro.nwb.build import build_nwb_file
+from rsc2p_kedro.nwb.build import PlaneContents, build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.nwb.recording_results import RecordingResults
 
@@ -184,8 +184,14 @@ class Example:
     def build(self) -> Any:
         return build_nwb_file(
             merge_metadata(self.parameters, self.recording),
-            self.results,
+            [self.contents],
             parameters=self.parameters,
+        )
+
+    @property
+    def contents(self) -> PlaneContents:
+        return PlaneContents(
+            self.results,
             stages={name: model() for name, model in STAGE_PARAMETERS.items()},
             provenance=collect_provenance(motion_correction=self.results.motion.provenance),
             inputs={"components": content_identity(self.results.components)},

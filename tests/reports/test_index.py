@@ -29,7 +29,8 @@ def _recordings(*rows: tuple[str, int, float]) -> pd.DataFrame:
         "frame_rate_hz": 14.7, "template_correlation_before": 0.5, "template_correlation_after": 0.75,
         "unregistered_frames": 2, "components_fit": 99, "components_refit": 90, "inspection_messages": 0,
     }  # fmt: skip
-    return RecordingsTable.validate(table.assign(**same)[list(RecordingsTable.to_schema().columns)])
+    whole = table.assign(**same)
+    return RecordingsTable.validate(whole[[name for name in RecordingsTable.to_schema().columns if name in whole]])
 
 
 ROWS = (
@@ -73,6 +74,14 @@ def test_only_checks_that_need_attention_are_named() -> None:
         ("problem", "Components"), ("review", "Illumination"),
     ]  # fmt: skip
     assert "Components</p>" not in rows["mouse_2.day_1"]
+
+
+def test_planes_have_rows_of_their_own_and_count_as_one_recording() -> None:
+    planes = [(f"mouse_2.day_1.plane_{k}", 10 * k, 4.0) for k in (1, 2, 3)]
+    page = render_index(_recordings(*planes, ("mouse_2.day_2", 5, 3.0)), {}, {}, {})
+    assert list(_rows(page)) == ["mouse_2", *(name for name, *_ in planes), "mouse_2.day_2"]
+    assert "2 recordings (4 planes) of 1 animal, 65 accepted components" in page
+    assert "2 recordings, 4 planes" in _rows(page)["mouse_2"]
 
 
 def test_an_animal_shows_sums_and_medians_of_its_recordings() -> None:

@@ -12,7 +12,7 @@ from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
 from rsc2p_kedro.core.problems import group_problems, name_recordings
-from rsc2p_kedro.datasets.raw import RecordingError, inspect_recording, read_frames
+from rsc2p_kedro.datasets.raw import RawRecording, RecordingError, inspect_recording
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
@@ -127,20 +127,30 @@ def _caiman_problems(parameters: dict[str, Any], recordings: list[Recording]) ->
 
 def _raw_problems(recording: Recording, project: Path) -> list[str]:
     """Problems with the files of a recording. Raw frames of simulated recordings are written by the run."""
+    problems: list[str] = []
     if recording.simulation is None:
+        raw = inspect_recording(project / recording.path, layout=recording.layout)
+        lines = [line for unit in recording.units for line in _selection_problems(unit, raw)]
+        problems += [f"raw data: {line}" for line in dict.fromkeys(lines)]
+    return problems
+
+
+def _selection_problems(unit: Recording, raw: RawRecording) -> list[str]:
+    """Problems of the frames of one plane, of its functional and its structural channel."""
+    problems: list[str] = []
+    for structural in (False, True) if unit.has_structural_channel else (False,):
         try:
-            frames = read_frames(project / recording.path, frames=recording.frames, layout=recording.layout)
-            too_small = size_problem(frames.movie.shape[1:])
-            return [f"raw data: {too_small}."] if too_small else []
+            too_small = size_problem(unit.select(raw, structural=structural).movie.shape[1:])
+            problems += [f"{too_small}."] if too_small else []
         except RecordingError as error:
-            return [f"raw data: {line}" for line in error.problems]
-    return []
+            problems += error.problems
+    return problems
 
 
 def _link_problems(recording: Recording, project: Path, nwb: dict[str, Any]) -> list[str]:
     """Problems of links from the NWB file to the raw data, which can only lead to TIFFs."""
     if nwb.get("raw") != "external" or recording.simulation is not None:
         return []
-    raw = inspect_recording(project / recording.path)
+    raw = inspect_recording(project / recording.path, layout=recording.layout)
     others = [file for file in raw.files if file.path.suffix.lower() not in TIFF_SUFFIXES]
     return [f"nwb.raw: {cannot_link(raw.format)}"] if others else []

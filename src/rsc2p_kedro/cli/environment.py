@@ -98,7 +98,7 @@ def no_recordings(env: str | None) -> str:
     name = environment(env)
     return (
         f"There are no recordings in environment {name}. Add yours with `{command('recordings scan DIR', name)}`, or "
-        "use the two simulated ones of `--env demo`."
+        "use the simulated ones of `--env demo`."
     )
 
 

@@ -15,7 +15,8 @@ def list_recordings(project: ProjectMetadata, env: str | None) -> None:
     recordings = read_recordings(project, env)
     for recording in recordings:
         window = f", frames {recording.frames[0]} to {recording.frames[1]}" if recording.frames else ""
+        planes = f", {recording.n_planes} planes" if recording.n_planes > 1 else ""
         kind = ", simulated" if recording.simulation else ""
-        click.echo(f"{recording.name:<32} {recording.frame_rate_hz:g} Hz  {recording.path}{window}{kind}")
+        click.echo(f"{recording.name:<32} {recording.frame_rate_hz:g} Hz  {recording.path}{window}{planes}{kind}")
     if not recordings:
         click.echo(no_recordings(env))

@@ -34,7 +34,10 @@ def results(project: ProjectMetadata, env: str | None) -> None:
             click.secho(f"\n{recording.name}", bold=True)
             own = [name for name in names if name.startswith(f"{recording.name}.")]
             _show_files(catalog, own, project, env)
-            _show_table(catalog, f"{recording.name}.truth_score_table", "Comparison with the ground truth:")
+            for unit in recording.units:
+                plane = "" if unit.plane is None else f", plane {unit.plane}"
+                title = f"Comparison with the ground truth{plane}:"
+                _show_table(catalog, f"{unit.name}.truth_score_table", title)
         click.secho("\nAll recordings", bold=True)
         _show_files(catalog, [name for name in names if "." not in name], project, env)
         _show_table(catalog, "recordings_table", "Summary:")

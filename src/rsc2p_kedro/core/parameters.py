@@ -178,6 +178,11 @@ class MotionCorrectionParameters(FrozenModel):
     """Motion correction after NoRMCorre (Pnevmatikakis & Giovannucci 2017, doi 10.1016/j.jneumeth.2017.07.031)."""
 
     engine: EngineName = Field("embedded", description=_ENGINE)
+    channel: Literal["functional", "structural"] = Field(
+        "functional",
+        description="Channel that motion is estimated from; the shifts are applied to both. A structural channel does "
+        "not change with activity, but may show fewer structures.",
+    )
     piecewise: bool = Field(
         True,
         description="Estimate piecewise-rigid motion in patches after the rigid motion of the whole frame [pw_rigid].",

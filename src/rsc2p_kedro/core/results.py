@@ -545,3 +545,44 @@ class SpikeInference:
         if self.rates.size and self.rates.min() < 0:
             problems.append("rates should not be below 0")
         _check(problems, self)
+
+
+@dataclass(frozen=True, eq=False)
+class RedLabels:
+    """Signals of N components in the structural channel, and the probability that they are labelled.
+
+    Attributes:
+        red_signal: (N,) float32, counts: mean of the structural channel inside the component minus that around it,
+            after subtraction of the crosstalk; 0 where nothing around it is free of other components.
+        red_probability: (N,) float32, 0..1, probability of being labelled; 0 likewise.
+        red_contrast: (N,) float32, counts: the signal before subtraction of the crosstalk.
+        functional_contrast: (N,) float32, counts: the same difference in the functional channel.
+        crosstalk: part of the functional fluorescence that the structural channel detects.
+        crosstalk_error: its standard error.
+        null_centre: median of the signal at random places without components, in counts.
+        null_scale: spread of the signal there, in counts.
+
+    Raises:
+        ValueError: shapes do not agree, a value is NaN or infinite, or a probability is not 0 to 1.
+    """
+
+    red_signal: Float
+    red_probability: Float
+    red_contrast: Float
+    functional_contrast: Float
+    crosstalk: float
+    crosstalk_error: float
+    null_centre: float
+    null_scale: float
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        N = len(self.red_signal)
+        for name in ("red_signal", "red_probability", "red_contrast", "functional_contrast"):
+            _expect(problems, name, getattr(self, name), (N,))
+        if N and not (self.red_probability.min() >= 0 and self.red_probability.max() <= 1):
+            problems.append("red_probability should be 0 to 1")
+        numbers = (self.crosstalk, self.crosstalk_error, self.null_centre, self.null_scale)
+        if not np.isfinite(numbers).all():
+            problems.append("crosstalk and null distribution should be finite")
+        _check(problems, self)

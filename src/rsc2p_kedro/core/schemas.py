@@ -3,6 +3,7 @@
 Columns whose names end in px, s or hz have these units; counts are the units of the movie.
 """
 
+import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
@@ -35,6 +36,9 @@ class FrameTable(_Table):
     maximum: Series[float] = pa.Field(description="Highest pixel value, counts.")
     saturated_share: Series[float] = pa.Field(
         ge=0, le=1, description="Fraction of the pixels that have the highest value of the whole recording."
+    )
+    time_s: Series[float] | None = pa.Field(
+        description="Start of the frame in s from the start of the recording; only where the files tell it."
     )
 
 
@@ -123,6 +127,14 @@ class ComponentTable(_Table):
     other_probability: Series[float] = pa.Field(
         nullable=True, ge=0, le=1, description="Probability that it is anything else: a piece, a vessel, noise."
     )
+    red_signal: Series[float] | None = pa.Field(
+        nullable=True,
+        description="Mean of the structural channel inside the component minus that around it, counts, after "
+        "subtraction of the crosstalk; only of recordings with a structural channel.",
+    )
+    red_probability: Series[float] | None = pa.Field(
+        nullable=True, ge=0, le=1, description="Probability that the component has the label of the structural channel."
+    )
     baseline: Series[float] = pa.Field(description="Constant fluorescence below the trace, counts.")
     noise: Series[float] = pa.Field(ge=0, description="Standard deviation of the noise of the trace, counts.")
     decay_time_s: Series[float] = pa.Field(
@@ -199,7 +211,12 @@ class AssessmentTable(_Table):
 class RecordingsTable(_Table):
     """Key figures of all recordings, one row per recording."""
 
-    recording: Series[str] = pa.Field(unique=True, description="Name of the recording, animal.session.")
+    recording: Series[str] = pa.Field(
+        unique=True, description="Name of the recording, animal.session, or animal.session.plane_k of several planes."
+    )
+    plane: Series[pd.Int64Dtype] | None = pa.Field(
+        nullable=True, ge=1, description="Number of the plane; only where any recording has several."
+    )
     n_frames: Series[int] = pa.Field(ge=1, description="Number of frames.")
     height_px: Series[int] = pa.Field(ge=1, description="Height of a frame.")
     width_px: Series[int] = pa.Field(ge=1, description="Width of a frame.")

@@ -15,9 +15,9 @@ _MODULES = {
     "FrameTimesDataset": "frame_times",
     "NWBFileDataset": "nwb_file",
     "NWBInspectionDataset": "nwb_inspection",
+    "RawRecordingDataset": "raw_recording",
     "RecordDataset": "records",
     "SeedsDataset": "seeds",
-    "TIFFRecordingDataset": "tiff_recording",
     "ZarrMovieDataset": "zarr_movie",
 }
 

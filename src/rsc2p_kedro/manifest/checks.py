@@ -14,6 +14,7 @@ from rsc2p_kedro.core.parameters import (
     Compute,
     ExtractionParameters,
     FrozenModel,
+    MotionCorrectionParameters,
     did_you_mean,
 )
 from rsc2p_kedro.core.problems import group_problems
@@ -47,7 +48,13 @@ CHECKED_PARAMETERS: dict[str, type[FrozenModel]] = {
 REQUIRED_FIELDS = {"path": "folder or file of the raw data", "frame_rate_hz": "frames per second"}
 """Fields of a recording without which it cannot be processed, and their meaning."""
 
-OTHER_PARAMETERS = ("recordings", "only_recordings")
+OTHER_PARAMETERS = ("recordings", "only_recordings", "units")
+
+
+NO_STRUCTURAL_CHANNEL = (
+    "motion_correction.channel: is `structural`, but the recording names no structural channel; add `channels: "
+    "{functional: green, structural: red}` to its entry, or set `channel: functional` for it."
+)
 
 
 class ManifestError(ValueError):
@@ -187,6 +194,8 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
             continue
         if isinstance(own, ExtractionParameters):
             problems += _seed_problems(recording, own.initialization == "seeded")
+        if isinstance(own, MotionCorrectionParameters) and own.channel == "structural":
+            problems += [] if recording.has_structural_channel else [NO_STRUCTURAL_CHANNEL]
     return problems + _time_problems(recording) + _exclusion_problems(recording) + _curation_problems(recording)
 
 
@@ -295,7 +304,7 @@ def _describe(detail: Any) -> str:
         return f"{where}: is missing ({REQUIRED_FIELDS.get(where, 'required')})."
     hint = ""
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-        names = [field for field in Recording.model_fields if field not in ("animal", "session_key")]
+        names = [field for field in Recording.model_fields if field not in ("animal", "session_key", "plane")]
         hint = did_you_mean(where, names) + f" Allowed are {', '.join(names)}."
     elif detail["type"] == "extra_forbidden" and detail["loc"][0] in METADATA_PARTS:
         model: Any = Recording.model_fields[str(detail["loc"][0])].annotation

@@ -17,6 +17,7 @@ from rsc2p_kedro.core.parameters import did_you_mean
 from rsc2p_kedro.manifest.checks import ManifestError
 from rsc2p_kedro.manifest.configuration_files import READING_ERRORS, explain_reading_error
 from rsc2p_kedro.manifest.defaults import defaults_problems, with_defaults
+from rsc2p_kedro.manifest.recordings import FILES_OF_A_PLANE
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
 FILES = ("path", "frame_times", "seeds", "curation")
@@ -57,6 +58,31 @@ def named_recordings(manifest: Any, root: Path) -> Any:
         if isinstance(manifest, Mapping)
         else manifest
     )
+
+
+def plane_entries(manifest: Any) -> dict[str, dict[str, dict[str, Any]]]:
+    """Expands the entries of recordings with several planes to one entry for each plane.
+
+    Args:
+        manifest: {animal: {session: entry}}.
+
+    Returns:
+        {animal: {session: {plane_1: entry, plane_2: entry}}}, for recordings of more than one plane only. Each entry is
+        that of the session with the number of its `plane`, which replaces `{plane}` in the paths of its files.
+    """
+    expanded: dict[str, dict[str, dict[str, Any]]] = {}
+    for animal, sessions in _items(manifest):
+        for session, entry in _items(sessions):
+            n_planes = entry.get("planes") if isinstance(entry, Mapping) else None
+            if isinstance(n_planes, int) and n_planes > 1:
+                of_planes = {f"plane_{k}": _entry_of_plane(entry, k) for k in range(1, n_planes + 1)}
+                expanded.setdefault(animal, {})[session] = of_planes
+    return expanded
+
+
+def _entry_of_plane(entry: Mapping[str, Any], plane: int) -> dict[str, Any]:
+    files = {name: entry[name] for name in FILES_OF_A_PLANE if isinstance(entry.get(name), str)}
+    return {**entry, **{name: path.replace("{plane}", str(plane)) for name, path in files.items()}, "plane": plane}
 
 
 def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:
@@ -107,6 +133,7 @@ def select_recordings(manifest: Any, names: str | Iterable[str] | None) -> Any:
 def _placeholders(animal: str, session: str, recording: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
     """Values of the placeholders `{recording.<name>}` in catalog entries."""
     subject_id, session_id = dandi_ids(animal, session, recording)
+    channels = recording.get("channels")
     return {
         **{name: recording.get(name) for name in FILES},
         "path": str(recording.get("path", "")),
@@ -114,6 +141,9 @@ def _placeholders(animal: str, session: str, recording: Mapping[str, Any], share
         "exclusion_table": _exclusion_table(recording),
         "files": recording.get("files"),
         "exclude": recording.get("exclude"),
+        "channels": channels.get("n") if isinstance(channels, Mapping) else channels,
+        "planes": recording.get("planes"),
+        "flyback_frames": recording.get("flyback_frames"),
         "frame_rate_hz": recording.get("frame_rate_hz"),
         "dandi_path": dandi_path(subject_id, session_id),
         **shared,
@@ -138,12 +168,16 @@ def _fill(value: Any, names: dict[str, str], values: dict[str, Any]) -> Any:
 
 
 def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Expands every pattern with placeholders `{recording.NAME}` to one catalog entry per recording.
+    """Expands every pattern with placeholders `{recording.NAME}` to one catalog entry per recording and plane.
+
+    Of recordings with several planes, the datasets of a plane have the pattern of the session's, with the plane below
+    the session: `{animal}.{session}.movie` at `{animal}/{session}/movie.zarr` makes
+    `{animal}.{session}.plane_{plane}.movie` at `{animal}/{session}/plane_{plane}/movie.zarr`.
 
     Args:
         catalog: entries and patterns.
-        parameters: all parameters, with the manifest under `recordings`. Recordings that are not mappings are skipped;
-            the check of the manifest reports them.
+        parameters: all parameters, with the manifest under `recordings` and the entries of planes under `units`.
+            Recordings that are not mappings are skipped; the check of the manifest reports them.
 
     Returns:
         The catalog. Other patterns remain factory patterns. An entry for a file that a recording does not have (such as
@@ -157,16 +191,41 @@ def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) 
         "threads": compute["threads"],
         "show_progress": compute["show_progress"],
     }
+    units = parameters.get("units") or {}
+    if units:
+        expanded |= {
+            _of_plane(name, "."): _of_plane(entry, "/") for name, entry in expanded.items() if name.startswith(_SESSION)
+        }
     for animal, sessions in _items(parameters.get("recordings")):
         for session, recording in _items(sessions):
             if not isinstance(recording, Mapping):
                 continue
-            names, values = {"animal": animal, "session": session}, _placeholders(animal, session, recording, shared)
-            for name, entry in patterns.items():
-                filled = _fill(entry, names, values)
-                if filled.get("filepath", "") is not None:
-                    expanded[_fill(name, names, values)] = filled
+            of_planes = units.get(animal, {}).get(session, {})
+            for plane, unit in {"": recording, **of_planes}.items():
+                values = _placeholders(animal, session, unit, shared)
+                for name, entry in patterns.items():
+                    inside = f"/{plane}" if plane else ""
+                    filled = _fill(entry, {"animal": animal, "session": f"{session}{inside}"}, values)
+                    if filled.get("filepath", "") is not None:
+                        expanded[_fill(name, {"animal": animal, "session": _dotted(session, plane)}, values)] = filled
     return expanded
+
+
+def _dotted(*levels: str) -> str:
+    """Names of levels, joined by dots; empty ones are left out."""
+    return ".".join(level for level in levels if level)
+
+
+_SESSION = "{animal}.{session}."
+
+
+def _of_plane(value: Any, separator: str) -> Any:
+    """A catalog entry or its name with the plane below the session."""
+    if isinstance(value, Mapping):
+        return {key: _of_plane(part, separator) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_of_plane(part, separator) for part in value]
+    return value.replace("{session}", f"{{session}}{separator}plane_{{plane}}") if isinstance(value, str) else value
 
 
 def _items(level: Any) -> Iterable[tuple[str, Any]]:
@@ -213,7 +272,9 @@ class ManifestConfigLoader(OmegaConfigLoader):
             if problems:
                 raise ManifestError.listing({"": problems})
             recordings = select_recordings(with_defaults(config["recordings"]), config.get("only_recordings"))
-            config = {**config, "recordings": named_recordings(recordings, self.root)}
+            named = named_recordings(recordings, self.root)
+            units = plane_entries(named)
+            config = {**config, "recordings": named, **({"units": units} if units else {})}
         elif key == "catalog":
             config = expanded_catalog(config, self["parameters"])
         if key in ("parameters", "catalog"):

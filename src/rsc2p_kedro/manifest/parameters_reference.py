@@ -60,7 +60,7 @@ def markdown() -> str:
         parts += [
             f"| `{name}` | {_default(field)} | {_cell(field.description or '')} |"
             for name, field in model.model_fields.items()
-            if name not in {"animal", "session_key"}
+            if name not in {"animal", "session_key", "plane"}
         ]
     return "\n".join(parts) + "\n"
 

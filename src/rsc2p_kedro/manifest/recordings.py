@@ -1,7 +1,8 @@
 """Model of one recording in the manifest.
 
 The manifest is the parameter ``recordings`` with two levels, animal and session, and one entry per recording
-(:class:`Recording`).
+(:class:`Recording`). A recording of several planes is expanded to one *unit* for each: the same entry with the number
+of its plane. What is registered, extracted and evaluated is a unit; a recording of one plane is its own unit.
 """
 
 import os
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PositiveFloat,
+    PositiveInt,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -20,7 +22,7 @@ from pydantic import (
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, Acquisition, EngineName, FrozenModel, did_you_mean
 from rsc2p_kedro.core.plausibility import check_possible
-from rsc2p_kedro.datasets.raw import Layout, as_patterns
+from rsc2p_kedro.datasets.raw import Layout, RawFrames, RawRecording, as_patterns, select_frames
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
@@ -34,12 +36,54 @@ def _check_pattern(pattern: str) -> str:
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(_check_pattern)], ...], BeforeValidator(as_patterns)]
 Parameters = TypeVar("Parameters", bound=FrozenModel)
 
+FILES_OF_A_PLANE = ("seeds", "curation")
+"""Fields that name a file of one plane: with several planes, their paths have `{plane}` where its number belongs."""
+
+
+def _of_plane(path: Path | None, plane: int) -> Path | None:
+    return None if path is None else Path(str(path).replace("{plane}", str(plane)))
+
+
+def _is_shared(path: Path | None) -> bool:
+    return path is not None and "{plane}" not in str(path)
+
+
+class Channels(FrozenModel):
+    """The channels of a recording. A number instead of a mapping is `n`."""
+
+    functional: str | PositiveInt | None = Field(
+        None,
+        description="Name, or number from 1, of the channel of the calcium indicator. May be left out if only one.",
+    )
+    structural: str | PositiveInt | None = Field(
+        None, description="Name or number of the channel of a structural marker, such as tdTomato; `null` for none."
+    )
+    n: PositiveInt | None = Field(
+        None, description="Number of channels whose images alternate; `null` takes what the files say, or one."
+    )
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "Channels":
+        if self.structural is not None and self.functional is None:
+            raise ValueError("name the functional channel as well: {functional: green, structural: red}.")
+        if self.structural is not None and str(self.structural).lower() == str(self.functional).lower():
+            raise ValueError(f"functional and structural are both channel {self.functional}: name two channels.")
+        return self
+
+
+def _as_channels(value: Any) -> Any:
+    """`channels: 2` means {n: 2}."""
+    return {"n": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
 
 class Recording(FrozenModel):
-    """One session of one animal, as the user describes it in the manifest."""
+    """One session of one animal, as the user describes it in the manifest, or one plane of it."""
 
     animal: str = Field("", description="Key of the animal; filled in from the manifest.")
     session_key: str = Field("", description="Key of the session; filled in from the manifest.")
+    plane: PositiveInt | None = Field(
+        None, description="Number of the plane, from 1; filled in for each of several planes."
+    )
     path: Path = Field(description="A folder of TIFFs (one frame or many pages each), or one TIFF.")
     files: Patterns = Field(
         (),
@@ -50,7 +94,23 @@ class Recording(FrozenModel):
     frames: tuple[int, int] | None = Field(
         None, description="Index of the first frame to use and of the one after the last; `null` uses all."
     )
-    frame_rate_hz: float = Field(gt=0, description="Frames per second [fr].")
+    frame_rate_hz: float = Field(
+        gt=0, description="Frames per second of each plane [fr]. With several planes this is the rate of volumes."
+    )
+    channels: Annotated[Channels, BeforeValidator(_as_channels)] = Field(
+        default_factory=lambda: Channels.model_validate({}),
+        description="Channels, by name or number: `{functional: green, structural: red}`; `n: 2` adds that the images "
+        "of two channels alternate. A number alone, `channels: 2`, is `n`. See docs/channels_and_planes.md.",
+    )
+    planes: PositiveInt | None = Field(
+        None, description="Number of planes of a volume, without the flyback; `null` takes what the files say, or one."
+    )
+    flyback_frames: int | None = Field(
+        None, ge=0, description="Images of each channel at the end of a volume that were taken while the focus returns."
+    )
+    plane_depths_um: tuple[float, ...] | None = Field(
+        None, description="Depth of each plane below the surface of the brain in um, in the order of acquisition."
+    )
     pixel_size_um: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None, description="Size of a pixel in um, (y, x) [dxy]."
     )
@@ -66,8 +126,16 @@ class Recording(FrozenModel):
         "`auto`, if wanted), or a CSV table with the columns `start` and `stop`. Frames count from the first that is "
         "used, 0; `stop` is the one after the last. `null` is as `ingestion.exclude_frames` says.",
     )
-    seeds: Path | None = Field(None, description="Table of centres or TIFF of masks for `initialization: seeded`.")
-    curation: Path | None = Field(None, description="Table of the user's own decisions (component_id, decision, note).")
+    seeds: Path | None = Field(
+        None,
+        description="Table of centres or TIFF of masks for `initialization: seeded`; with several planes one for each, "
+        "with `{plane}` in its name.",
+    )
+    curation: Path | None = Field(
+        None,
+        description="Table of the user's own decisions (component_id, decision, note); with several planes one for "
+        "each, with `{plane}` in its name.",
+    )
     subject: SubjectFields = Field(
         default_factory=SubjectFields, description="Metadata of the animal (docs/nwb_and_dandi.md)."
     )
@@ -144,9 +212,37 @@ class Recording(FrozenModel):
             raise ValueError("a simulated recording has no `frames`: set `n_frames` of its `simulation` instead.")
         return self
 
+    @model_validator(mode="after")
+    def _check_channels_of_simulation(self) -> "Recording":
+        named, n = {str(self.channels.functional), str(self.channels.structural)}, self.channels.n
+        two, one = named == {"1", "2"} and n == 2, named <= {"1", "None"} and n in (None, 1)
+        if self.simulation is not None and not (two if self.has_structural_channel else one):
+            raise ValueError(
+                "a simulated recording has one channel, or the two of `channels: {functional: 1, structural: 2, n: 2}`."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_planes(self) -> "Recording":
+        depths, n = self.plane_depths_um, self.n_planes
+        if depths is not None and len(depths) != n:
+            raise ValueError(f"plane_depths_um should have a depth for each of {n} planes, has {len(depths)}.")
+        shared = [name for name in FILES_OF_A_PLANE if n > 1 and self.plane is None and _is_shared(getattr(self, name))]
+        if shared:
+            raise ValueError(
+                f"each of {n} planes needs its own {' and '.join(shared)}: write `{{plane}}` where the path has the "
+                "number of the plane, as in curation_plane_{plane}.csv."
+            )
+        return self
+
     @property
     def name(self) -> str:
-        """`animal.session`, the namespace of the recording."""
+        """`animal.session`, or `animal.session.plane_k` of one of several planes: the namespace."""
+        return self.session_name if self.plane is None else f"{self.session_name}.plane_{self.plane}"
+
+    @property
+    def session_name(self) -> str:
+        """`animal.session`, whatever the plane."""
         return f"{self.animal}.{self.session_key}"
 
     @property
@@ -155,9 +251,65 @@ class Recording(FrozenModel):
         return self.exclude_frames if isinstance(self.exclude_frames, Path) else None
 
     @property
+    def n_planes(self) -> int:
+        """Number of planes of a volume."""
+        return self.planes or 1
+
+    @property
+    def units(self) -> tuple["Recording", ...]:
+        """One recording for each plane, in order; the recording itself if there is only one plane."""
+        if self.n_planes == 1 or self.plane is not None:
+            return (self,)
+        return tuple(self._unit(plane) for plane in range(1, self.n_planes + 1))
+
+    def _unit(self, plane: int) -> "Recording":
+        files = {name: _of_plane(getattr(self, name), plane) for name in FILES_OF_A_PLANE}
+        return self.model_copy(update={"plane": plane, **files})
+
+    @property
+    def has_structural_channel(self) -> bool:
+        """Whether a structural channel is named."""
+        return self.channels.structural is not None
+
+    @property
+    def channel_names(self) -> tuple[str, str] | None:
+        """Names of the functional and the structural channel; None without a structural channel."""
+        if self.channels.structural is None:
+            return None
+        return str(self.channels.functional), str(self.channels.structural)
+
+    @property
+    def plane_delay_s(self) -> float:
+        """Time in s from the start of a volume to the start of the frame of this plane."""
+        in_volume = self.n_planes + (self.flyback_frames or 0)
+        return ((self.plane or 1) - 1) / in_volume / self.frame_rate_hz
+
+    @property
     def layout(self) -> Layout:
         """What the entry says of the files and of the order of their images."""
-        return Layout(files=self.files, exclude=self.exclude)
+        return Layout(
+            n_channels=self.channels.n,
+            n_planes=self.planes,
+            flyback_frames=self.flyback_frames,
+            files=self.files,
+            exclude=self.exclude,
+        )
+
+    def select(self, raw: RawRecording, *, structural: bool = False) -> RawFrames:
+        """Selects the frames of this recording, of its plane and of one channel.
+
+        Args:
+            raw: all images of the recording.
+            structural: the structural channel instead of the functional one.
+
+        Returns:
+            The frames, lazy.
+
+        Raises:
+            RecordingError: the recording is incomplete, or has no such frames, plane or channel.
+        """
+        channel = self.channels.structural if structural else self.channels.functional
+        return select_frames(raw, frames=self.frames, channel=channel, plane=self.plane)
 
     @property
     def acquisition(self) -> Acquisition:

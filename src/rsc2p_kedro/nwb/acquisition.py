@@ -61,6 +61,8 @@ def add_raw_movie(
     timing: Timing,
     links: Links | None = None,
     line_offset_px: int = 0,
+    suffix: str = "",
+    channel: str = "",
 ) -> TwoPhotonSeries | None:
     """Adds the movie as it was recorded, in its own dtype.
 
@@ -73,6 +75,8 @@ def add_raw_movie(
         timing: times of the frames.
         links: the TIFFs, for `raw: external`.
         line_offset_px: offset of odd rows that was corrected in the movie, in px.
+        suffix: end of the name of the series, which tells channel and plane where there are several.
+        channel: sentence on the channel for the description, where there are several.
 
     Returns:
         The series, (T, x, y); None for `raw: none`.
@@ -96,8 +100,9 @@ def add_raw_movie(
         size_m = np.asarray(movie.shape[1:]) * np.asarray(metadata.pixel_size_um) * 1e-6
         fields["field_of_view"] = points_to_nwb(size_m)
     series = TwoPhotonSeries(
-        name="TwoPhotonSeries",
-        description=f"The movie as recorded, before motion correction. {_line_note(line_offset_px, links)}{XY_AXES}",
+        name=f"TwoPhotonSeries{suffix}",
+        description=f"The movie as recorded, before motion correction. {channel}{_line_note(line_offset_px, links)}"
+        f"{XY_AXES}",
         imaging_plane=plane,
         unit=UNIT,
         **fields,

@@ -39,6 +39,7 @@ def add_rois(
     parameters: NwbParameters,
     times: Mapping[str, Any],
     spike_rates_description: str,
+    suffix: str = "",
 ) -> None:
     """Adds ROIs and their traces; none of these objects where there is no ROI, as an empty table cannot be read back.
 
@@ -49,15 +50,20 @@ def add_rois(
         parameters: selection of ROIs (for the description) and compression.
         times: fields of a series that hold its times (see :class:`~rsc2p_kedro.nwb.timing.Timing`).
         spike_rates_description: see :func:`describe_spike_rates`.
+        suffix: end of the names of tables and containers, which tells the plane where there are several. One
+            `ImageSegmentation` holds the tables of all planes.
     """
     components = rois.components
     if components.n_components == 0:
         return
-    segmentation = ImageSegmentation(name="ImageSegmentation")
-    fluorescence, dff = Fluorescence(name="Fluorescence"), DfOverF(name="DfOverF")
-    for container in (segmentation, fluorescence, dff):  # before their content, or pynwb finds no common ancestor
+    segmentation = ophys.data_interfaces.get("ImageSegmentation")
+    if segmentation is None:
+        segmentation = ImageSegmentation(name="ImageSegmentation")
+        ophys.add(segmentation)
+    fluorescence, dff = Fluorescence(name=f"Fluorescence{suffix}"), DfOverF(name=f"DfOverF{suffix}")
+    for container in (fluorescence, dff):  # before their content, or pynwb finds no common ancestor
         ophys.add(container)
-    table = make_roi_table(components, rois.table, plane, parameters)
+    table = make_roi_table(components, rois.table, plane, parameters, suffix)
     segmentation.add_plane_segmentation(table)
     traces = {
         "RoiResponseSeries": rois.fluorescence,
@@ -116,6 +122,7 @@ def add_background(
     plane: ImagingPlane,
     parameters: NwbParameters,
     times: Mapping[str, Any],
+    suffix: str = "",
 ) -> None:
     """Adds footprints and traces of the background, apart from the ROIs; nothing where it has no component.
 
@@ -125,11 +132,12 @@ def add_background(
         plane: in which they are.
         parameters: compression.
         times: fields of a series that hold its times (see :class:`~rsc2p_kedro.nwb.timing.Timing`).
+        suffix: end of the names, which tells the plane where there are several.
     """
     if len(components.background_traces) == 0:
         return
-    table = make_background_table(components, plane, parameters)
-    fluorescence = Fluorescence(name="BackgroundFluorescence")
+    table = make_background_table(components, plane, parameters, suffix)
+    fluorescence = Fluorescence(name=f"BackgroundFluorescence{suffix}")
     for container in (table, fluorescence):
         ophys.add(container)
     about, traces = "Fluorescence trace of each background component.", components.background_traces

@@ -29,19 +29,20 @@ def add_epochs(nwb: NWBFile, files: NDArray[np.str_], timing: Timing) -> None:
     nwb.epochs.fields["description"] = "Files of the raw movie, which may be trials. Tags: name of the file."
 
 
-def add_invalid_times(nwb: NWBFile, excluded_frames: pd.DataFrame, timing: Timing) -> None:
+def add_invalid_times(nwb: NWBFile, excluded_frames: pd.DataFrame, timing: Timing, *, where: str = "") -> None:
     """Adds the intervals in which frames are left out, with the reason.
 
     Args:
         nwb: the file.
         excluded_frames: one row per frame.
         timing: times of the frames.
+        where: beginning of each reason, which names the plane where there are several.
     """
     reasons = np.where(excluded_frames["excluded"], excluded_frames["reason"], "").astype(object)
     edges = _edges(timing, len(reasons))
     for reason, start, stop in _runs(reasons):
         if reason:
-            nwb.add_invalid_time_interval(start_time=edges[start], stop_time=edges[stop], tags=[str(reason)])
+            nwb.add_invalid_time_interval(start_time=edges[start], stop_time=edges[stop], tags=[f"{where}{reason}"])
 
 
 def _runs(values: NDArray) -> Iterator[tuple[str, int, int]]:

@@ -216,6 +216,13 @@ class ImagingPlaneFields(MetadataFields):
     excitation_wavelength_nm: Wavelength | None = None
     emission_wavelength_nm: Wavelength | None = None
     optical_channel: Text | None = Field(default=None, description="The filter and detector of the channel.")
+    structural_label: Text | None = Field(
+        default=None, description="What the structural channel shows, if there is one, such as `tdTomato`."
+    )
+    structural_emission_wavelength_nm: Wavelength | None = None
+    structural_optical_channel: Text | None = Field(
+        default=None, description="The filter and detector of the structural channel."
+    )
     origin_um: tuple[float, float, float] | None = Field(
         default=None, description="Position (x, y, z) of the first pixel in the reference frame."
     )
@@ -305,6 +312,18 @@ class RecordingLike(Protocol):
         """Height and width of a pixel, if known."""
 
     @property
+    def n_planes(self) -> int:
+        """Number of planes of a volume."""
+
+    @property
+    def plane_depths_um(self) -> tuple[float, ...] | None:
+        """Depth of each plane below the surface of the brain, if known."""
+
+    @property
+    def channel_names(self) -> tuple[str, str] | None:
+        """Names of the functional and the structural channel; None without a structural channel."""
+
+    @property
     def subject(self) -> SubjectFields:
         """The animal."""
 
@@ -335,6 +354,11 @@ class RecordingMetadata(FrozenModel):
     frame_rate_hz: float = Field(gt=0)
     first_frame: int = Field(0, ge=0, description="Number of frames of the session before the first one that is used.")
     pixel_size_um: tuple[float, float] | None = Field(default=None, description="(y, x)")
+    n_planes: int = Field(1, ge=1, description="Number of planes of a volume.")
+    plane_depths_um: tuple[float, ...] | None = Field(default=None, description="Depth of each below the surface.")
+    channel_names: tuple[str, str] | None = Field(
+        default=None, description="Functional and structural channel; none without a structural channel."
+    )
     simulated: bool = False
 
     @property
@@ -429,6 +453,9 @@ def merge_metadata(shared: NwbParameters, recording: RecordingLike) -> Recording
         frame_rate_hz=recording.frame_rate_hz,
         first_frame=recording.frames[0] if recording.frames else 0,
         pixel_size_um=recording.pixel_size_um,
+        n_planes=recording.n_planes,
+        plane_depths_um=recording.plane_depths_um,
+        channel_names=recording.channel_names,
     )
     return metadata if recording.simulation is None else _mark_as_simulated(metadata)
 

@@ -54,9 +54,18 @@ OF_SESSION = ("session.session_id", "session.session_start_time")
 OF_ANIMAL = ("subject.subject_id", "subject.sex", "subject.age")
 """Fields that differ between animals."""
 
+STRUCTURAL: dict[str, tuple[str, str]] = {
+    "imaging_plane.structural_label": ("what the structural channel shows", "tdTomato"),
+    "imaging_plane.structural_emission_wavelength_nm": ("wavelength of its emitted light in nm", "580"),
+}
+"""Fields that are required of recordings with a structural channel."""
+
+FIELDS = REQUIRED | RECOMMENDED | STRUCTURAL
+"""Fields of metadata that may be missing: meaning and stand-in."""
+
 MEANINGS = {
     "frame_rate_hz": "frames per second",
-    **{path: meaning for path, (meaning, _) in (REQUIRED | RECOMMENDED).items()},
+    **{path: meaning for path, (meaning, _) in FIELDS.items()},
 }
 """Meaning of every field that may be missing."""
 
@@ -113,6 +122,7 @@ def given_metadata(shared: NwbParameters) -> list[str]:
 
 def _missing(shared: NwbParameters, metadata: RecordingMetadata) -> list[str]:
     required = REQUIRED | (RECOMMENDED if response_to("BEST_PRACTICE_SUGGESTION", shared.on_issue) == "error" else {})
+    required |= STRUCTURAL if metadata.channel_names is not None else {}
     return [path for path in required if _is_missing(metadata, path)]
 
 
@@ -133,6 +143,10 @@ def metadata_problems(shared: NwbParameters, recording: RecordingLike) -> list[s
     missing = _missing(shared, metadata)
     problems = [f"{path}: is missing ({MEANINGS[path]})." for path in missing]
     contradictions = _contradictions(metadata)
+    if shared.raw == "external" and (metadata.n_planes > 1 or metadata.channel_names is not None):
+        contradictions.append(
+            "raw: `external` links whole files, which contain several planes or channels; use `raw: embed` or `none`."
+        )
     if contradictions or shared.on_issue == "warn":
         return problems + contradictions
     return problems + inspect_metadata(_with_stand_ins(metadata, missing), shared.on_issue)
@@ -148,7 +162,7 @@ def _with_stand_ins(metadata: RecordingMetadata, missing: Iterable[str]) -> Reco
 
 
 def _stand_in(path: str) -> Any:
-    return yaml.safe_load((REQUIRED | RECOMMENDED)[path][1])
+    return yaml.safe_load(FIELDS[path][1])
 
 
 METADATA_PARTS = ("subject", "session", "device", "imaging_plane")
@@ -330,7 +344,7 @@ def _replace_by_stand_in(values: dict[str, Any], loc: Sequence[str]) -> None:
     else:
         return
     part.pop(name, None)
-    if path in REQUIRED | RECOMMENDED:
+    if path in FIELDS:
         part[name] = _stand_in(path)
 
 

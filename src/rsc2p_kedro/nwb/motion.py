@@ -24,6 +24,7 @@ def add_motion(
     original: TwoPhotonSeries | None,
     parameters: NwbParameters,
     times: Mapping[str, Any],
+    suffix: str = "",
 ) -> None:
     """Adds the shifts of whole frames, those of patches where there are patches, and the corrected movie if wanted.
 
@@ -34,9 +35,10 @@ def add_motion(
         original: series of the raw movie, which a corrected movie must point to.
         parameters: `corrected` embeds the corrected movie or leaves it out (`none`).
         times: fields of a series that hold its times (see :class:`~rsc2p_kedro.nwb.timing.Timing`).
+        suffix: end of the names, which tells the plane where there are several.
     """
     rigid = TimeSeries(
-        name="xy_translation",
+        name=f"xy_translation{suffix}",
         description="Rigid shift (x, y) in px that is applied to each frame to align it to the template.",
         data=compressed(points_to_nwb(motion.shifts), parameters.compression),
         unit="pixels",
@@ -53,20 +55,24 @@ def add_motion(
         stack = CorrectedImageStack(
             name="CorrectedImageStack", corrected=movie, original=original, xy_translation=rigid
         )
-        ophys.add(MotionCorrection(name="MotionCorrection", corrected_image_stacks=[stack]))
+        ophys.add(MotionCorrection(name=f"MotionCorrection{suffix}", corrected_image_stacks=[stack]))
     else:
         ophys.add(rigid)
     if motion.piecewise:
-        _add_patch_shifts(ophys, motion, parameters, times)
+        _add_patch_shifts(ophys, motion, parameters, times, suffix)
 
 
 def _add_patch_shifts(
-    ophys: ProcessingModule, motion: results.MotionCorrection, parameters: NwbParameters, times: Mapping[str, Any]
+    ophys: ProcessingModule,
+    motion: results.MotionCorrection,
+    parameters: NwbParameters,
+    times: Mapping[str, Any],
+    suffix: str,
 ) -> None:
     """Adds the shifts of patches as a series, and the centres of the patches as a table."""
     ophys.add(
         TimeSeries(
-            name="piecewise_xy_translation",
+            name=f"piecewise_xy_translation{suffix}",
             description="Total shift (x, y) in px that is applied at the centre of each patch. Axes: (time, patch, "
             "xy); the patches are the rows of motion_correction_patches.",
             data=compressed(points_to_nwb(motion.patch_shifts), parameters.compression),
@@ -81,7 +87,7 @@ def _add_patch_shifts(
     ]
     ophys.add(
         DynamicTable(
-            name="motion_correction_patches",
+            name=f"motion_correction_patches{suffix}",
             description="Patches of the frame, each of which was registered separately.",
             columns=columns,
         )

@@ -1,4 +1,4 @@
-"""The results of one recording that go into its NWB file, and the components that become ROIs."""
+"""The results of one plane of a recording that go into its NWB file, and the components that become ROIs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +36,7 @@ class ExportedRois:
 
 @dataclass(frozen=True, eq=False)
 class RecordingResults:
-    """All results of one recording that go into its NWB file.
+    """All results of one plane of a recording that go into its NWB file.
 
     Attributes:
         movie: raw, (T, H, W), lazy.
@@ -54,6 +54,9 @@ class RecordingResults:
         excluded_frames: an :class:`~rsc2p_kedro.core.schemas.ExclusionTable`, one row for each frame; None excludes
             none.
         files: (T,), for each frame the name of its file; None if unknown.
+        delay_s: time from the start of a volume to the frame of this plane, which is added to all times.
+        structural_movie: raw, (T, H, W), lazy, of the structural channel; None where there is none.
+        structural_images: of the corrected structural movie, (H, W) each; None likewise.
     """
 
     movie: Movie
@@ -69,6 +72,9 @@ class RecordingResults:
     line_offset_px: int = 0
     excluded_frames: pd.DataFrame | None = None
     files: NDArray[np.str_] | None = None
+    delay_s: float = 0.0
+    structural_movie: Movie | None = None
+    structural_images: results.SummaryImages | None = None
 
     def __post_init__(self) -> None:
         T, H, W = self.movie.shape
@@ -83,6 +89,8 @@ class RecordingResults:
             "spike_inference.rates": (self.spike_inference.rates.shape, (N, T)),
             "summary_images.mean": (self.summary_images.mean.shape, (H, W)),
         }
+        if self.structural_movie is not None:
+            shapes["structural_movie"] = (tuple(self.structural_movie.shape), (T, H, W))
         problems = [f"{name} should be {want}, is {got}" for name, (got, want) in shapes.items() if got != want]
         if sorted(self.component_table["component_id"]) != sorted(self.components.ids):
             problems.append("component_table and components do not have the same ids")

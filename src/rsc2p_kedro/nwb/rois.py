@@ -32,6 +32,9 @@ COLUMNS = {
     "process_probability": "Probability that the ROI is a dendrite, axon or bouton.",
     "out_of_focus_probability": "Probability that the ROI is a soma above or below the plane.",
     "other_probability": "Probability that the ROI is anything else: a piece, a vessel, noise.",
+    "red_signal": "Mean intensity of the structural channel inside the ROI minus that around it, in counts, after "
+    "subtraction of the crosstalk from the functional channel.",
+    "red_probability": "Probability that the ROI has the label of the structural channel.",
     "area": "Number of pixels above a fifth of the maximum of the mask.",
     "event_rate": "Calcium events per second; an event is a run of frames in each of which a transient is likely to "
     "begin.",
@@ -50,7 +53,11 @@ COLUMNS = {
 
 
 def make_roi_table(
-    components: results.Components, table: pd.DataFrame, plane: ImagingPlane, parameters: NwbParameters
+    components: results.Components,
+    table: pd.DataFrame,
+    plane: ImagingPlane,
+    parameters: NwbParameters,
+    suffix: str = "",
 ) -> PlaneSegmentation:
     """Makes the table of ROIs: masks, positions, quality and acceptance.
 
@@ -59,6 +66,7 @@ def make_roi_table(
         table: N rows as in :class:`~rsc2p_kedro.nwb.recording_results.ExportedRois`.
         plane: in which the ROIs are.
         parameters: selection of ROIs (for the description) and compression.
+        suffix: end of the name, which tells the plane where there are several.
 
     Returns:
         One row for each ROI, with the columns `image_mask` and `COLUMNS`. A column that has no value for some ROI is
@@ -66,7 +74,7 @@ def make_roi_table(
     """
     values = _column_values(components, table)
     return PlaneSegmentation(
-        name="PlaneSegmentation",
+        name=f"PlaneSegmentation{suffix}",
         description="Components found by constrained non-negative matrix factorization (CNMF); exported: "
         f"{parameters.rois}.",
         imaging_plane=plane,
@@ -76,7 +84,7 @@ def make_roi_table(
             *(
                 VectorData(name=name, description=description, data=values[name])
                 for name, description in COLUMNS.items()
-                if not _has_gaps(values[name])
+                if name in values and not _has_gaps(values[name])
             ),
         ],
     )
@@ -94,6 +102,7 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
         "event_rate": "event_rate_hz",
         "decay_time": "spike_decay_time_s",
         "transient_amplitude": "transient_amplitude",
+        **{name: name for name in ("red_signal", "red_probability") if name in table},
     }
     return {
         **{name: table[column].to_numpy(np.float32) for name, column in measures.items()},
@@ -122,7 +131,7 @@ def _has_gaps(values: Sequence[Any] | NDArray) -> bool:
 
 
 def make_background_table(
-    components: results.Components, plane: ImagingPlane, parameters: NwbParameters
+    components: results.Components, plane: ImagingPlane, parameters: NwbParameters, suffix: str = ""
 ) -> PlaneSegmentation:
     """Makes the table of background components.
 
@@ -130,12 +139,13 @@ def make_background_table(
         components: with at least one background component.
         plane: in which they are.
         parameters: compression.
+        suffix: end of the name, which tells the plane where there are several.
 
     Returns:
         One row for each background component, with the column `image_mask`.
     """
     return PlaneSegmentation(
-        name="BackgroundComponents",
+        name=f"BackgroundComponents{suffix}",
         description="Footprints of the background: diffuse fluorescence that belongs to no ROI.",
         imaging_plane=plane,
         id=list(range(len(components.background_traces))),

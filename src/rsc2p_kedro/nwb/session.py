@@ -10,6 +10,7 @@ from pynwb.file import Subject
 from pynwb.ophys import ImagingPlane, OpticalChannel
 
 from rsc2p_kedro.nwb.metadata import RecordingMetadata
+from rsc2p_kedro.nwb.names import channel_label, plane_suffix
 from rsc2p_kedro.nwb.orientation import points_to_nwb
 
 
@@ -55,12 +56,13 @@ def make_subject(metadata: RecordingMetadata) -> Subject:
     return Subject(date_of_birth=metadata.birth_time, **fields)
 
 
-def add_imaging_plane(nwb: NWBFile, metadata: RecordingMetadata) -> ImagingPlane:
-    """Adds the microscope and the imaging plane to a file.
+def add_imaging_plane(nwb: NWBFile, metadata: RecordingMetadata, plane: int | None = None) -> ImagingPlane:
+    """Adds an imaging plane to a file, and the microscope with the first one.
 
     Args:
         nwb: the file, which gets a device and a plane.
         metadata: complete.
+        plane: number of the plane, from 1; None where there is only one.
 
     Returns:
         The imaging plane, which series and ROI tables refer to. Its grid spacing is (x, y) in um.
@@ -70,25 +72,61 @@ def add_imaging_plane(nwb: NWBFile, metadata: RecordingMetadata) -> ImagingPlane
     if metadata.pixel_size_um is not None:
         size = points_to_nwb(np.asarray(metadata.pixel_size_um, np.float32))
         spatial |= {"grid_spacing": size, "grid_spacing_unit": "micrometers"}
-    if fields.origin_um is not None:
-        spatial |= {"origin_coords": list(fields.origin_um), "origin_coords_unit": "micrometers"}
-        spatial |= {"reference_frame": fields.reference_frame}
-    channel = OpticalChannel(
-        name="OpticalChannel",
-        description=fields.optical_channel or f"Emission of {fields.indicator}.",
-        emission_lambda=float(fields.emission_wavelength_nm or "nan"),
-    )
     return nwb.create_imaging_plane(
-        name="ImagingPlane",
-        optical_channel=channel,
-        device=_add_device(nwb, metadata),
-        description=fields.description,
+        name=f"ImagingPlane{plane_suffix(plane)}",
+        optical_channel=_optical_channels(metadata),
+        device=next(iter(nwb.devices.values()), None) or _add_device(nwb, metadata),
+        description=_description(metadata, plane),
         excitation_lambda=float(fields.excitation_wavelength_nm or "nan"),
         indicator=fields.indicator,
         location=fields.location,
         imaging_rate=metadata.frame_rate_hz,
         **spatial,
+        **_origin(metadata, plane),
     )
+
+
+def _depth(metadata: RecordingMetadata, plane: int | None) -> float | None:
+    return None if metadata.plane_depths_um is None else metadata.plane_depths_um[(plane or 1) - 1]
+
+
+def _description(metadata: RecordingMetadata, plane: int | None) -> str:
+    """The user's description, with number and depth of the plane where they are known."""
+    depth = _depth(metadata, plane)
+    number = "" if plane is None else f" Plane {plane} of {metadata.n_planes} of a volume."
+    below = "" if depth is None else f" {depth:g} um below the surface of the brain."
+    return f"{metadata.imaging_plane.description}{number}{below}"
+
+
+def _origin(metadata: RecordingMetadata, plane: int | None) -> dict[str, Any]:
+    """The first pixel in the user's reference frame, or else the depth of the plane below the surface."""
+    fields, depth = metadata.imaging_plane, _depth(metadata, plane)
+    if fields.origin_um is None and depth is None:
+        return {}
+    x, y, z = fields.origin_um or (0.0, 0.0, 0.0)
+    below_first = 0.0 if metadata.plane_depths_um is None or depth is None else depth - metadata.plane_depths_um[0]
+    frame = fields.reference_frame or "x and y from the first pixel, z below the surface of the brain."
+    origin = [x, y, z + below_first if fields.origin_um is not None else depth]
+    return {"origin_coords": origin, "origin_coords_unit": "micrometers", "reference_frame": frame}
+
+
+def _optical_channels(metadata: RecordingMetadata) -> OpticalChannel | list[OpticalChannel]:
+    """The channel of the indicator and, if there is one, the structural channel."""
+    fields, names = metadata.imaging_plane, metadata.channel_names
+    functional, structural = ("", "") if names is None else map(channel_label, names)
+    channel = OpticalChannel(
+        name=f"OpticalChannel{functional}",
+        description=fields.optical_channel or f"Emission of {fields.indicator}.",
+        emission_lambda=float(fields.emission_wavelength_nm or "nan"),
+    )
+    if names is None:
+        return channel
+    other = OpticalChannel(
+        name=f"OpticalChannel{structural}",
+        description=fields.structural_optical_channel or f"Emission of {fields.structural_label}.",
+        emission_lambda=float(fields.structural_emission_wavelength_nm or "nan"),
+    )
+    return [channel, other]
 
 
 def _add_device(nwb: NWBFile, metadata: RecordingMetadata) -> Device:

@@ -20,11 +20,13 @@ class Timing:
         first_frame: number of frames of the session before the first one that is used.
         frame_times_s: (n,) float64, times of all frames of the session, strictly increasing; None where frames are
             evenly spaced at the frame rate.
+        delay_s: added to all times: the time from the start of a volume to the frame of this plane.
     """
 
     frame_rate_hz: float
     first_frame: int = 0
     frame_times_s: NDArray[np.float64] | None = None
+    delay_s: float = 0.0
 
     def series_fields(self, n_frames: int, *, n_before: int = 0) -> dict[str, Any]:
         """Gives the fields of an NWB time series that hold its times.
@@ -41,8 +43,8 @@ class Timing:
         """
         first = self.first_frame - n_before
         if self.frame_times_s is None:
-            return {"starting_time": first / self.frame_rate_hz, "rate": self.frame_rate_hz}
-        times = self.frame_times_s[first : first + n_frames]
+            return {"starting_time": first / self.frame_rate_hz + self.delay_s, "rate": self.frame_rate_hz}
+        times = self.frame_times_s[first : first + n_frames] + self.delay_s
         if len(times) < n_frames:
             raise ValueError(
                 f"Times of frames {first} to {first + n_frames} are needed, but the table under `frame_times` has "

@@ -17,17 +17,25 @@ from rsc2p_kedro.manifest.recordings import Recording
 
 Names = str | Sequence[str] | Mapping[str, str]
 
+OF_SESSION = frozenset({"raw_frames", "frame_times", "nwb@pynwb", "nwb@inspection", "inspection_table"})
+"""Datasets that all planes of a recording share: `animal.session.raw_frames`, whatever the plane."""
+
+AFTER_EXPORT = frozenset({"reporting"})
+"""Stages of a plane that need the NWB file of all planes: `animal.session.reporting.plane_k`."""
+
 
 @dataclass(frozen=True)
 class Stage:
-    """Makes the nodes of one stage of one recording.
+    """Makes the nodes of one stage of one recording, or of one plane of it.
 
-    Datasets are named within the recording (`movie` means `animal.session.movie`), parameters as in `conf`
-    (`params:evaluation`), and `params:recording` means the recording's entry in the manifest.
+    Datasets are named within the recording (`movie` means `animal.session.movie`, of one of several planes
+    `animal.session.plane_k.movie`), parameters as in `conf` (`params:evaluation`), and `params:recording` means the
+    recording's entry in the manifest.
 
     Attributes:
         recording: the recording, whose name is the namespace of its datasets.
-        name: name of the stage; its nodes have the namespace `animal.session.name`.
+        name: name of the stage; its nodes have the namespace `animal.session.name`, or
+            `animal.session.plane_k.name`.
         own: prefix of the datasets of this stage, `animal.session.own.dataset`. If empty, the datasets are those of the
             recording.
         shared: datasets of the recording that a stage with a prefix uses as well.
@@ -47,7 +55,7 @@ class Stage:
             outputs: names of datasets.
 
         Returns:
-            The node, with the namespace of the stage and the tags animal, session and stage.
+            The node, with the namespace of the stage and the tags animal, session and stage (and plane, of several).
         """
         _keep_signature(function)
         return Node(
@@ -55,9 +63,21 @@ class Stage:
             inputs=self._full(inputs),
             outputs=self._full(outputs),
             name=function.__name__,
-            namespace=f"{self.recording.name}.{self.name}",
-            tags=[self.recording.animal, self.recording.session_key, self.name.partition(".")[0]],
+            namespace=self._namespace,
+            tags=[self.recording.animal, self.recording.session_key, self.name.partition(".")[0], *self._plane_tag],
         )
+
+    @property
+    def _namespace(self) -> str:
+        """Namespace of the nodes. Those of a plane that follow the export of all planes are in the session's, because
+        Kedro refuses a namespace (`plane_1`) that is left (for the export) and entered again."""
+        if self.recording.plane is not None and self.name in AFTER_EXPORT:
+            return f"{self.recording.session_name}.{self.name}.plane_{self.recording.plane}"
+        return f"{self.recording.name}.{self.name}"
+
+    @property
+    def _plane_tag(self) -> list[str]:
+        return [] if self.recording.plane is None else [f"plane_{self.recording.plane}"]
 
     def optional(self, *names: str) -> dict[str, str]:
         """Selects the inputs for optional files that the recording has.
@@ -70,6 +90,17 @@ class Stage:
         """
         return {name: name for name in names if getattr(self.recording, name) is not None}
 
+    def structural(self, *names: str) -> dict[str, str]:
+        """Selects inputs that exist only for recordings with a structural channel.
+
+        Args:
+            names: of datasets, which are also the names of the arguments.
+
+        Returns:
+            Inputs by name; none for a recording without a structural channel.
+        """
+        return {name: name for name in names if self.recording.has_structural_channel}
+
     def _full(self, names: Names) -> Any:
         if isinstance(names, str):
             return self._full_name(names)
@@ -79,11 +110,26 @@ class Stage:
 
     def _full_name(self, name: str) -> str:
         if name == "params:recording":
-            return f"params:recordings.{self.recording.name}"
+            return f"params:{'recordings' if self.recording.plane is None else 'units'}.{self.recording.name}"
         if name.startswith("params:"):
             return name
+        if name in OF_SESSION:
+            return f"{self.recording.session_name}.{name}"
         own = f"{self.own}." if self.own and name not in self.shared else ""
         return f"{self.recording.name}.{own}{name}"
+
+
+def names_in_planes(recording: Recording, name: str) -> list[str]:
+    """Names a dataset of each plane, for a stage that processes all planes together.
+
+    Args:
+        recording: the recording.
+        name: of the dataset, such as `truth`.
+
+    Returns:
+        `plane_1.truth` and so on; `truth` alone for a recording of one plane.
+    """
+    return [name if unit.plane is None else f"plane_{unit.plane}.{name}" for unit in recording.units]
 
 
 def node_of_all(function: Callable, inputs: Sequence[str], outputs: str, stage: str) -> Node:

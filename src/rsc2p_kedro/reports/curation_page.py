@@ -38,6 +38,7 @@ def render_curation_page(
     *,
     summary: str,
     images: SummaryImages,
+    structural: NDArray | None = None,
     components: Components,
     table: pd.DataFrame,
     dff: DeltaFOverF,
@@ -53,6 +54,7 @@ def render_curation_page(
         name: of the recording.
         summary: its size, in one line.
         images: summary images of the corrected movie.
+        structural: (H, W), mean image of the structural channel; None where there is none.
         components: footprints and traces.
         table: one row per component, in the order of `components`.
         dff: of the components.
@@ -73,7 +75,7 @@ def render_curation_page(
         "frame_rate_hz": frame_rate_hz,
         "n_frames": components.n_frames,
         "frames_per_point": stride,
-        "images": _images(images),
+        "images": _images(images, structural),
         "components": _components(components, table),
         "measures": _measures(table, parameters),
         "accept": _accepted_classes(table, parameters),
@@ -84,13 +86,15 @@ def render_curation_page(
     return html.render("curation.html", script="curation.js", title=name, summary=summary, data=data, stride=stride)
 
 
-def _images(images: SummaryImages) -> list[dict[str, str]]:
+def _images(images: SummaryImages, structural: NDArray | None) -> list[dict[str, str]]:
     """The images the reader can choose from, in grey; the first one is shown first."""
     kinds = {
         "correlation": ("Correlation image", images.correlation),
         "maximum": ("Maximum projection", images.maximum),
         "mean": ("Mean image", images.mean),
     }
+    if structural is not None:
+        kinds["structural"] = ("Structural channel", structural)
     return [{"key": key, "label": label, "uri": _grey(image)} for key, (label, image) in kinds.items()]
 
 

@@ -4,7 +4,7 @@ A recording takes about 10 kB of the page, nearly all of it for its thumbnail, s
 few MB.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,9 +113,22 @@ def render_index(
         groups=[_group(str(animal), of_one, [rows[i] for i in of_one.index]) for animal, of_one in grouped],
         columns=COLUMNS,
         levels=[(level, sum(row["level"] is level for row in rows)) for level in Level],
-        n_recordings=len(rows),
+        n_recordings=count_sessions(recordings["recording"]),
+        n_rows=len(rows),
         n_accepted=int(recordings["components_accepted"].sum()),
     )
+
+
+def count_sessions(names: Iterable[str]) -> int:
+    """Counts recordings; the planes of one count once.
+
+    Args:
+        names: of recordings and planes: `animal.session` or `animal.session.plane_k`.
+
+    Returns:
+        Number of different sessions.
+    """
+    return len({tuple(name.split(".")[:2]) for name in names})
 
 
 def _group(animal: str, recordings: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -123,6 +136,7 @@ def _group(animal: str, recordings: pd.DataFrame, rows: list[dict[str, Any]]) ->
     return {
         "animal": animal,
         "rows": rows,
+        "n_recordings": count_sessions(recordings["recording"]),
         "level": max(row["level"] for row in rows),
         "levels": [(level, sum(row["level"] is level for row in rows)) for level in Level],
         "cells": [_cell(column, SUMMARIES[column.summary](recordings[column.name])) for column in COLUMNS],

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsc2p_kedro.core.parameters import EvaluationParameters
-from rsc2p_kedro.core.results import COMPONENT_CLASSES, SILENT, DeltaFOverF, MotionCorrection
+from rsc2p_kedro.core.results import COMPONENT_CLASSES, SILENT, DeltaFOverF, MotionCorrection, RedLabels
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.reports import html
 from rsc2p_kedro.reports.assessment import Assessment, worst_level
@@ -48,6 +48,13 @@ FIGURES: dict[str, tuple[str, str]] = {
     "component_map_figure": (
         "components",
         "Accepted components with their ids, as in the component table below.",
+    ),
+    "structural_figure": (
+        "components",
+        "Mean image of the structural channel with the components, and their contrast in both channels: the mean "
+        "inside a component minus that around it. Crosstalk, the part of the functional fluorescence that the "
+        "structural channel detects, is estimated from the activity of the components and subtracted before the "
+        "probability of the label is computed.",
     ),
     "unexplained_figure": (
         "components",
@@ -174,6 +181,7 @@ def tables_of(
     dff: DeltaFOverF,
     evaluation: EvaluationParameters,
     truth_scores: pd.DataFrame | None = None,
+    red_labels: RedLabels | None = None,
 ) -> dict[str, list[Table]]:
     """The tables of a report.
 
@@ -186,6 +194,7 @@ def tables_of(
         dff: dF/F of the components, of which dark level and corrected baselines are shown.
         evaluation: the parameters with which dF/F was computed.
         truth_scores: scores against the ground truth; None for a recording that is not simulated.
+        red_labels: signals in the structural channel; None where there is none.
 
     Returns:
         Tables by section; the components are sorted by acceptance, then by decreasing SNR.
@@ -199,6 +208,7 @@ def tables_of(
         "components": [
             html.table_of(events, "Lineage of components between first fit and refit"),
             *_classes(component_table),
+            *_structural_facts(component_table, red_labels),
             html.table_of(component_measures, "Shapes, duplicates and coverage of the accepted components"),
             html.table_of(_dff_facts(dff, evaluation), "dF/F"),
             html.table_of(ranked.dropna(axis="columns", how="all"), "Component table", folded=len(ranked) > 0),
@@ -220,6 +230,22 @@ def _classes(component_table: pd.DataFrame) -> list[Table]:
     ]
     order = [name for name in (*COMPONENT_CLASSES, SILENT) if name in counts.index]
     return [html.table_of(counts.loc[order].reset_index(names="class"), "Classes of components")]
+
+
+def _structural_facts(component_table: pd.DataFrame, red_labels: RedLabels | None) -> list[Table]:
+    """Crosstalk and number of labelled components, where there is a structural channel."""
+    if red_labels is None:
+        return []
+    labelled, accepted = component_table["red_probability"] >= 0.5, component_table["accepted"].astype(bool)
+    rows = [
+        ("crosstalk", red_labels.crosstalk, "", "Part of the functional fluorescence that the channel detects."),
+        ("standard error", red_labels.crosstalk_error, "", "Of the crosstalk."),
+        ("labelled", float(labelled.sum()), "components", "Probability of the label at least 0.5."),
+        ("labelled and accepted", float((labelled & accepted).sum()), "components", "Both."),
+        ("spread", red_labels.null_scale, "counts", "Spread of the red signal at places without components."),
+    ]
+    facts = pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
+    return [html.table_of(facts, "Structural channel")]
 
 
 def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFrame:

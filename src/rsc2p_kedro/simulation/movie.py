@@ -10,7 +10,8 @@ Frames are rendered lazily. Each has its own random generator, so that the same 
 bit, in whatever order and in whatever blocks frames are computed.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import dask
 import dask.array as da
@@ -26,10 +27,13 @@ from rsc2p_kedro.simulation import motion as motions
 from rsc2p_kedro.simulation.objects import ObjectTruth
 from rsc2p_kedro.simulation.outlines import Mask
 from rsc2p_kedro.simulation.settings import SimulationSettings
+from rsc2p_kedro.simulation.structural import StructuralScene, draw_structural_scene
 from rsc2p_kedro.simulation.tissue import TissueScene, describe_objects, draw_tissue_scene
 from rsc2p_kedro.simulation.truth import SimulatedTruth
 
 Float = NDArray[np.float32]
+_FUNCTIONAL, _STRUCTURAL = 6, 7
+"""Topics of the random generator of the detector of each channel."""
 _SOFT_RANGE = 0.1
 """Distance from the level at which soft saturation begins to its limit, relative to the level. Chosen, not fitted."""
 
@@ -94,11 +98,13 @@ class SimulatedRecording:
         movie: (T, H, W) uint16, lazy, in counts.
         truth: Motion, footprints, traces and spikes.
         objects: Every object and its kind, the somata of `truth` first; None for smooth tissue, which has only somata.
+        structural_movie: (T, H, W) uint16, lazy, the structural channel; None where none was simulated.
     """
 
     movie: da.Array
     truth: SimulatedTruth
     objects: ObjectTruth | None = None
+    structural_movie: da.Array | None = None
 
 
 def _rng(settings: SimulationSettings, *topic: int) -> np.random.Generator:
@@ -237,20 +243,57 @@ def render(scene: Scene | TissueScene, truth: SimulatedTruth, frames: slice) -> 
     Returns:
         (n, H, W) uint16, counts.
     """
+    return _render(scene, truth, frames, scene.fluorescence, _FUNCTIONAL)
+
+
+def render_structural(
+    scene: Scene | TissueScene, structural: StructuralScene, truth: SimulatedTruth, frames: slice
+) -> NDArray[np.uint16]:
+    """Renders consecutive frames of the structural channel.
+
+    Args:
+        scene: The scene.
+        structural: What is red in it.
+        truth: Its ground truth, for the motion.
+        frames: First frame and the one after the last.
+
+    Returns:
+        (n, H, W) uint16, counts.
+    """
+
+    def fluorescence(frame: int) -> Float:
+        return structural.image + np.float32(structural.crosstalk) * scene.fluorescence(frame)
+
+    return _render(scene, truth, frames, fluorescence, _STRUCTURAL)
+
+
+def _render(
+    scene: Scene | TissueScene,
+    truth: SimulatedTruth,
+    frames: slice,
+    fluorescence: Callable[[int], Float],
+    noise_topic: int,
+) -> NDArray[np.uint16]:
+    """Displaces and detects the fluorescence of one channel in consecutive frames."""
     settings = scene.settings
     movie = np.empty((frames.stop - frames.start, settings.height_px, settings.width_px), np.uint16)
     for frame in range(frames.start, frames.stop):
-        image = scene.fluorescence(frame)
+        image = fluorescence(frame)
         if settings.motion == "none":
             image = scene.canvas.crop(image)
         else:
             image = displace(image, truth.displacement_field(frame), scene.canvas)
-        movie[frame - frames.start] = detect(image * scene.vignette, settings, _rng(settings, 6, frame))
+        movie[frame - frames.start] = detect(image * scene.vignette, settings, _rng(settings, noise_topic, frame))
     return movie
 
 
 def simulate(
-    settings: SimulationSettings, acquisition: Acquisition, *, block_frames: int = 64, masks: Mask | None = None
+    settings: SimulationSettings,
+    acquisition: Acquisition,
+    *,
+    block_frames: int = 64,
+    masks: Mask | None = None,
+    structural: bool = False,
 ) -> SimulatedRecording:
     """Simulates a recording.
 
@@ -259,9 +302,11 @@ def simulate(
         acquisition: Frame rate, and the decay time of the indicator where the settings have none.
         block_frames: Number of frames in one chunk of the lazy movie, which does not change the movie.
         masks: (N, H, W), somata to plant in a tissue of processes instead of drawn ones; None draws all neurons.
+        structural: Simulate a structural channel as well, which changes nothing in the functional one.
 
     Returns:
-        The lazy movie (T, H, W) uint16 in counts, its ground truth, and the objects of a tissue of processes.
+        The lazy movie (T, H, W) uint16 in counts, its ground truth, the objects of a tissue of processes, and the lazy
+        movie of the structural channel.
 
     Raises:
         ValueError: Masks are given for smooth tissue, have another shape than the frame, or are empty.
@@ -280,9 +325,27 @@ def simulate(
         scene, spikes = draw_tissue_scene(settings, acquisition, draw_canvas(settings), masks)
         objects = describe_objects(scene, acquisition)
     truth = draw_truth(scene, spikes, acquisition)
-    inputs = [dask.delayed(part, traverse=False) for part in (scene, truth)]
+    movie = _lazy(render, settings, block_frames, scene, truth)
+    if not structural:
+        return SimulatedRecording(movie=movie, truth=truth, objects=objects)
+    background = scene.mean_background()
+    red = draw_structural_scene(_rng(settings, 9), scene.footprints, background, settings, scene.canvas)
+    return SimulatedRecording(
+        movie=movie,
+        truth=replace(truth, labelled=red.labelled, crosstalk=red.crosstalk),
+        objects=objects,
+        structural_movie=_lazy(render_structural, settings, block_frames, scene, red, truth),
+    )
+
+
+def _lazy(
+    render_frames: Callable[..., NDArray[np.uint16]], settings: SimulationSettings, block_frames: int, *parts: object
+) -> da.Array:
+    """A movie (T, H, W) whose blocks are rendered from some parts as they are needed."""
+    inputs = [dask.delayed(part, traverse=False) for part in parts]
+    shape = (settings.height_px, settings.width_px)
     blocks = [
-        da.from_delayed(dask.delayed(render)(*inputs, s), (s.stop - s.start, *shape), dtype=np.uint16)
+        da.from_delayed(dask.delayed(render_frames)(*inputs, s), (s.stop - s.start, *shape), dtype=np.uint16)
         for s in frame_blocks(settings.n_frames, block_frames)
     ]
-    return SimulatedRecording(movie=da.concatenate(blocks), truth=truth, objects=objects)
+    return da.concatenate(blocks)

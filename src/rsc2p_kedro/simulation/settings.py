@@ -111,6 +111,22 @@ class SimulationSettings(FrozenModel):
         "above it, before read noise is added. `null` is a linear detector.",
     )
 
+    red_share: float = Field(
+        0.3, ge=0, le=1, description="Fraction of neurons with the label of the structural channel, if there is one."
+    )
+    red_strength: float = Field(
+        0.6,
+        ge=0,
+        description="Median brightness of labelled cells in the structural channel; the mean background of the "
+        "functional one is 1.",
+    )
+    crosstalk: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Fraction of the functional fluorescence that the structural channel detects.",
+    )
+
     quiet_share: float = Field(
         0.33, ge=0, le=1, description="Fraction of neurons that hardly ever spike. For `tissue: processes`."
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
-from rsc2p_kedro.core.results import Components, MotionCorrection
+from rsc2p_kedro.core.results import Components, MotionCorrection, RedLabels
 from rsc2p_kedro.simulation.motion import frame_basis, spline_basis
 
 Float = NDArray[np.float32]
@@ -44,6 +44,8 @@ class SimulatedTruth:
         shear: (T, 2) float32, displacement (dy, dx) in px of the last row against the first.
         warp: (T, n, m, 2) float32, local displacement (dy, dx) in px at n x m evenly spaced control points.
         background: (H, W) float32, mean background over time; without neurons, vignetting and bleaching.
+        labelled: (N,) bool, neurons with the label of the structural channel; None where there is no such channel.
+        crosstalk: part of the functional fluorescence that is detected in the structural channel; None likewise.
 
     Raises:
         ValueError: Shapes do not agree.
@@ -56,6 +58,8 @@ class SimulatedTruth:
     shear: Float
     warp: Float
     background: Float
+    labelled: NDArray[np.bool_] | None = None
+    crosstalk: float | None = None
 
     def __post_init__(self) -> None:
         (H, W), N, T = self.background.shape, self.footprints.shape[1], len(self.rigid_motion)
@@ -65,6 +69,8 @@ class SimulatedTruth:
             for name, shape in expected.items()
             if getattr(self, name).shape != shape
         ]
+        if self.labelled is not None and self.labelled.shape != (N,):
+            problems.append(f"labelled should have shape {(N,)}, has {self.labelled.shape}")
         if problems:
             raise ValueError("SimulatedTruth is inconsistent: " + "; ".join(problems) + ".")
 
@@ -256,6 +262,51 @@ def score_components(
     return [TruthScore(measure, value, "", description) for measure, value, description in rows]
 
 
+def score_labels(truth: SimulatedTruth, components: Components, red_labels: RedLabels) -> list[TruthScore]:
+    """Measures how well labelled neurons are told from others, and the error of the crosstalk.
+
+    Args:
+        truth: Ground truth of a recording with a structural channel.
+        components: Components of the recording, accepted or not; those that match a neuron count.
+        red_labels: Their signals and probabilities.
+
+    Returns:
+        Area under the ROC curve and Brier score of the probability, and the error of the crosstalk.
+
+    Raises:
+        ValueError: The recording has no structural channel.
+    """
+    if truth.labelled is None or truth.crosstalk is None:
+        raise ValueError("The recording was simulated without a structural channel, so that labels have no truth.")
+    neurons, matched = match_footprints(
+        intersection_over_union(truth.footprints, align_footprints(truth, components.footprints))
+    )
+    labelled, probability = truth.labelled[neurons], red_labels.red_probability[matched].astype(float)
+    squares = (probability - labelled) ** 2
+    rows = [
+        ("label_auc", area_under_roc(probability, labelled), "Labelled against other neurons, of those matched."),
+        ("label_brier", float(squares.mean()) if len(squares) else float("nan"), "Mean squared error of probability."),
+        ("crosstalk_error", red_labels.crosstalk - truth.crosstalk, "Estimated minus true crosstalk."),
+    ]
+    return [TruthScore(measure, value, "", description) for measure, value, description in rows]
+
+
+def area_under_roc(score: NDArray, positive: NDArray[np.bool_]) -> float:
+    """Probability that a positive has a higher score than a negative; ties count half.
+
+    Args:
+        score: (N,).
+        positive: (N,).
+
+    Returns:
+        0..1; NaN where there are not both.
+    """
+    yes, no = score[positive], score[~positive]
+    if not len(yes) or not len(no):
+        return float("nan")
+    return float((yes[:, None] > no).mean() + 0.5 * (yes[:, None] == no).mean())
+
+
 def motion_error(shifts: NDArray, displacement: NDArray) -> float:
     """Root mean square error of shifts per axis, after a constant offset of the whole recording is removed.
 
@@ -303,6 +354,7 @@ def score_results(
     components: Components | None = None,
     accepted: NDArray[np.bool_] | None = None,
     motion: MotionCorrection | None = None,
+    red_labels: RedLabels | None = None,
 ) -> list[TruthScore]:
     """Measures the accuracy of the given results.
 
@@ -311,9 +363,12 @@ def score_results(
         components: Components; None leaves their scores out.
         accepted: (N,), components accepted as cells; None accepts all.
         motion: Estimated motion; None leaves its scores out.
+        red_labels: Signals of the components in the structural channel; None leaves their scores out.
 
     Returns:
-        The scores of :func:`score_components`, then those of :func:`score_motion`.
+        The scores of :func:`score_components`, of :func:`score_labels`, then those of :func:`score_motion`.
     """
     scores = score_components(truth, components, accepted) if components is not None else []
+    if components is not None and red_labels is not None:
+        scores += score_labels(truth, components, red_labels)
     return scores + (score_motion(truth, motion) if motion is not None else [])

@@ -157,3 +157,24 @@ def test_times_are_needed_for_every_frame_up_to_the_last_one_used() -> None:
     np.testing.assert_array_equal(nodes._check_times(times, window, T - 20), times)
     with pytest.raises(ValueError, match=rf"times\.csv: .*row for each of {T + 1} frames, there are {T}"):
         nodes._check_times(times, example(entry={"frame_times": "times.csv"}).recording, T + 1)
+
+
+def test_links_to_files_of_several_planes_are_refused() -> None:
+    files = pd.DataFrame({"file": ["a.tif"], "n_frames": [60]})
+    frames = pd.DataFrame({"frame": np.arange(30), "file": "a.tif", "page": np.arange(0, 60, 2)})
+    with pytest.raises(ValueError, match="images of other planes or channels"):
+        nodes.link_tiffs(files, frames, example().recording)
+
+
+def test_times_are_those_of_the_table_then_those_of_the_files_then_even() -> None:
+    unit = example(entry={"planes": 2, "frames": [2, 6]}).recording.units[1]
+    even = pd.DataFrame({"frame": np.arange(4)})
+    assert nodes._times_of(unit, even, None) == (None, 0.5 / 14.7)
+    told = even.assign(time_s=[1.0, 1.1, 1.3, 1.4])
+    times, delay = nodes._times_of(unit, told, None)
+    np.testing.assert_allclose(times, [1 - 2 / 14.7, 1 - 1 / 14.7, 1.0, 1.1, 1.3, 1.4])
+    assert delay == 0
+    table = np.arange(6) / 10
+    times, delay = nodes._times_of(unit, told, table)
+    np.testing.assert_array_equal(times, table)
+    assert delay == 0.5 / 14.7

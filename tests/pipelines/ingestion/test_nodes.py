@@ -10,10 +10,17 @@ from scipy.ndimage import gaussian_filter
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import LineOffset
 from rsc2p_kedro.core.schemas import FrameTable
-from rsc2p_kedro.datasets import TIFFRecordingDataset, ZarrMovieDataset
-from rsc2p_kedro.datasets.raw import RawFrames, RecordingError
+from rsc2p_kedro.datasets import RawRecordingDataset, ZarrMovieDataset
+from rsc2p_kedro.datasets.raw import ImageFile, RawRecording, RecordingError
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.pipelines.ingestion.nodes import find_line_offset, ingest_frames, summarize_movie, tabulate_frames
+from rsc2p_kedro.pipelines.ingestion.nodes import (
+    find_line_offset,
+    ingest_frames,
+    ingest_structural_frames,
+    summarize_movie,
+    tabulate_files,
+    tabulate_frames,
+)
 
 QUIET = Compute(show_progress=False)
 IN_LINE = LineOffset.not_estimated()
@@ -24,10 +31,26 @@ def movie() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 4096, (150, 40, 50), dtype=np.uint16)
 
 
-def raw_frames(movie: np.ndarray) -> RawFrames:
-    names = tuple(f"frame_{i}.tif" for i in range(len(movie)))
-    lazy, pages = da.from_array(movie, chunks=(33, -1, -1)), np.zeros(len(movie), np.int64)
-    return RawFrames(lazy, names, pages, Path("rec"), dict.fromkeys(names, 1))
+class InMemory(ImageFile):
+    """A file of one image."""
+
+    def __init__(self, number: int, image: np.ndarray) -> None:
+        self.path, self.image = Path(f"frame_{number}.tif"), image
+        self.shape, self.dtype, self.problems = image.shape, image.dtype, ()
+
+    @property
+    def n_images(self) -> int:
+        return 1
+
+    def read(self, images, out) -> None:
+        out[:] = self.image
+
+
+def raw_frames(movie: np.ndarray, n_channels: int = 1, n_planes: int = 1, times_s=None) -> RawRecording:
+    files = tuple(InMemory(i, image) for i, image in enumerate(movie))
+    order = np.arange(len(movie)).reshape(-1, n_planes, n_channels)
+    channels = tuple(str(i + 1) for i in range(n_channels))
+    return RawRecording(Path("rec"), "memory", files, order, channels, frame_times_s=times_s)
 
 
 def none_excluded(n: int) -> pd.DataFrame:
@@ -83,12 +106,27 @@ def test_nan_stops_the_movie_from_being_stored(tmp_path, movie):
 
 def test_table_says_where_frames_came_from_and_how_bright_they_are(movie):
     movie[7, 0, :5] = 65535
-    table = tabulate_frames(raw_frames(movie), da.from_array(movie, chunks=(33, -1, -1)), QUIET)
+    table = tabulate_frames(raw_frames(movie), da.from_array(movie, chunks=(33, -1, -1)), recording(), QUIET)
     FrameTable.validate(table)
     assert table.loc[7, "file"] == "frame_7.tif"
     assert table.loc[7, "maximum"] == 65535
     assert table.loc[7, "saturated_share"] == pytest.approx(5 / movie[7].size)
     assert table.loc[3, "mean"] == pytest.approx(movie[3].mean())
+
+
+def test_each_plane_and_channel_is_a_movie_of_its_own(movie):
+    times = np.stack([np.arange(25) * 0.3 + 0.1 * k for k in range(3)], axis=1)
+    raw = raw_frames(movie, n_channels=2, n_planes=3, times_s=times)
+    units = recording(channels={"functional": 2, "structural": "1"}, planes=3).units
+    for k, unit in enumerate(units):
+        np.testing.assert_array_equal(ingest_frames(raw, IN_LINE, unit, IngestionParameters()), movie[2 * k + 1 :: 6])
+        np.testing.assert_array_equal(
+            ingest_structural_frames(raw, IN_LINE, unit, IngestionParameters()), movie[2 * k :: 6]
+        )
+    table = FrameTable.validate(tabulate_frames(raw, da.from_array(movie[5::6]), units[2], QUIET))
+    assert table["file"].tolist() == [f"frame_{i}.tif" for i in range(5, 150, 6)]
+    np.testing.assert_array_equal(table["time_s"], times[:, 2])
+    assert len(tabulate_files(raw, units[2])) == 150
 
 
 def test_summary_images(movie):
@@ -102,9 +140,8 @@ def test_from_files_to_tables_through_the_catalog(tmp_path, movie):
     catalog = DataCatalog.from_config(
         {
             "raw_frames": {
-                "type": f"{datasets}.TIFFRecordingDataset",
+                "type": f"{datasets}.RawRecordingDataset",
                 "filepath": str(tmp_path / "rec"),
-                "frames": [5, 125],
             },
             "movie": {"type": f"{datasets}.ZarrMovieDataset", "filepath": str(tmp_path / "movie.zarr"), "chunks": None},
             "frame_table": {
@@ -121,11 +158,12 @@ def test_from_files_to_tables_through_the_catalog(tmp_path, movie):
             },
         }
     )
-    TIFFRecordingDataset(filepath=tmp_path / "rec", show_progress=False).save(movie)
-    catalog.save("movie", ingest_frames(catalog.load("raw_frames"), IN_LINE, recording(), IngestionParameters()))
+    RawRecordingDataset(filepath=tmp_path / "rec", show_progress=False).save(movie)
+    window = recording(frames=(5, 125))
+    catalog.save("movie", ingest_frames(catalog.load("raw_frames"), IN_LINE, window, IngestionParameters()))
     stored = catalog.load("movie")
     np.testing.assert_array_equal(stored.compute(), movie[5:125])
-    catalog.save("frame_table", tabulate_frames(catalog.load("raw_frames"), stored, QUIET))
+    catalog.save("frame_table", tabulate_frames(catalog.load("raw_frames"), stored, window, QUIET))
     assert catalog.load("frame_table")["file"].iloc[0] == "frame_00006.tif"
     catalog.save("summary_images", summarize_movie(stored, none_excluded(120), QUIET))
     np.testing.assert_allclose(catalog.load("summary_images").mean, movie[5:125].mean(axis=0), rtol=1e-5)

@@ -33,7 +33,7 @@ from tests.pipelines.reporting.made_up import (
 
 from rsc2p_kedro.core import schemas
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
-from rsc2p_kedro.core.results import DeltaFOverF, LineOffset
+from rsc2p_kedro.core.results import DeltaFOverF, LineOffset, RedLabels
 from rsc2p_kedro.datasets.records import read_record, write_record
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.reporting import create_pipeline, nodes
@@ -65,6 +65,7 @@ def _figures(n: int) -> dict[str, Figure]:
         "motion_quality_figure": nodes.plot_motion_quality(make_motion_table(motion), MOTION_QUALITY, recording),
         "photon_transfer_figure": nodes.plot_photon_transfer(SATURATION, recording),
         "unexplained_figure": nodes.plot_unexplained_correlation(images, components, table, motion, recording),
+        "structural_figure": nodes.plot_structural_channel(images, components, _labels(n), recording),
         "contours_figure": nodes.plot_contours(images, make_components(2), components, table, recording),
         "component_map_figure": nodes.plot_component_map(images, components, table, recording),
         "footprints_figure": nodes.plot_footprints(components, table, recording),
@@ -73,6 +74,11 @@ def _figures(n: int) -> dict[str, Figure]:
             dff, components, make_spikes(n), table, make_quality(n), EXCLUDED, recording, evaluation
         ),
     }
+
+
+def _labels(n: int) -> RedLabels:
+    values = np.linspace(0, 1, n, dtype=np.float32)
+    return RedLabels(values, values, values, values, 0.1, 0.01, 0.0, 1.0)
 
 
 def _dff(n: int) -> DeltaFOverF:

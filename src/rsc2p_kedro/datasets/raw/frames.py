@@ -31,6 +31,7 @@ class RawFrames:
         frames_per_file: for each file of the recording, in reading order, its name relative to `path` (as in `files`)
             and the number of images it holds on disk. Files and images outside of these frames are included, so the
             numbers may add up to more than T.
+        times_s: (T,) start of each frame in s from the start of the recording, where the files tell it; else None.
     """
 
     movie: da.Array
@@ -38,6 +39,7 @@ class RawFrames:
     pages: NDArray[np.int64]
     path: Path
     frames_per_file: Mapping[str, int]
+    times_s: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if not self.movie.shape[0] == len(self.files) == len(self.pages):
@@ -82,6 +84,33 @@ def read_frames(
             does not exist or is not named although there are several, too few frames.
     """
     recording = inspect_recording(path, layout=layout)
+    return select_frames(recording, frames=frames, channel=channel, plane=plane, chunk_frames=chunk_frames)
+
+
+def select_frames(
+    recording: RawRecording,
+    *,
+    frames: tuple[int, int] | None = None,
+    channel: str | int | None = None,
+    plane: int | None = None,
+    chunk_frames: int = 64,
+) -> RawFrames:
+    """Selects one plane and channel of a recording whose headers have been read.
+
+    Args:
+        recording: with all its images, planes and channels.
+        frames: index of the first frame and of the one after the last; None takes all.
+        channel: name of the channel, or its number from 1. May be None where there is only one.
+        plane: number of the plane, from 1. May be None where there is only one.
+        chunk_frames: number of frames that are read together.
+
+    Returns:
+        The frames, lazy, with their files and pages.
+
+    Raises:
+        RecordingError: with all problems, as :func:`read_frames`.
+    """
+    path = recording.path
     start, stop = frames or (0, recording.n_frames)
     problems = [*recording.problems, *_selection_problems(recording, channel, plane)]
     problems += _window_problems(recording.n_frames, start, stop)
@@ -93,7 +122,15 @@ def read_frames(
     movie = da.from_array(reader, chunks=(chunk_frames, -1, -1), name=False)
     owners, images = reader.owners, reader.images
     frames_per_file = {name: file.n_images for name, file in zip(names, recording.files, strict=True)}
-    return RawFrames(movie, tuple(names[owner] for owner in owners), images, path, frames_per_file)
+    times = recording.frame_times_s
+    return RawFrames(
+        movie,
+        tuple(names[owner] for owner in owners),
+        images,
+        path,
+        frames_per_file,
+        None if times is None else times[start:stop, (plane or 1) - 1],
+    )
 
 
 def _file_names(recording: RawRecording) -> list[str]:

@@ -103,6 +103,7 @@ TARGETS: dict[type[FrozenModel], dict[str, tuple[Target, ...]]] = {
 APPLIED_OUTSIDE: dict[type[FrozenModel], dict[str, str]] = {
     MotionCorrectionParameters: {
         "engine": "selects CaImAn",
+        "channel": "selects the movie that CaImAn registers",
         "corrected_dtype": "corrected frames are rounded after CaImAn",
         "smoothing": "`none` corresponds to CaImAn",
     },

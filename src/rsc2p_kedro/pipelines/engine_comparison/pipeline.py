@@ -119,9 +119,10 @@ def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
 
 
 def _stage_of(recording: Recording, engine: EngineName) -> Stage:
-    """Nodes and datasets of one engine; the raw movie, its bad frames and the seeds are those of the recording."""
+    """Nodes and datasets of one engine; the raw movies, bad frames and the seeds are those of the recording."""
     name = f"{STAGE}.{engine}"
-    return Stage(recording, name, own=name, shared=frozenset({"movie", "bad_frames", "frame_table", "seeds"}))
+    shared = frozenset({"movie", "structural_movie", "bad_frames", "frame_table", "seeds"})
+    return Stage(recording, name, own=name, shared=shared)
 
 
 def _params(*names: str) -> list[str]:
@@ -129,6 +130,7 @@ def _params(*names: str) -> list[str]:
 
 
 def _inputs(stage: Stage, function: Callable, names: list[str]) -> list[str]:
-    """Inputs of a node, and the seeds where the recording has any."""
-    seeds = list(stage.optional("seeds")) if function is fit_components else []
-    return [*_params(*names), *seeds]
+    """Inputs of a node, and the seeds and the structural channel where the recording has any."""
+    seeds = stage.optional("seeds") if function is fit_components else {}
+    structural = stage.structural("structural_movie") if function is estimate_motion else {}
+    return [*_params(*names), *seeds, *structural]

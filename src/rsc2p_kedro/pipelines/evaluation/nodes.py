@@ -6,7 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
-from rsc2p_kedro.algorithms.evaluation import description
+from rsc2p_kedro.algorithms.evaluation import description, red_label
 from rsc2p_kedro.algorithms.kept_frames import (
     extend_dff,
     extend_spikes,
@@ -14,14 +14,23 @@ from rsc2p_kedro.algorithms.kept_frames import (
     take_components,
     take_frames,
 )
-from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EvaluationParameters
+from rsc2p_kedro.core.parameters import (
+    DEFAULT_HALF_WIDTH_PX,
+    CaimanSettings,
+    Compute,
+    EvaluationParameters,
+    MotionCorrectionParameters,
+)
 from rsc2p_kedro.core.results import (
     COMPONENT_CLASSES,
     SILENT,
     ComponentQuality,
     Components,
     DeltaFOverF,
+    MotionCorrection,
+    RedLabels,
     SpikeInference,
+    SummaryImages,
 )
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
@@ -102,6 +111,7 @@ def tabulate_components(
     excluded_frames: pd.DataFrame,
     recording: Recording,
     curation: pd.DataFrame | None = None,
+    red_labels: RedLabels | None = None,
 ) -> pd.DataFrame:
     """Tabulates position, area, quality and acceptance of each component.
 
@@ -112,6 +122,7 @@ def tabulate_components(
         excluded_frames: frames that do not count for the rate of events.
         recording: the recording, for its frame rate.
         curation: decisions of the user, which take precedence over those of the evaluation.
+        red_labels: their signals in the structural channel, if there is one.
 
     Returns:
         A :class:`~rsc2p_kedro.core.schemas.ComponentTable`, one row per component.
@@ -132,6 +143,7 @@ def tabulate_components(
             "r_value": quality.r_value,
             "classifier_score": np.nan if quality.classifier_score is None else quality.classifier_score,
             **_class_columns(components, quality),
+            **_red_columns(red_labels),
             "baseline": components.baseline,
             "noise": components.noise,
             "decay_time_s": description.decay_times(components.ar_coefficients, rate),
@@ -155,6 +167,55 @@ def _class_columns(components: Components, quality: ComponentQuality) -> dict[st
         classes = np.array(quality.component_class, dtype=object)
         probabilities = quality.class_probabilities.astype(np.float64)
     return {"component_class": classes, **dict(zip(names, probabilities.T, strict=True))}
+
+
+def _red_columns(red_labels: RedLabels | None) -> dict[str, NDArray]:
+    """Signal and probability of the label; no columns where there is no structural channel."""
+    if red_labels is None:
+        return {}
+    return {"red_signal": red_labels.red_signal, "red_probability": red_labels.red_probability}
+
+
+def measure_red_labels(
+    structural_movie: da.Array,
+    corrected_movie: da.Array,
+    motion: MotionCorrection,
+    components: Components,
+    corrected_summary_images: SummaryImages,
+    structural_summary_images: SummaryImages,
+    recording: Recording,
+    motion_correction: MotionCorrectionParameters,
+    compute: Compute,
+    caiman: CaimanSettings,
+) -> RedLabels:
+    """Measures which components have the label of the structural channel.
+
+    Args:
+        structural_movie: raw movie (T, H, W) of the structural channel.
+        corrected_movie: corrected movie (T, H, W) of the functional channel.
+        motion: motion of the recording, which is applied to the structural channel.
+        components: components of the refit.
+        corrected_summary_images: of the functional channel.
+        structural_summary_images: of the structural channel, corrected.
+        recording: the recording, whose own parameters take precedence.
+        motion_correction: engine that applies the shifts.
+        compute: resources of the machine.
+        caiman: location of the user's CaImAn.
+
+    Returns:
+        Red signal and probability of each component, and the crosstalk.
+    """
+    parameters = recording.override(motion_correction)
+    corrected = get_engine(parameters.engine, caiman).apply_motion(structural_movie, motion, parameters)
+    return red_label.label_components(
+        components,
+        structural_summary_images.mean,
+        corrected_summary_images.mean,
+        red_label.mean_traces(corrected, components.footprints, compute=compute),
+        red_label.mean_traces(corrected_movie, components.footprints, compute=compute),
+        motion.valid_mask,
+        half_width_px=components.neuron_half_width_px or DEFAULT_HALF_WIDTH_PX,
+    )
 
 
 def compute_dff(

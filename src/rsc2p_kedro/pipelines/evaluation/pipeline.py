@@ -1,4 +1,4 @@
-"""evaluation: components -> quality and acceptance, spike rates, component table, dF/F."""
+"""evaluation: components -> quality and acceptance, spike rates, red labels, component table, dF/F."""
 
 from collections.abc import Iterable
 
@@ -9,9 +9,20 @@ from rsc2p_kedro.pipelines.evaluation.nodes import (
     compute_dff,
     evaluate_components,
     infer_component_spikes,
+    measure_red_labels,
     tabulate_components,
 )
 from rsc2p_kedro.pipelines.stage import Stage
+
+LABEL_INPUTS = (
+    "structural_movie",
+    "corrected_movie",
+    "motion",
+    "components",
+    "corrected_summary_images",
+    "structural_summary_images",
+)
+LABEL_PARAMETERS = ("recording", "motion_correction", "compute", "caiman")
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
@@ -55,6 +66,7 @@ def _nodes(recording: Recording) -> list[Node]:
                 **{name: name for name in described},
                 "recording": "params:recording",
                 **stage.optional("curation"),
+                **stage.structural("red_labels"),
             },
             outputs="component_table",
         ),
@@ -70,4 +82,13 @@ def _nodes(recording: Recording) -> list[Node]:
             ],
             outputs="dff",
         ),
+        *_structural(stage),
     ]
+
+
+def _structural(stage: Stage) -> list[Node]:
+    """The measurement of the label, where there is a structural channel."""
+    if not stage.recording.has_structural_channel:
+        return []
+    inputs = {name: name for name in LABEL_INPUTS} | {name: f"params:{name}" for name in LABEL_PARAMETERS}
+    return [stage.node(measure_red_labels, inputs=inputs, outputs="red_labels")]

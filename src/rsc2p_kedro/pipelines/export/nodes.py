@@ -1,5 +1,6 @@
 """Nodes of the stage export: they build an NWB file from the results of all stages."""
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -29,7 +30,7 @@ from rsc2p_kedro.datasets.frame_times import check_frame_times
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links, cannot_link
-from rsc2p_kedro.nwb.build import build_nwb_file
+from rsc2p_kedro.nwb.build import PlaneContents, build_nwb_file
 from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.nwb.recording_results import RecordingResults
 
@@ -55,8 +56,9 @@ def build_nwb(
     source_extraction: ExtractionParameters,
     evaluation: EvaluationParameters,
     frame_times: NDArray[np.float64] | None = None,
+    **structural: Any,
 ) -> NWBFile:
-    """Builds the NWB file of a recording.
+    """Builds the NWB file of a recording of one plane.
 
     Args:
         movie: raw movie (T, H, W).
@@ -78,7 +80,9 @@ def build_nwb(
         motion_correction: parameters of the stage, unless `motion` records the ones it was computed with.
         source_extraction: parameters of the stage, unless `components` record the ones they were computed with.
         evaluation: parameters of the stage, unless `component_quality` records the ones it was computed with.
-        frame_times: (n,) times in s of all frames on disk. None means that frames are evenly spaced.
+        frame_times: (n,) times in s of all frames on disk. None means that frames are evenly spaced, or that the files
+            tell their times.
+        **structural: `structural_movie` and `structural_summary_images` of a recording with a structural channel.
 
     Returns:
         The file in memory; movies are read as it is saved.
@@ -86,49 +90,157 @@ def build_nwb(
     Raises:
         ValueError: there are fewer frame times than frames, or the results belong to different recordings.
     """
-    results = RecordingResults(
-        movie,
-        corrected_movie,
-        motion,
-        components,
-        component_table,
-        dff,
-        spike_inference,
-        corrected_summary_images,
-        link_tiffs(file_table, frame_table, recording) if nwb.raw == "external" else None,
-        None if frame_times is None else _check_times(frame_times, recording, len(movie)),
-        line_offset.offset_px,
-        excluded_frames,
-        frame_table["file"].to_numpy(dtype=str),
-    )
-    stages = {
-        "acquisition": recording.acquisition,
-        "ingestion": recording.override(ingestion),
-        "motion_correction": parameters_of(motion.provenance, recording.override(motion_correction)),
-        "source_extraction": parameters_of(components.provenance, recording.override(source_extraction)),
-        "evaluation": parameters_of(component_quality.provenance, recording.override(evaluation)),
-    }
-    provenance = collect_provenance(
-        motion_correction=motion.provenance,
-        source_extraction=components.provenance,
-        evaluation=component_quality.provenance,
-    )
-    inputs = describe_inputs(
-        recording,
-        movie,
+    results = PlaneResults(
+        movie=movie,
+        corrected_movie=corrected_movie,
+        file_table=file_table,
         line_offset=line_offset,
         frame_table=frame_table,
         excluded_frames=excluded_frames,
         motion=motion,
         components=components,
-        component_quality=component_quality,
         component_table=component_table,
+        component_quality=component_quality,
         dff=dff,
         spike_inference=spike_inference,
         corrected_summary_images=corrected_summary_images,
+        **structural,
     )
-    metadata = merge_metadata(nwb, recording)
-    return build_nwb_file(metadata, results, parameters=nwb, stages=stages, provenance=provenance, inputs=inputs)
+    shared = (ingestion, motion_correction, source_extraction, evaluation)
+    contents = _contents(recording, results, nwb, shared, frame_times)
+    return build_nwb_file(merge_metadata(nwb, recording), [contents], parameters=nwb)
+
+
+def build_nwb_of_planes(
+    recording: Recording,
+    nwb: NwbParameters,
+    ingestion: IngestionParameters,
+    motion_correction: MotionCorrectionParameters,
+    source_extraction: ExtractionParameters,
+    evaluation: EvaluationParameters,
+    frame_times: NDArray[np.float64] | None = None,
+    **results: Any,
+) -> NWBFile:
+    """Builds the NWB file of a recording of several planes.
+
+    Args:
+        recording: the recording, with its metadata.
+        nwb: as for :func:`build_nwb`.
+        ingestion: likewise.
+        motion_correction: likewise.
+        source_extraction: likewise.
+        evaluation: likewise.
+        frame_times: (n,) times in s of all volumes on disk; likewise.
+        **results: results of each plane, as `plane_1_movie`: those that :func:`build_nwb` has of its plane.
+
+    Returns:
+        The file in memory; movies are read as it is saved.
+
+    Raises:
+        ValueError: there are fewer frame times than frames, or the results of a plane belong to different recordings.
+    """
+    shared = (ingestion, motion_correction, source_extraction, evaluation)
+    planes = []
+    for unit in recording.units:
+        prefix = f"plane_{unit.plane}_"
+        own = {name.removeprefix(prefix): result for name, result in results.items() if name.startswith(prefix)}
+        planes.append(_contents(unit, PlaneResults(**own), nwb, shared, frame_times))
+    return build_nwb_file(merge_metadata(nwb, recording), planes, parameters=nwb)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlaneResults:
+    """The datasets of one plane that an NWB file is built from, by their names; see :func:`build_nwb`."""
+
+    movie: da.Array
+    corrected_movie: da.Array
+    line_offset: LineOffset
+    file_table: pd.DataFrame
+    frame_table: pd.DataFrame
+    excluded_frames: pd.DataFrame
+    motion: MotionCorrection
+    components: Components
+    component_table: pd.DataFrame
+    component_quality: ComponentQuality
+    dff: DeltaFOverF
+    spike_inference: SpikeInference
+    corrected_summary_images: SummaryImages
+    structural_movie: da.Array | None = None
+    structural_summary_images: SummaryImages | None = None
+
+
+HASHED = (
+    "line_offset",
+    "frame_table",
+    "excluded_frames",
+    "motion",
+    "components",
+    "component_quality",
+    "component_table",
+    "dff",
+    "spike_inference",
+    "corrected_summary_images",
+    "structural_summary_images",
+)
+"""Results whose content identifies the inputs of a file."""
+
+
+def _contents(
+    unit: Recording,
+    given: PlaneResults,
+    nwb: NwbParameters,
+    shared: tuple[IngestionParameters, MotionCorrectionParameters, ExtractionParameters, EvaluationParameters],
+    frame_times: NDArray[np.float64] | None,
+) -> PlaneContents:
+    """What the file holds of one plane: its results, the parameters and versions that made them, and their inputs."""
+    ingestion, motion_correction, source_extraction, evaluation = shared
+    times, delay = _times_of(unit, given.frame_table, frame_times)
+    results = RecordingResults(
+        given.movie,
+        given.corrected_movie,
+        given.motion,
+        given.components,
+        given.component_table,
+        given.dff,
+        given.spike_inference,
+        given.corrected_summary_images,
+        link_tiffs(given.file_table, given.frame_table, unit) if nwb.raw == "external" else None,
+        times,
+        given.line_offset.offset_px,
+        given.excluded_frames,
+        given.frame_table["file"].to_numpy(dtype=str),
+        delay,
+        given.structural_movie,
+        given.structural_summary_images,
+    )
+    made = (given.motion.provenance, given.components.provenance, given.component_quality.provenance)
+    stages = {
+        "acquisition": unit.acquisition,
+        "ingestion": unit.override(ingestion),
+        "motion_correction": parameters_of(made[0], unit.override(motion_correction)),
+        "source_extraction": parameters_of(made[1], unit.override(source_extraction)),
+        "evaluation": parameters_of(made[2], unit.override(evaluation)),
+    }
+    provenance = collect_provenance(motion_correction=made[0], source_extraction=made[1], evaluation=made[2])
+    hashed = {name: getattr(given, name) for name in HASHED if getattr(given, name) is not None}
+    return PlaneContents(results, stages, provenance, describe_inputs(unit, given.movie, **hashed))
+
+
+def _times_of(
+    unit: Recording, frame_table: pd.DataFrame, frame_times: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64] | None, float]:
+    """Times of all frames on disk in s, None where they are evenly spaced; and the delay of the plane within a volume.
+
+    The user's table holds times of volumes. The files tell the time of each frame that was used, in which the delay is
+    contained; frames before them, which only links to raw files show, are taken as evenly spaced.
+    """
+    if frame_times is not None:
+        return _check_times(frame_times, unit, len(frame_table)), unit.plane_delay_s
+    if "time_s" not in frame_table:
+        return None, unit.plane_delay_s
+    times, n_before = frame_table["time_s"].to_numpy(np.float64), unit.frames[0] if unit.frames else 0
+    earlier = times[0] - np.arange(n_before, 0, -1) / unit.frame_rate_hz
+    return np.concatenate([earlier, times]), 0.0
 
 
 def describe_inputs(recording: Recording, movie: da.Array, **results: Any) -> dict[str, Any]:
@@ -152,6 +264,8 @@ def describe_inputs(recording: Recording, movie: da.Array, **results: Any) -> di
         "frames": list(recording.frames or (0, len(movie))),
         "shape": list(movie.shape),
         "dtype": str(movie.dtype),
+        **({} if recording.plane is None else {"plane": recording.plane}),
+        **({} if recording.channel_names is None else {"channels": list(recording.channel_names)}),
     }
     return {"raw_frames": raw, **{name: content_identity(value) for name, value in results.items()}}
 
@@ -168,7 +282,7 @@ def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: R
         The files, and the positions of their frames in the linked movie.
 
     Raises:
-        ValueError: the raw data are no TIFFs.
+        ValueError: the raw data are no TIFFs, or the files also hold images of other planes or channels.
     """
     used = frame_table["file"].unique()
     others = [name for name in used if PurePosixPath(name).suffix.lower() not in TIFF_SUFFIXES]
@@ -178,6 +292,12 @@ def link_tiffs(file_table: pd.DataFrame, frame_table: pd.DataFrame, recording: R
     folder = recording.path.parent if one_file else recording.path
     counts = file_table.set_index("file").loc[used, "n_frames"].to_numpy()
     starts = np.cumsum(counts) - counts
+    places = pd.Series(starts, used).loc[frame_table["file"]].to_numpy() + frame_table["page"].to_numpy()
+    if (np.diff(places) != 1).any():
+        raise ValueError(
+            "`raw: external` links whole files, but these also hold images of other planes or channels; use "
+            "`raw: embed` or `raw: none`."
+        )
     paths = tuple(folder / str(name) for name in used)
     return Links(paths, tuple(map(int, starts)), int(counts.sum()), int(frame_table["page"].iloc[0]))
 

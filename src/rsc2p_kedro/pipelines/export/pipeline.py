@@ -1,12 +1,12 @@
-"""export: all results of a recording -> its NWB file, and the messages of the validators about it."""
+"""export: results of all planes of a recording -> its NWB file, and the messages of the validators about it."""
 
 from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.pipelines.export.nodes import build_nwb, tabulate_inspection
-from rsc2p_kedro.pipelines.stage import Stage
+from rsc2p_kedro.pipelines.export.nodes import build_nwb, build_nwb_of_planes, tabulate_inspection
+from rsc2p_kedro.pipelines.stage import Stage, names_in_planes
 
 RESULTS = (
     "movie",
@@ -23,6 +23,7 @@ RESULTS = (
     "spike_inference",
     "corrected_summary_images",
 )
+STRUCTURAL = ("structural_movie", "structural_summary_images")
 PARAMETERS = ("recording", "nwb", "ingestion", "motion_correction", "source_extraction", "evaluation")
 
 
@@ -41,8 +42,12 @@ def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
 def _nodes(recording: Recording) -> list[Node]:
     """The nodes of one recording; frame times are an input if the recording has a table of them."""
     stage = Stage(recording, "export")
-    inputs = {name: name for name in RESULTS} | {name: f"params:{name}" for name in PARAMETERS}
+    results = [*RESULTS, *(STRUCTURAL if recording.has_structural_channel else ())]
+    inputs = {name.replace(".", "_"): name for result in results for name in names_in_planes(recording, result)} | {
+        name: f"params:{name}" for name in PARAMETERS
+    }
+    build = build_nwb if recording.n_planes == 1 else build_nwb_of_planes
     return [
-        stage.node(build_nwb, inputs={**inputs, **stage.optional("frame_times")}, outputs="nwb@pynwb"),
+        stage.node(build, inputs={**inputs, **stage.optional("frame_times")}, outputs="nwb@pynwb"),
         stage.node(tabulate_inspection, inputs="nwb@inspection", outputs="inspection_table"),
     ]

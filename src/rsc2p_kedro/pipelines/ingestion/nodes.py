@@ -10,18 +10,18 @@ from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
-from rsc2p_kedro.datasets.raw import RawFrames, RecordingError, without_nan
+from rsc2p_kedro.datasets.raw import RawFrames, RawRecording, RecordingError, without_nan
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
 
 def find_line_offset(
-    raw_frames: RawFrames, recording: Recording, parameters: IngestionParameters, compute: Compute
+    raw_frames: RawRecording, recording: Recording, parameters: IngestionParameters, compute: Compute
 ) -> LineOffset:
     """Finds the offset of odd rows of bidirectional scanning, as `line_offset` asks.
 
     Args:
-        raw_frames: frames on disk.
+        raw_frames: all images on disk.
         recording: the recording, whose own parameters take precedence.
         parameters: whether the offset is estimated, given or none.
         compute: resources of the machine.
@@ -32,22 +32,23 @@ def find_line_offset(
     Raises:
         RecordingError: frames are too small, or pixels are NaN or infinite.
     """
-    too_small = size_problem(raw_frames.movie.shape[1:])
+    frames = recording.select(raw_frames)
+    too_small = size_problem(frames.movie.shape[1:])
     if too_small:  # at the first node of the run, and not in motion correction, after all frames are read
-        raise RecordingError(raw_frames.path, [too_small])
+        raise RecordingError(frames.path, [too_small])
     wanted = recording.override(parameters).line_offset
     if wanted == "auto":
-        return line_offset.estimate_line_offset(without_nan(raw_frames), compute=compute)
+        return line_offset.estimate_line_offset(without_nan(frames), compute=compute)
     return LineOffset.not_estimated(0 if wanted == "none" else wanted)
 
 
 def ingest_frames(
-    raw_frames: RawFrames, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
+    raw_frames: RawRecording, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
 ) -> da.Array:
-    """Converts raw frames to the movie of a recording, with odd rows in line with even ones.
+    """Converts raw frames to the movie of the functional channel, with odd rows in line with even ones.
 
     Args:
-        raw_frames: frames on disk.
+        raw_frames: all images on disk.
         found_offset: offset of the odd rows, which is corrected.
         recording: the recording, whose own parameters take precedence.
         parameters: size of the chunks that the movie is stored in.
@@ -56,46 +57,73 @@ def ingest_frames(
         (T, H, W) in the dtype of the files, lazy, in the chunks that it will be stored in.
 
     Raises:
-        RecordingError: pixels are NaN or infinite; raised when the movie is computed.
+        RecordingError: the recording is incomplete. Pixels are NaN or infinite; raised when the movie is computed.
     """
-    parameters = recording.override(parameters)
-    movie = line_offset.correct_line_offset(without_nan(raw_frames), found_offset.offset_px)
+    return _ingested(recording.select(raw_frames), found_offset, recording.override(parameters))
+
+
+def ingest_structural_frames(
+    raw_frames: RawRecording, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
+) -> da.Array:
+    """Converts raw frames to the movie of the structural channel.
+
+    Args:
+        raw_frames: all images on disk.
+        found_offset: offset of the odd rows in the functional channel, which is scanned together with this one.
+        recording: the recording, which names a structural channel.
+        parameters: size of the chunks that the movie is stored in.
+
+    Returns:
+        As :func:`ingest_frames`.
+
+    Raises:
+        RecordingError: as :func:`ingest_frames`.
+    """
+    return _ingested(recording.select(raw_frames, structural=True), found_offset, recording.override(parameters))
+
+
+def _ingested(frames: RawFrames, found_offset: LineOffset, parameters: IngestionParameters) -> da.Array:
+    movie = line_offset.correct_line_offset(without_nan(frames), found_offset.offset_px)
     return movie.rechunk((parameters.chunk_frames, parameters.chunk_px, parameters.chunk_px))
 
 
-def tabulate_files(raw_frames: RawFrames) -> pd.DataFrame:
-    """Tabulates the files of a recording and the number of frames in each.
+def tabulate_files(raw_frames: RawRecording, recording: Recording) -> pd.DataFrame:
+    """Tabulates the files of a recording and the number of images in each.
 
     Args:
-        raw_frames: frames on disk.
+        raw_frames: all images on disk.
+        recording: the recording.
 
     Returns:
         A :class:`~rsc2p_kedro.core.schemas.FileTable`, one row per file, in reading order.
     """
-    return pd.DataFrame(raw_frames.frames_per_file.items(), columns=["file", "n_frames"])
+    return pd.DataFrame(recording.select(raw_frames).frames_per_file.items(), columns=["file", "n_frames"])
 
 
-def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) -> pd.DataFrame:
-    """Tabulates the origin and the brightness of each frame.
+def tabulate_frames(raw_frames: RawRecording, movie: da.Array, recording: Recording, compute: Compute) -> pd.DataFrame:
+    """Tabulates the origin and the brightness of each frame, and its time where the files tell it.
 
     Args:
-        raw_frames: frames on disk.
-        movie: the same frames, (T, H, W), as they were stored.
+        raw_frames: all images on disk.
+        movie: frames of the functional channel, (T, H, W), as they were stored.
+        recording: the recording.
         compute: resources of the machine.
 
     Returns:
         A :class:`~rsc2p_kedro.core.schemas.FrameTable`, one row per frame.
     """
+    frames = recording.select(raw_frames)
     statistics = frame_statistics(movie, compute=compute)
     return pd.DataFrame(
         {
-            "frame": np.arange(len(raw_frames.files)),
-            "file": raw_frames.files,
-            "page": raw_frames.pages,
+            "frame": np.arange(len(frames.files)),
+            "file": frames.files,
+            "page": frames.pages,
             "minimum": statistics.minimum,
             "mean": statistics.mean,
             "maximum": statistics.maximum,
             "saturated_share": statistics.saturated_share,
+            **({} if frames.times_s is None else {"time_s": frames.times_s}),
         }
     )
 

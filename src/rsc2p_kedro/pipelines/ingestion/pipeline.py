@@ -1,4 +1,4 @@
-"""ingestion: TIFF frames -> movie, tables of files and frames, summary images, saturation of the detector."""
+"""ingestion: raw frames -> movie, tables of files and frames, summary images, saturation of the detector."""
 
 from collections.abc import Iterable
 
@@ -10,6 +10,7 @@ from rsc2p_kedro.pipelines.ingestion.nodes import (
     find_line_offset,
     find_saturation,
     ingest_frames,
+    ingest_structural_frames,
     summarize_movie,
     tabulate_files,
     tabulate_frames,
@@ -41,8 +42,13 @@ def _nodes(recording: Recording) -> list[Node]:
         stage.node(
             ingest_frames, inputs=["raw_frames", "line_offset", "params:recording", "params:ingestion"], outputs="movie"
         ),
-        stage.node(tabulate_files, inputs="raw_frames", outputs="file_table"),
-        stage.node(tabulate_frames, inputs=["raw_frames", "movie", "params:compute"], outputs="frame_table"),
+        *_structural(stage),
+        stage.node(tabulate_files, inputs=["raw_frames", "params:recording"], outputs="file_table"),
+        stage.node(
+            tabulate_frames,
+            inputs=["raw_frames", "movie", "params:recording", "params:compute"],
+            outputs="frame_table",
+        ),
         stage.node(
             find_bad_frames,
             inputs={
@@ -57,3 +63,11 @@ def _nodes(recording: Recording) -> list[Node]:
         stage.node(find_saturation, inputs=["movie", "bad_frames", "params:compute"], outputs="detector_saturation"),
         stage.node(summarize_movie, inputs=["movie", "bad_frames", "params:compute"], outputs="summary_images"),
     ]
+
+
+def _structural(stage: Stage) -> list[Node]:
+    """The movie of the structural channel, where there is one."""
+    if not stage.recording.has_structural_channel:
+        return []
+    inputs = ["raw_frames", "line_offset", "params:recording", "params:ingestion"]
+    return [stage.node(ingest_structural_frames, inputs=inputs, outputs="structural_movie")]

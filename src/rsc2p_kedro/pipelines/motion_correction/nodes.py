@@ -30,28 +30,48 @@ def estimate_motion(
     extraction: ExtractionParameters,
     compute: Compute,
     caiman: CaimanSettings,
+    structural_movie: da.Array | None = None,
 ) -> MotionCorrection:
     """Estimates the motion of a recording.
 
     Args:
-        movie: raw movie (T, H, W).
+        movie: raw movie (T, H, W) of the functional channel.
         bad_frames: frames that are left out; their shifts are interpolated.
         recording: the recording, whose own parameters take precedence.
         parameters: parameters of motion correction, including the engine.
         extraction: gives the half-width of a neuron, which lengths within the tissue scale with.
         compute: resources of the machine.
         caiman: location of the user's CaImAn.
+        structural_movie: raw movie (T, H, W) of the structural channel, if there is one.
 
     Returns:
-        Template and shifts.
+        Template and shifts, of the channel that `parameters.channel` names.
+
+    Raises:
+        ValueError: that channel is structural and the recording has none.
     """
     parameters, extraction = recording.override(parameters), recording.override(extraction)
     engine, kept = get_engine(parameters.engine, caiman), exclusion.kept_frames(bad_frames)
     half_width = extraction.given_half_width_px or DEFAULT_HALF_WIDTH_PX
+    registered = _registered_channel(movie, structural_movie, parameters)
     motion = engine.correct_motion(
-        take_frames(movie, kept), parameters, compute=compute, neuron_half_width_px=half_width
+        take_frames(registered, kept), parameters, compute=compute, neuron_half_width_px=half_width
     )
     return extend_motion(motion, kept)
+
+
+def _registered_channel(
+    movie: da.Array, structural_movie: da.Array | None, parameters: MotionCorrectionParameters
+) -> da.Array:
+    """The movie that motion is estimated from."""
+    if parameters.channel == "functional":
+        return movie
+    if structural_movie is None:
+        raise ValueError(
+            "`motion_correction.channel: structural`, but the recording names no structural channel: add `channels: "
+            "{functional: green, structural: red}` to its entry, or register by the functional channel."
+        )
+    return structural_movie
 
 
 def apply_motion(
@@ -133,13 +153,46 @@ def summarize_corrected_movie(
     return summarize(take_frames(corrected_movie, kept), compute=compute, valid_mask=motion.valid_mask)
 
 
+def summarize_structural_movie(
+    structural_movie: da.Array,
+    motion: MotionCorrection,
+    excluded: pd.DataFrame,
+    recording: Recording,
+    parameters: MotionCorrectionParameters,
+    compute: Compute,
+    caiman: CaimanSettings,
+) -> SummaryImages:
+    """Computes summary images of the structural channel, corrected by the same shifts as the functional one.
+
+    The corrected structural movie itself is not stored, as nothing but these images and the crosstalk depends on it.
+
+    Args:
+        structural_movie: raw movie (T, H, W) of the structural channel.
+        motion: motion of the recording.
+        excluded: frames that are left out.
+        recording: the recording, whose own parameters take precedence.
+        parameters: engine that applies the shifts, and dtype of the corrected frames.
+        compute: resources of the machine.
+        caiman: location of the user's CaImAn.
+
+    Returns:
+        Mean, maximum, standard deviation and local correlation over time, (H, W) each.
+    """
+    corrected = apply_motion(structural_movie, motion, recording, parameters, caiman)
+    kept = exclusion.kept_frames(excluded)
+    return summarize(take_frames(corrected, kept), compute=compute, valid_mask=motion.valid_mask)
+
+
 def assess_motion(
     movie: da.Array,
     corrected_movie: da.Array,
     motion: MotionCorrection,
     recording: Recording,
+    parameters: MotionCorrectionParameters,
     extraction: ExtractionParameters,
     compute: Compute,
+    caiman: CaimanSettings,
+    structural_movie: da.Array | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures the registration quality before and after motion correction.
 
@@ -148,13 +201,20 @@ def assess_motion(
         corrected_movie: corrected movie (T, H, W).
         motion: template and shifts.
         recording: the recording, whose own parameters take precedence.
+        parameters: names the channel that was registered, which is the one that is measured.
         extraction: gives the half-width of a neuron, which the windows of residual motion scale with.
         compute: resources of the machine.
+        caiman: location of the user's CaImAn.
+        structural_movie: raw movie (T, H, W) of the structural channel, if there is one.
 
     Returns:
         A :class:`~rsc2p_kedro.core.schemas.MotionTable`, one row per frame, and a
         :class:`~rsc2p_kedro.core.schemas.MotionQualityTable`, one row per measure of the whole recording.
     """
+    own = recording.override(parameters)
+    if own.channel == "structural":
+        movie = _registered_channel(movie, structural_movie, own)
+        corrected_movie = apply_motion(movie, motion, recording, parameters, caiman)
     half_width = recording.override(extraction).given_half_width_px or DEFAULT_HALF_WIDTH_PX
     quality = registration.motion_quality(
         movie, corrected_movie, motion, compute=compute, neuron_half_width_px=half_width

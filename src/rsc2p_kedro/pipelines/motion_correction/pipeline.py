@@ -11,8 +11,18 @@ from rsc2p_kedro.pipelines.motion_correction.nodes import (
     estimate_motion,
     find_excluded_frames,
     summarize_corrected_movie,
+    summarize_structural_movie,
 )
 from rsc2p_kedro.pipelines.stage import Stage
+
+PARAMETERS = {
+    "recording": "recording",
+    "parameters": "motion_correction",
+    "extraction": "source_extraction",
+    "compute": "compute",
+    "caiman": "caiman",
+}
+ESTIMATION = tuple(PARAMETERS)
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
@@ -33,15 +43,7 @@ def _nodes(recording: Recording) -> list[Node]:
     return [
         stage.node(
             estimate_motion,
-            inputs=[
-                "movie",
-                "bad_frames",
-                "params:recording",
-                "params:motion_correction",
-                "params:source_extraction",
-                "params:compute",
-                "params:caiman",
-            ],
+            inputs=_inputs("movie", "bad_frames", *ESTIMATION) | stage.structural("structural_movie"),
             outputs="motion",
         ),
         stage.node(
@@ -64,10 +66,27 @@ def _nodes(recording: Recording) -> list[Node]:
         ),
         stage.node(
             assess_motion,
-            inputs=[
-                *("movie", "corrected_movie", "motion"),
-                *("params:recording", "params:source_extraction", "params:compute"),
-            ],
+            inputs=_inputs("movie", "corrected_movie", "motion", *ESTIMATION) | stage.structural("structural_movie"),
             outputs=["motion_table", "motion_quality"],
         ),
+        *_structural(stage),
     ]
+
+
+def _structural(stage: Stage) -> list[Node]:
+    """The images of the corrected structural channel, where there is one."""
+    if not stage.recording.has_structural_channel:
+        return []
+    parameters = [name for name in ESTIMATION if name != "extraction"]
+    return [
+        stage.node(
+            summarize_structural_movie,
+            inputs=_inputs("structural_movie", "motion", *parameters) | {"excluded": "excluded_frames"},
+            outputs="structural_summary_images",
+        )
+    ]
+
+
+def _inputs(*arguments: str) -> dict[str, str]:
+    """The inputs of some arguments: parameters, or datasets of the same name."""
+    return {name: f"params:{PARAMETERS[name]}" if name in PARAMETERS else name for name in arguments}

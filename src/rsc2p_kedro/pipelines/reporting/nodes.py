@@ -20,6 +20,7 @@ from rsc2p_kedro.core.results import (
     DetectorSaturation,
     LineOffset,
     MotionCorrection,
+    RedLabels,
     SpikeInference,
     SummaryImages,
 )
@@ -32,6 +33,7 @@ from rsc2p_kedro.plots import coverage as coverage_plots
 from rsc2p_kedro.plots import detector as detector_plots
 from rsc2p_kedro.plots import images as image_plots
 from rsc2p_kedro.plots import motion as motion_plots
+from rsc2p_kedro.plots import red_label as red_label_plots
 from rsc2p_kedro.plots import style
 from rsc2p_kedro.plots import traces as trace_plots
 from rsc2p_kedro.plots.thumbnails import thumbnail
@@ -260,6 +262,33 @@ def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Rec
     )
 
 
+def plot_structural_channel(
+    structural_summary_images: SummaryImages, components: Components, red_labels: RedLabels, recording: Recording
+) -> Figure:
+    """Draws the structural channel, the components with its label, and the crosstalk.
+
+    Args:
+        structural_summary_images: of the structural channel, corrected.
+        components: of the refit.
+        red_labels: their signals and probabilities.
+        recording: gives title and pixel size.
+
+    Returns:
+        The figure.
+    """
+    return red_label_plots.structural_channel(
+        structural_summary_images.mean,
+        components.footprints,
+        red_labels.red_probability,
+        red_labels.red_contrast,
+        red_labels.functional_contrast,
+        crosstalk=red_labels.crosstalk,
+        crosstalk_error=red_labels.crosstalk_error,
+        title=recording.name,
+        pixel_size_um=recording.pixel_size_um,
+    )
+
+
 def plot_unexplained_correlation(
     corrected_summary_images: SummaryImages,
     components: Components,
@@ -403,7 +432,11 @@ def plot_thumbnail(
 
 
 def score_against_truth(
-    truth: SimulatedTruth, motion: MotionCorrection, components: Components, component_table: pd.DataFrame
+    truth: SimulatedTruth,
+    motion: MotionCorrection,
+    components: Components,
+    component_table: pd.DataFrame,
+    red_labels: RedLabels | None = None,
 ) -> pd.DataFrame:
     """Scores a simulated recording against its ground truth.
 
@@ -412,11 +445,12 @@ def score_against_truth(
         motion: as it was estimated.
         components: of the refit.
         component_table: one row per component, in any order.
+        red_labels: signals of the components in the structural channel, if there is one.
 
     Returns:
         One row per measure (:class:`rsc2p_kedro.core.schemas.TruthScoreTable`).
     """
-    rows = score_results(truth, components, _accepted(component_table, components), motion)
+    rows = score_results(truth, components, _accepted(component_table, components), motion, red_labels)
     return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
 
 
@@ -545,6 +579,7 @@ def write_report(
     component_measure_table: pd.DataFrame,
     inspection_table: pd.DataFrame,
     truth_scores: pd.DataFrame | None = None,
+    red_labels: RedLabels | None = None,
     **figures: Any,
 ) -> str:
     """Writes the report of one recording.
@@ -565,6 +600,7 @@ def write_report(
         component_measure_table: shapes, duplicates and coverage of the accepted components.
         inspection_table: one row per message of the NWB validators.
         truth_scores: scores of a simulated recording.
+        red_labels: gives the crosstalk, of a recording with a structural channel.
         **figures: figures, or the bytes of image files, by the names in `report.FIGURES`.
 
     Returns:
@@ -599,6 +635,7 @@ def write_report(
             dff,
             used,
             truth_scores,
+            red_labels,
         ),
         parameters=[html.parameter_table(name, model) for name, model in stages.items()],
         provenance=html.pairs_of(provenance),
@@ -616,6 +653,7 @@ def write_curation_page(
     dff: DeltaFOverF,
     spike_inference: SpikeInference,
     curation: pd.DataFrame | None = None,
+    structural_summary_images: SummaryImages | None = None,
 ) -> str:
     """Writes the page on which the components of one recording are inspected, accepted and rejected.
 
@@ -629,6 +667,7 @@ def write_curation_page(
         dff: of the components.
         spike_inference: inferred spikes.
         curation: earlier decisions (component_id, decision, note). None if there are none.
+        structural_summary_images: of the structural channel, if there is one.
 
     Returns:
         A page of HTML.
@@ -637,6 +676,7 @@ def write_curation_page(
         recording.name,
         summary=f"{components.n_frames} frames at {recording.frame_rate_hz:g} Hz",
         images=corrected_summary_images,
+        structural=None if structural_summary_images is None else structural_summary_images.mean,
         components=components,
         table=_rows_of(component_table, components),
         dff=dff,
@@ -676,6 +716,7 @@ def summarize_recording(
     size = recording.pixel_size_um or (np.nan, np.nan)
     row = {
         "recording": recording.name,
+        **({} if recording.plane is None else {"plane": recording.plane}),
         "n_frames": motion.n_frames,
         "height_px": motion.template.shape[0],
         "width_px": motion.template.shape[1],
@@ -750,8 +791,9 @@ def tabulate_all_components(*entries: IndexEntry) -> pd.DataFrame:
         An :class:`~rsc2p_kedro.core.schemas.AllComponentsTable`, one row per component, with the name of its recording.
     """
     names = [entry.summary["recording"] for entry in entries for _ in entry.components["component_id"]]
-    columns = {name: [v for entry in entries for v in entry.components[name]] for name in entries[0].components}
-    return pd.DataFrame({"recording": names, **columns})
+    components = pd.concat([pd.DataFrame(entry.components) for entry in entries], ignore_index=True)
+    components.insert(0, "recording", names)
+    return components
 
 
 def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry) -> str:
@@ -762,13 +804,13 @@ def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry) -> str:
         *entries: of all recordings, in the order of the table.
 
     Returns:
-        A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`.
+        A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`, or those in `plane_<k>`.
     """
     names = recordings_table["recording"].tolist()
     known = dict(zip(names, entries, strict=True))
     assessments = {name: assessment.from_table(pd.DataFrame(entry.assessments)) for name, entry in known.items()}
     thumbnails = {name: base64.b64decode(entry.thumbnail) for name, entry in known.items()}
-    folders = {name: quote(name.replace(".", "/", 1)) for name in names}
+    folders = {name: quote(name.replace(".", "/")) for name in names}
     links = {
         name: {page: f"{folder}/{page}.html" for page in ("report", "curation")} for name, folder in folders.items()
     }

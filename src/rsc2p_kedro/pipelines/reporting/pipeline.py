@@ -10,6 +10,7 @@ from rsc2p_kedro.pipelines.stage import Stage, node_of_all
 from rsc2p_kedro.reports.report import FIGURES
 
 PARAMETERS = ("recording", "motion_correction", "source_extraction", "evaluation")
+STRUCTURAL_FIGURE = "structural_figure"
 REPORTED = (
     "assessment_table",
     "motion",
@@ -21,7 +22,7 @@ REPORTED = (
     "lineage_table",
     "component_measure_table",
     "inspection_table",
-    *FIGURES,
+    *(name for name in FIGURES if name != STRUCTURAL_FIGURE),
 )
 CURATED = (
     "corrected_summary_images",
@@ -83,8 +84,17 @@ def _figures(stage: Stage) -> list[Node]:
             ["dff", "components", spikes, table, quality, "excluded_frames", recording, evaluation],
             "traces_figure",
         ),
+        *_structural_figure(stage),
         stage.node(nodes.plot_thumbnail, [images, "components", table, recording], "thumbnail"),
     ]
+
+
+def _structural_figure(stage: Stage) -> list[Node]:
+    """The figure of the structural channel, where there is one."""
+    if not stage.recording.has_structural_channel:
+        return []
+    inputs = ["structural_summary_images", "components", "red_labels", "params:recording"]
+    return [stage.node(nodes.plot_structural_channel, inputs, STRUCTURAL_FIGURE)]
 
 
 def _tables(stage: Stage) -> list[Node]:
@@ -130,7 +140,7 @@ def _tables(stage: Stage) -> list[Node]:
             [
                 stage.node(
                     nodes.score_against_truth,
-                    inputs=["truth", "motion", "components", "component_table"],
+                    inputs=["truth", "motion", "components", "component_table", *stage.structural("red_labels")],
                     outputs="truth_score_table",
                 )
             ]
@@ -150,7 +160,14 @@ def _pages(stage: Stage) -> list[Node]:
     parameters = {name: f"params:{name}" for name in PARAMETERS}
     return [
         stage.node(
-            nodes.write_report, inputs={**parameters, **{name: name for name in REPORTED}, **scores}, outputs="report"
+            nodes.write_report,
+            inputs={
+                **parameters,
+                **{name: name for name in REPORTED},
+                **scores,
+                **stage.structural("red_labels", STRUCTURAL_FIGURE),
+            },
+            outputs="report",
         ),
         stage.node(
             nodes.write_curation_page,
@@ -159,6 +176,7 @@ def _pages(stage: Stage) -> list[Node]:
                 "evaluation": "params:evaluation",
                 **{name: name for name in CURATED},
                 **stage.optional("curation"),
+                **stage.structural("structural_summary_images"),
             },
             outputs="curation_page",
         ),

@@ -1,4 +1,4 @@
-"""simulation: settings -> folder of TIFF frames, and their ground truth."""
+"""simulation: settings -> folder of TIFF frames, and the ground truth of each plane."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from kedro.pipeline import Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.simulation.nodes import simulate_recording
-from rsc2p_kedro.pipelines.stage import Stage
+from rsc2p_kedro.pipelines.stage import Stage, names_in_planes
 
 
 def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
@@ -21,7 +21,9 @@ def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
     return Pipeline(
         [
             Stage(recording, "simulation").node(
-                simulate_recording, inputs="params:recording", outputs=["raw_frames", "truth"]
+                simulate_recording,
+                inputs="params:recording",
+                outputs=["raw_frames", *names_in_planes(recording, "truth")],
             )
             for recording in recordings
             if recording.simulation is not None

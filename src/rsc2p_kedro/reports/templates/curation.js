@@ -533,7 +533,7 @@ function drawLines() {
 
 // ---- component list, selection, decisions ----------------------------------------------------------------------------------
 
-const COLUMNS = ["id", "component_class", "snr", "r_value", "area_px", "status"].filter(
+const COLUMNS = ["id", "component_class", "snr", "r_value", "red_probability", "area_px", "status"].filter(
   (column) => ["id", "status"].includes(column) || ids.every((id) => column in byId.get(id).row),
 );
 const rows = new Map();
@@ -652,9 +652,10 @@ function showSelected() {
 function showSaved() {
   const n = curation().length;
   find("save-count").textContent = `${n} decision${n === 1 ? "" : "s"}${state.saved ? "" : ", not saved"}`;
-  const [animal, session] = data.name.split(".");
+  const [animal, session, plane] = data.name.split(".");
+  const file = plane ? `"conf/local/curation_${animal}.${session}.plane_{plane}.csv" # one for each plane` : `conf/local/curation_${data.name}.csv`;
   const changed = changedThresholds(true);
-  const lines = [`${animal}:`, `  ${session}:`, `    curation: conf/local/curation_${data.name}.csv`];
+  const lines = [`${animal}:`, `  ${session}:`, `    curation: ${file}`];
   if (changed) lines.push(`    # or, to use these thresholds in the evaluation itself: parameters: {evaluation: {${changed}}}`);
   find("manifest").value = lines.join("\n");
 }
