@@ -91,8 +91,9 @@ class StartHook:
         if any(problems.values()):
             raise ManifestError.listing(problems)
         for one in running:
-            is_read = f"{one.name}.raw_frames" in pipeline.inputs()
-            doubts[one.name] = [*doubts.get(one.name, []), *recording_doubts(one, read_files=is_read)]
+            is_read = f"{one.session_name}.raw_frames" in pipeline.inputs()
+            own = [*doubts.get(one.session_name, []), *recording_doubts(one, read_files=is_read)]
+            doubts[one.session_name] = list(dict.fromkeys(own))  # the same for each plane
         for line in group_problems(doubts):
             logger.warning("%s", line)
         self._check_export(running, pipeline, catalog, run_params.get("env"))
@@ -101,19 +102,22 @@ class StartHook:
         self, running: Iterable[Recording], pipeline: Pipeline, catalog: CatalogProtocol, env: str | None
     ) -> None:
         """Stops a run that exports recordings without their metadata, and says which are not exported."""
-        names: dict[str, set[str]] = defaultdict(set)
+        sessions = {one.session_name: one for one in running}
+        functions: dict[str, set[str]] = defaultdict(set)
         for node in pipeline.nodes:
-            names[node.name.rpartition(".")[2]].add((node.namespace or "").rpartition(".")[0])
-        to_export = [one for one in running if one.name in names["build_nwb"]]
+            session = ".".join((node.namespace or "").split(".")[:2])
+            functions[node.name.rpartition(".")[2]].add(session)
+        exported = functions["build_nwb"] | functions["build_nwb_of_planes"]
+        to_export = [one for name, one in sessions.items() if name in exported]
         if to_export:
             check_metadata(catalog.load("params:nwb"), to_export, env=env)
-        without = [one for one in running if one.name in names["explain_missing_nwb"]]
+        without = [one for name, one in sessions.items() if name in functions["explain_missing_nwb"]]
         if without:
             shared = NwbParameters.model_validate(catalog.load("params:nwb"))
             missing = dict.fromkeys(path for one in without for path in missing_metadata(shared, one))
             logger.warning(
                 "No NWB file is written for %s, as metadata are missing: %s. `%s` prints the lines to add.",
-                name_recordings([one.name for one in without]),
+                name_recordings([one.session_name for one in without]),
                 ", ".join(missing),
                 command("recordings check", env),
             )

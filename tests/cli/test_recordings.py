@@ -39,13 +39,17 @@ def project(tmp_path) -> ProjectMetadata:
 @pytest.fixture
 def raw(tmp_path) -> Path:
     (tmp_path / "raw" / "Animal_1").mkdir(parents=True)
-    an_hour_ago = time.time() - 3600  # files that have just changed may still be being copied
     for number in range(1, 21):
-        path = tmp_path / "raw" / "Animal_1" / f"frame_{number}.tif"
-        tifffile.imwrite(path, np.zeros((32, 32), np.uint16))
+        tifffile.imwrite(tmp_path / "raw" / "Animal_1" / f"frame_{number}.tif", np.zeros((32, 32), np.uint16))
+    return aged(tmp_path / "raw")
+
+
+def aged(folder: Path) -> Path:
+    """The folder, in which nothing has changed for an hour: what just has may still be being copied."""
+    an_hour_ago = time.time() - 3600
+    for path in [*folder.rglob("*"), folder]:
         os.utime(path, (an_hour_ago, an_hour_ago))
-    os.utime(path.parent, (an_hour_ago, an_hour_ago))
-    return tmp_path / "raw"
+    return folder
 
 
 def run(project: ProjectMetadata, *arguments: str, code: int = 0) -> str:
@@ -146,6 +150,7 @@ def test_check_passes_short_movies_and_finds_frames_to_exclude_that_do_not_exist
 
 def test_check_tells_what_is_unusual_and_passes_it(project, raw):
     write_recording(project, raw / "Animal_1", frame_rate_hz=0.067, decay_time_s=40)
+    (raw / "Animal_1" / "frame_20.tif").touch()
     output = run(project, "check")
     assert "Valid, but please look again:" in output
     assert "if it is the time between frames in s, write 14.93" in output
@@ -162,7 +167,7 @@ def test_check_refuses_the_data_of_another_animal_and_values_of_another_kind(pro
     manifest(project).write_text(yaml.safe_dump(written))
     output = run(project, "check", code=1)
     assert "is the data of animal_1.day_7 too" in output
-    assert "frame_rate_hz: Value error, should be a number, is true" in output
+    assert "frame_rate_hz: should be a number, is true" in output
     assert "line 2: component_id '1.7' should be a whole number" in output
 
 
@@ -212,7 +217,7 @@ def scanned_and_unfilled(project: ProjectMetadata, raw: Path) -> None:
             folder = raw / f"mouse_{animal}" / f"day_{day}"
             folder.mkdir(parents=True)
             tifffile.imwrite(folder / "movie.tif", np.zeros((20, 32, 32), np.uint16), photometric="minisblack")
-    run(project, "scan", str(raw))
+    run(project, "scan", str(aged(raw)))
 
 
 def test_all_that_is_missing_in_35_recordings_fits_on_one_screen_and_cannot_be_pasted_as_an_answer(project, tmp_path):

@@ -14,7 +14,6 @@ from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
 from rsc2p_kedro.manifest.checks import ManifestError
-from rsc2p_kedro.nwb.metadata_checks import MetadataError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),
@@ -171,16 +170,6 @@ def test_names_select_what_they_say(make_project):
 def test_a_run_without_recordings_says_how_to_start(make_project):
     with pytest.raises(ManifestError, match=r"kedro run --env demo[\s\S]*kedro recordings scan"):
         make_project({}).run()
-
-
-def test_missing_metadata_stop_the_run_before_anything_is_computed(make_project):
-    recording = simulated("frames/1")
-    project = make_project({"a": {"1": {**recording, "subject": {}, "session": {}}}})
-    with pytest.raises(MetadataError, match=r"a\.1[\s\S]*species[\s\S]*session_start_time"):
-        project.run()
-    assert not (project.path / "frames").exists()
-    project.run(pipeline_names=["simulation"])
-    assert (project.path / "frames" / "1").is_dir()
 
 
 def test_an_unknown_parameter_stops_the_run_and_is_named(make_project):

@@ -69,7 +69,7 @@ def shared_data(recordings: Sequence[Recording]) -> tuple[dict[str, list[str]], 
     """Finds recordings that are made of the same frames.
 
     Args:
-        recordings: all recordings of the manifest.
+        recordings: all recordings of the manifest, or their planes.
 
     Returns:
         Problems (two animals cannot have the same frames, and two simulated recordings would overwrite each other) and
@@ -82,7 +82,7 @@ def shared_data(recordings: Sequence[Recording]) -> tuple[dict[str, list[str]], 
     doubts: dict[str, list[str]] = defaultdict(list)
     for (path, _), sharing in by_path.items():
         for first, second in combinations(sharing, 2):
-            if not _overlap(first, second):
+            if first.session_name == second.session_name or not _overlap(first, second):
                 continue
             certain = first.animal != second.animal or None not in (first.simulation, second.simulation)
             line = f"path: {path} is the data of {first.name} too"

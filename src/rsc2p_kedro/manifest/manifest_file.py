@@ -20,7 +20,7 @@ from rsc2p_kedro.datasets.raw import Told
 from rsc2p_kedro.manifest.defaults import DEFAULTS
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.manifest.scan import RecordingOnDisk, ScanError
-from rsc2p_kedro.nwb.metadata_checks import MEANINGS, OF_ANIMAL, OF_SESSION
+from rsc2p_kedro.nwb.metadata_checks import MEANINGS, OF_ANIMAL, OF_SESSION, STRUCTURAL
 
 Fields = Mapping[str, Told]
 """Fields of an entry in dotted form, with values and comments. A value of None is left empty for the user."""
@@ -35,7 +35,7 @@ _OF_ALL: Fields = {
     **{
         path: Told(None, text)
         for path, text in MEANINGS.items()
-        if path not in (*OF_ANIMAL, *OF_SESSION, "frame_rate_hz")
+        if path not in (*OF_ANIMAL, *OF_SESSION, *STRUCTURAL, "frame_rate_hz")
     },
 }
 """Fields that are left for the user to fill in for all recordings."""

@@ -217,9 +217,11 @@ def _window_problems(n_frames: int, start: int, stop: int) -> list[str]:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size and time of change of a file; what is in a folder has its own."""
+    """Size and time of change of a file; 0 of a folder, whose files have their own, and of what is not there."""
+    if not path.is_file():
+        return 0, 0
     found = path.stat()
-    return (0, 0) if path.is_dir() else (found.st_size, found.st_mtime_ns)
+    return found.st_size, found.st_mtime_ns
 
 
 class _FrameReader:

@@ -53,8 +53,14 @@ def create_pipeline(recordings: Sequence[Recording], exported: Collection[str] |
 def _nodes(recording: Recording, exported: bool) -> list[Node]:
     """The nodes of one recording; a simulated one is also scored against its ground truth."""
     stage = Stage(recording, "reporting")
-    reason = stage.node(nodes.explain_missing_nwb, ["params:recording", "params:nwb"], "inspection_table")
-    return [*([] if exported else [reason]), *_figures(stage), *_tables(stage), *_pages(stage)]
+    return [*([] if exported else _reason(stage)), *_figures(stage), *_tables(stage), *_pages(stage)]
+
+
+def _reason(stage: Stage) -> list[Node]:
+    """Why there is no NWB file: once a session, which may have several planes."""
+    if stage.recording.plane not in (None, 1):
+        return []
+    return [stage.node(nodes.explain_missing_nwb, ["params:recording", "params:nwb"], "inspection_table")]
 
 
 def _figures(stage: Stage) -> list[Node]:
