@@ -106,3 +106,13 @@ def test_many_recordings_of_three_planes_are_expanded_at_once():
     catalog = expanded_catalog(CATALOG, {"recordings": named, "units": plane_entries(named)})
     assert sum(name.startswith("a.s") for name in catalog) == 4 * 2000
     assert time.process_time() - start < 5
+
+
+def test_array_and_axes_of_raw_data_reach_the_dataset_of_the_recording():
+    facts = {"dataset": "raw/movie", "axes": "TYX"}
+    assert recording(**facts).layout == Layout(dataset="raw/movie", axes="TYX")
+    with pytest.raises(ValidationError, match="axes"):
+        recording(axes="time")
+    pattern = {"{animal}.{session}.raw_frames": {"type": "T", **{name: f"{{recording.{name}}}" for name in facts}}}
+    catalog = expanded_catalog(pattern, {"recordings": {"a": {"s": {"path": "/p/x.h5", **facts}}}, "units": {}})
+    assert catalog["a.s.raw_frames"] == {"type": "T", **facts}

@@ -53,6 +53,8 @@ class RawRecordingDataset(AbstractDataset[da.Array | NDArray, RawRecording]):
         flyback_frames: int | None = None,
         files: Sequence[str] | str | None = None,
         exclude: Sequence[str] | str | None = None,
+        dataset: str | None = None,
+        axes: str | None = None,
         show_progress: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -65,6 +67,8 @@ class RawRecordingDataset(AbstractDataset[da.Array | NDArray, RawRecording]):
             flyback_frames: images at the end of a volume that belong to no plane; None leaves it to the files.
             files: patterns of the files that belong to the recording, relative to its folder; None takes all.
             exclude: patterns of files that do not belong to it.
+            dataset: name of the array, in files that hold several; None leaves it to the files.
+            axes: a letter for each axis of an array that does not name them, such as `TYX`.
             show_progress: show a progress bar while saving.
             metadata: ignored by Kedro, read by plugins.
         """
@@ -75,6 +79,8 @@ class RawRecordingDataset(AbstractDataset[da.Array | NDArray, RawRecording]):
             flyback_frames=flyback_frames,
             files=as_patterns(files),
             exclude=as_patterns(exclude),
+            dataset=dataset,
+            axes=axes,
         )
         self._compute = Compute(show_progress=show_progress)  # type: ignore[call-arg]
         self.metadata = metadata

@@ -144,6 +144,8 @@ def _placeholders(animal: str, session: str, recording: Mapping[str, Any], share
         "channels": channels.get("n") if isinstance(channels, Mapping) else channels,
         "planes": recording.get("planes"),
         "flyback_frames": recording.get("flyback_frames"),
+        "dataset": recording.get("dataset"),
+        "axes": recording.get("axes"),
         "frame_rate_hz": recording.get("frame_rate_hz"),
         "dandi_path": dandi_path(subject_id, session_id),
         **shared,

@@ -84,13 +84,22 @@ class Recording(FrozenModel):
     plane: PositiveInt | None = Field(
         None, description="Number of the plane, from 1; filled in for each of several planes."
     )
-    path: Path = Field(description="A folder of TIFFs (one frame or many pages each), or one TIFF.")
+    path: Path = Field(description="Folder or file of the raw data, in any of the formats in docs/formats.md.")
     files: Patterns = Field(
         (),
         description="Patterns of the files in this folder that belong to the recording, such as `m_*.tif`; `*` stands "
         "for any characters but `/`, `**` for any folders. Empty takes all files of the folder.",
     )
     exclude: Patterns = Field((), description="Patterns of files that do not belong to it, such as `*_Preview.tif`.")
+    dataset: str | None = Field(
+        None, min_length=1, description="Name of the array to read, where a file holds several (HDF5, NWB, zarr, LIF)."
+    )
+    axes: str | None = Field(
+        None,
+        pattern="^[TZCYXtzcyx]+$",
+        description="A letter for each axis of an array that does not name them: T time, Z plane, C channel, Y row, "
+        "X column; `TYX`, for example.",
+    )
     frames: tuple[int, int] | None = Field(
         None, description="Index of the first frame to use and of the one after the last; `null` uses all."
     )
@@ -293,6 +302,8 @@ class Recording(FrozenModel):
             flyback_frames=self.flyback_frames,
             files=self.files,
             exclude=self.exclude,
+            dataset=self.dataset,
+            axes=self.axes,
         )
 
     def select(self, raw: RawRecording, *, structural: bool = False) -> RawFrames:

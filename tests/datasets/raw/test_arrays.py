@@ -137,6 +137,17 @@ def test_channels_and_planes_that_alternate_in_time(tmp_path):
     np.testing.assert_array_equal(movie_of(path, layout, channel=2, plane=2), movie[3::8])
 
 
+def test_channels_that_alternate_in_time_are_seen_on_the_pixels(tmp_path):
+    rng = np.random.default_rng(5)
+    scenes = rng.integers(100, 1000, (2, 64, 64)).repeat(100, axis=0).reshape(2, 100, 64, 64).swapaxes(0, 1)
+    movie = rng.poisson(scenes.reshape(200, 64, 64)).astype(np.uint16)
+    path = write_h5(tmp_path / "movie.h5", movie=movie)
+    assert "2 images that alternate" in problem_of(path)
+    np.testing.assert_array_equal(movie_of(path, Layout(n_channels=2), channel=2), movie[1::2])
+    zarr.create_array(tmp_path / "movie.zarr", data=movie)
+    assert "2 images that alternate" in problem_of(tmp_path / "movie.zarr")
+
+
 def test_labelled_axes_are_taken_as_they_are(tmp_path):
     volumes = random_array(20, 3, 16, 12, 2)
     path = write_h5(tmp_path / "sima.h5", imaging=volumes)

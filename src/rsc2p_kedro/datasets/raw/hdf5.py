@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +11,7 @@ from natsort import natsorted
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, letters, name_axes, order_of_images
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, common_problems, first_few, refused
+from rsc2p_kedro.datasets.raw.stacks import pixel_problems
 
 with suppress(ImportError):  # of the extra `blosc`; importing it makes its filters known to h5py
     import hdf5plugin  # noqa: F401
@@ -79,6 +80,8 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
         )
     order, problems, more_notes = order_of_images(images, layout)
     problems += common_problems([images])
+    if told is None and not problems:
+        problems += pixel_problems([images], replace(layout, dataset=None))
     channels = tuple(str(number + 1) for number in range(order.shape[2]))
     return RawRecording(
         path, _FORMAT, (images,), order, channels, problems=tuple(problems), notes=(*notes, *more_notes)

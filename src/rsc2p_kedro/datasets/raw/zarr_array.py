@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import zarr
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, letters, name_axes, order_of_images
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, refused
+from rsc2p_kedro.datasets.raw.stacks import pixel_problems
 
 _FORMAT, _OME = "zarr", "OME-Zarr"
 _MARKERS = ("zarr.json", ".zarray", ".zgroup")
@@ -110,11 +111,14 @@ def _read(
     """The recording of one array."""
     array = zarr.open_array(path / name, mode="r")
     kind = _OME if multiscale else _FORMAT
-    axes, problem = name_axes(array.shape, layout, _told_axes(array, multiscale))
+    told_axes = _told_axes(array, multiscale)
+    axes, problem = name_axes(array.shape, layout, told_axes)
     if axes is None:
         return refused(path, kind, [problem])
     images = ArrayFile(path, axes, array.shape, array.dtype, ZarrArray(path, name), inside=name)
     order, problems, notes = order_of_images(images, layout)
+    if told_axes is None:
+        problems += pixel_problems([images], replace(layout, dataset=None))
     labels = [str(channel.get("label", "")) for channel in _ome(attributes).get("omero", {}).get("channels", [])]
     named = len(labels) == order.shape[2] and all(labels) and len(set(labels)) == len(labels)
     channels = labels if named else [str(number + 1) for number in range(order.shape[2])]
