@@ -9,6 +9,7 @@ from kedro.framework.project import pipelines
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, Project, simulated
 
+from rsc2p_kedro.datasets.raw import inspect_recording, select_frames
 from rsc2p_kedro.simulation.truth import (
     align_footprints,
     intersection_over_union,
@@ -110,6 +111,20 @@ def test_the_nwb_file_holds_every_plane_and_channel_at_its_depth_and_time(done):
             np.testing.assert_array_equal(rois["snr"][:], done.load(f"{name}.component_table")["snr"].astype("f4"))
         steps = set(ophys["processing_parameters"]["step"][:])
         assert {"plane_1.evaluation", "plane_3.inputs"} <= steps
+
+
+def test_the_nwb_file_can_be_analysed_again(done):
+    path = done.path / "data/07_model_output/dandiset/sub-m/sub-m_ses-s_ophys.nwb"
+    recording = inspect_recording(path)
+    assert (recording.problems, recording.channels, recording.order.shape) == (
+        (),
+        ("Channel1", "Channel2"),
+        (400, 3, 2),
+    )
+    for k, name in enumerate(PLANES, start=1):
+        for channel, dataset in enumerate((f"{name}.movie", f"{name}.structural_movie"), start=1):
+            movie = select_frames(recording, plane=k, channel=channel).movie
+            np.testing.assert_array_equal(movie.compute(), done.load(dataset).compute())
 
 
 def test_a_recording_of_one_plane_has_no_planes_in_names_and_paths(done):
