@@ -116,11 +116,9 @@ def test_the_nwb_file_holds_every_plane_and_channel_at_its_depth_and_time(done):
 def test_the_nwb_file_can_be_analysed_again(done):
     path = done.path / "data/07_model_output/dandiset/sub-m/sub-m_ses-s_ophys.nwb"
     recording = inspect_recording(path)
-    assert (recording.problems, recording.channels, recording.order.shape) == (
-        (),
-        ("Channel1", "Channel2"),
-        (400, 3, 2),
-    )
+    n_frames = len(done.load(f"{PLANES[0]}.movie"))
+    assert (recording.problems, recording.channels) == ((), ("Channel1", "Channel2"))
+    assert recording.order.shape == (n_frames, 3, 2)
     for k, name in enumerate(PLANES, start=1):
         for channel, dataset in enumerate((f"{name}.movie", f"{name}.structural_movie"), start=1):
             movie = select_frames(recording, plane=k, channel=channel).movie

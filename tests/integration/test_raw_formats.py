@@ -10,8 +10,10 @@ def test_hdf5_and_scanbox_are_ingested_as_they_are_on_disk(make_project, tmp_pat
     movie = np.random.default_rng(0).integers(0, 4096, (40, 48, 33), dtype=np.uint16)
     with h5py.File(tmp_path / "rec.h5", "w") as file:
         file["raw/movie"], file["raw/other"] = movie.transpose(1, 2, 0), movie
-    frames = random_frames(80)
-    scanbox = write(tmp_path / "sbx", frames, VERSION_3 | {"volscan": 1, "otparam": np.array([0, 0, 2])})
+    frames = random_frames(80).repeat(3, axis=2).repeat(2, axis=3)  # large enough to register
+    size = {"sz": np.array(frames.shape[2:]), "recordsPerBuffer": frames.shape[2]}
+    volume = {"volscan": 1, "otparam": np.array([0, 0, 2])}
+    scanbox = write(tmp_path / "sbx", frames, VERSION_3 | size | volume)
     facts = {"frame_rate_hz": 10, "subject": SUBJECT, "session": SESSION, "imaging_plane": PLANE}
     recordings = {
         "day_1": {"path": str(tmp_path / "rec.h5"), "dataset": "raw/movie", "axes": "YXT", **facts},
