@@ -26,6 +26,9 @@ MACHINE_PARAMETERS = ("caiman", "compute", "nwb")
 """Parameters of the machine or the laboratory: those in conf/local apply to every environment, unless the environment
 itself sets them."""
 
+OF_ENVIRONMENT = "{of_environment}"
+"""Placeholder in catalog entries of tables and pages over all recordings, which each environment has for itself."""
+
 _PLACEHOLDER = re.compile(r"\{recording\.(\w+)\}")
 
 
@@ -169,6 +172,15 @@ def expanded_catalog(catalog: Mapping[str, Any], parameters: Mapping[str, Any]) 
     return expanded
 
 
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """A catalog entry with a text replaced in all its values."""
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, old, new) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_replaced(part, old, new) for part in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
 def _items(level: Any) -> Iterable[tuple[str, Any]]:
     """Keys and values of a level of the manifest; empty if it is not a mapping."""
     return level.items() if isinstance(level, Mapping) else ()
@@ -178,10 +190,14 @@ class ManifestConfigLoader(OmegaConfigLoader):
     """Kedro's configuration, with the recordings of the manifest entered into parameters and catalog.
 
     Parameters and catalog are read once; to read changed files, make another loader.
+
+    Attributes:
+        all_names: names of all recordings, whatever `only_recordings` selects; known once the parameters were read.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._read: dict[str, dict[str, Any]] = {}
+        self.all_names: list[str] = []
         super().__init__(*args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -212,10 +228,12 @@ class ManifestConfigLoader(OmegaConfigLoader):
             problems = defaults_problems(config["recordings"])
             if problems:
                 raise ManifestError.listing({"": problems})
-            recordings = select_recordings(with_defaults(config["recordings"]), config.get("only_recordings"))
+            recordings = with_defaults(config["recordings"])
+            self.all_names = [f"{a}.{s}" for a, sessions in _items(recordings) for s, _ in _items(sessions)]
+            recordings = select_recordings(recordings, config.get("only_recordings"))
             config = {**config, "recordings": named_recordings(recordings, self.root)}
         elif key == "catalog":
-            config = expanded_catalog(config, self["parameters"])
+            config = expanded_catalog(_replaced(config, OF_ENVIRONMENT, self._suffix), self["parameters"])
         if key in ("parameters", "catalog"):
             self._read[key] = config
         return config
@@ -224,6 +242,11 @@ class ManifestConfigLoader(OmegaConfigLoader):
     def run_env(self) -> str:
         """The environment that overrides base."""
         return self.env or self.default_run_env
+
+    @property
+    def _suffix(self) -> str:
+        """Ending of the names of files that the environment has for itself; empty for conf/local."""
+        return "" if self.run_env in (self.default_run_env, self.base_env) else f"_{self.run_env}"
 
     @property
     def root(self) -> Path:

@@ -15,7 +15,7 @@ from rsc2p_kedro.core.parameters import (
     IngestionParameters,
     MotionCorrectionParameters,
 )
-from rsc2p_kedro.core.provenance import collect_provenance, content_identity, parameters_of
+from rsc2p_kedro.core.provenance import collect_provenance, content_identity
 from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
@@ -104,9 +104,9 @@ def build_nwb(
     stages = {
         "acquisition": recording.acquisition,
         "ingestion": recording.override(ingestion),
-        "motion_correction": parameters_of(motion.provenance, recording.override(motion_correction)),
-        "source_extraction": parameters_of(components.provenance, recording.override(source_extraction)),
-        "evaluation": parameters_of(component_quality.provenance, recording.override(evaluation)),
+        "motion_correction": recording.override(motion_correction),
+        "source_extraction": recording.override(source_extraction),
+        "evaluation": recording.override(evaluation),
     }
     provenance = collect_provenance(
         motion_correction=motion.provenance,

@@ -8,6 +8,7 @@ from rsc2p_kedro.algorithms import bad_frames, line_offset, saturation
 from rsc2p_kedro.algorithms.kept_frames import take_frames
 from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
 from rsc2p_kedro.datasets.raw import RawFrames, RecordingError, without_nan
@@ -15,6 +16,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
 
+@uses(recording="", ingestion="line_offset")
 def find_line_offset(
     raw_frames: RawFrames, recording: Recording, parameters: IngestionParameters, compute: Compute
 ) -> LineOffset:
@@ -41,6 +43,7 @@ def find_line_offset(
     return LineOffset.not_estimated(0 if wanted == "none" else wanted)
 
 
+@uses(recording="")
 def ingest_frames(
     raw_frames: RawFrames, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
 ) -> da.Array:

@@ -8,6 +8,7 @@ from rsc2p_kedro.algorithms import registration
 from rsc2p_kedro.algorithms.bad_frames import NOT_REGISTERED, find_lost_focus
 from rsc2p_kedro.algorithms.kept_frames import extend_motion, take_frames
 from rsc2p_kedro.algorithms.summary_images import summarize
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import (
     DEFAULT_HALF_WIDTH_PX,
     CaimanSettings,
@@ -22,6 +23,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
 
+@uses(recording="", motion_correction="!corrected_dtype", source_extraction="neuron_half_width_px")
 def estimate_motion(
     movie: da.Array,
     bad_frames: pd.DataFrame,
@@ -54,6 +56,7 @@ def estimate_motion(
     return extend_motion(motion, kept)
 
 
+@uses(recording="")
 def apply_motion(
     movie: da.Array,
     motion: MotionCorrection,
@@ -77,6 +80,7 @@ def apply_motion(
     return get_engine(parameters.engine, caiman).apply_motion(movie, motion, parameters)
 
 
+@uses(recording="", motion_correction="max_shift_px")
 def find_excluded_frames(
     corrected_movie: da.Array,
     motion: MotionCorrection,
@@ -133,6 +137,7 @@ def summarize_corrected_movie(
     return summarize(take_frames(corrected_movie, kept), compute=compute, valid_mask=motion.valid_mask)
 
 
+@uses(recording="", source_extraction="neuron_half_width_px")
 def assess_motion(
     movie: da.Array,
     corrected_movie: da.Array,

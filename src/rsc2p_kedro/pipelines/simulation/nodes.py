@@ -2,11 +2,13 @@
 
 import dask.array as da
 
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.simulation import SimulatedTruth
 from rsc2p_kedro.simulation.movie import simulate
 
 
+@uses(recording="simulation frame_rate_hz decay_time_s")
 def simulate_recording(recording: Recording) -> tuple[da.Array, SimulatedTruth]:
     """Simulates a recording.
 
