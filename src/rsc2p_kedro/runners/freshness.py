@@ -92,7 +92,7 @@ def stage_of(node: Node) -> str:
 
 def _stage_number(node: Node) -> int:
     """Position of the stage of a node. Kedro's order is breadth-first and mixes the stages."""
-    return _STAGES.get(stage_of(node), 0)
+    return len(_STAGES) if node.namespace is None else _STAGES.get(stage_of(node), 0)
 
 
 _STAGES = {name: number for number, name in enumerate(STAGE_VERSIONS)}
