@@ -208,7 +208,7 @@ class Freshness:
     def _files_of_others(self, dataset: str) -> list[Path]:
         """Other files of the recording that the user gave (curation, seeds), which may lie in the same folder."""
         own = ".".join(dataset.split(".")[:2])
-        recording: Any = self._model(f"recordings.{own}") if self._catalog.get(f"params:recordings.{own}") else None
+        recording: Any = self._model(f"recordings.{own}") if f"params:recordings.{own}" in self.consumed else None
         names = ("frame_times", "seeds", "curation")
         return [Path(path) for name in names if (path := getattr(recording, name, None)) is not None]
 
@@ -277,8 +277,7 @@ class Freshness:
         return CHECKED_PARAMETERS[group].model_validate(value) if group in CHECKED_PARAMETERS else value
 
     def _caiman_version(self) -> str:
-        settings = self._model("caiman") if self._catalog.get("params:caiman") else CaimanSettings()  # type: ignore[call-arg]
-        return _version_of_caiman(settings)
+        return _version_of_caiman(self._model("caiman"))
 
     def input_versions(self, node: Node) -> dict[str, str]:
         """Versions of the inputs of a node.

@@ -22,7 +22,8 @@ class RunReport:
         seconds: run time of each recording of which something was made.
         reused: recordings of which nothing had to be made.
         failures: error of each recording that failed.
-        pages_made: whether tables or pages over all recordings were made.
+        joint: tables and pages over all recordings that were made.
+        left_out: recordings that are not in them, because they have no results.
         log: file with all messages.
         start: start of the run, on the clock of `time.perf_counter`.
     """
@@ -31,7 +32,8 @@ class RunReport:
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     failures: dict[str, Exception] = field(default_factory=dict)
-    pages_made: bool = False
+    joint: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     log: Path | None = None
     start: float = field(default_factory=time.perf_counter)
 
@@ -73,6 +75,10 @@ class RunReport:
         """
         counts = [f"{len(self.seconds)} made", f"{len(self.reused)} reused", f"{len(self.failures)} failed"]
         logger.info("Recordings: %s, in %s.", ", ".join(counts), duration(time.perf_counter() - self.start))
+        if self.joint:
+            logger.info("Of all recordings: %s made.", ", ".join(self.joint))
+        if self.left_out:
+            logger.info("Without results yet, and left out there: %s.", ", ".join(self.left_out))
         if index is not None and index.exists():
             logger.info("Report: open %s", _relative(index))
         if self.log is not None:
@@ -107,18 +113,20 @@ def describe_plan(name: str, selected: Sequence[Node], plan: Plan) -> str:
         stages.setdefault(stage_of(node), []).append(node)
     made = {stage: [plan.states[n.name] for n in nodes if n.name in running] for stage, nodes in stages.items()}
     reused = [stage for stage, states in made.items() if not states]
-    reasons = {stage: reason_of(states, len(stages[stage])) for stage, states in made.items() if states}
+    reasons = _first_mentions(
+        {stage: reason_of(states, len(stages[stage])) for stage, states in made.items() if states}
+    )
     then = [stage for stage, reason in reasons.items() if reason == OLDER_INPUTS]
     made_at = max((plan.states[node.name].made_at for stage in reused for node in stages[stage]), default="")[:16]
     if not reasons:
         return f"{name}: reused ({made_at})" if made_at else f"{name}: reused"
     parts = [f"{', '.join(reused)} reused ({made_at})"] if reused else []
-    parts += _joined_byreason_of({stage: reason for stage, reason in reasons.items() if stage not in then})
+    parts += _joined_by_reason({stage: reason for stage, reason in reasons.items() if stage not in then})
     parts += ["then " + ", ".join(then)] if then else []
     return f"{name}: {'; '.join(parts)}"
 
 
-OLDER_INPUTS = "made of older results"
+OLDER_INPUTS, MISSING = "made of older results", "missing"
 
 
 def reason_of(states: Sequence[NodeState], n_nodes: int) -> str:
@@ -129,19 +137,31 @@ def reason_of(states: Sequence[NodeState], n_nodes: int) -> str:
         n_nodes: number of nodes of the stage.
 
     Returns:
-        The reasons, separated by commas.
+        The reasons, separated by semicolons.
     """
     reasons = list(dict.fromkeys(reason for state in states for reason in state.reasons))
     n_missing = sum(state.status == "missing" for state in states)
     if n_missing == n_nodes:
-        return "missing"
+        return MISSING
     reasons += [f"{n_missing} of {n_nodes} results missing"] if n_missing else []
     if reasons:
-        return ", ".join(reasons)
+        return "; ".join(reasons)
     return OLDER_INPUTS if any(state.status == "stale" for state in states) else "made again as asked"
 
 
-def _joined_byreason_of(reasons: Mapping[str, str]) -> list[str]:
+def _first_mentions(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Reasons of stages without those that were given for an earlier stage."""
+    told: set[str] = set()
+    first: dict[str, str] = {}
+    for stage, reason in reasons.items():
+        parts = reason.split("; ")
+        new = [part for part in parts if part not in told or part == MISSING]
+        told.update(parts)
+        first[stage] = "; ".join(new) or OLDER_INPUTS
+    return first
+
+
+def _joined_by_reason(reasons: Mapping[str, str]) -> list[str]:
     """Stages with the same reason together: `ingestion, export: missing`."""
     stages: dict[str, list[str]] = {}
     for stage, reason in reasons.items():

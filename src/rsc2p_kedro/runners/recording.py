@@ -132,7 +132,8 @@ class _Run:
     def all_recordings(self, recordings: dict[str, list[Node]]) -> None:
         """Processes one recording after the other, and goes on after failures."""
         self.report.n_recordings = len(recordings)
-        for name, nodes in recordings.items():
+        for name, of_recording in recordings.items():
+            nodes = sorted(of_recording, key=lambda node: self._freshness.order[node.name])
             start = time.perf_counter()
             try:
                 made = self._process(name, nodes)
@@ -152,7 +153,9 @@ class _Run:
             with self._lock(ALL_RECORDINGS):
                 if self._force or self._freshness.state(node).status != "fresh":
                     self._run_nodes((node,))
-                    self.report.pages_made = True
+                    self.report.joint += node.outputs
+                    left_out = {name.rpartition(".")[0] for name in set(whole.inputs) - set(node.inputs)}
+                    self.report.left_out = sorted({*self.report.left_out, *left_out} - {""})
 
     def end(self) -> None:
         """Logs what was made, reused and failed, and raises an error if something failed."""
