@@ -8,8 +8,9 @@ raw data. It does not cover time, paths and anything else of the machine.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable)
@@ -17,14 +18,14 @@ Function = TypeVar("Function", bound=Callable)
 _USES = "__uses__"
 
 
-def uses(**fields: str) -> Callable[[Function], Function]:
+def uses(**groups: str) -> Callable[[Function], Function]:
     """Declares which fields of its parameters the function of a node uses.
 
     A function without this decorator uses all fields of all its parameters. A field that is used but not declared would
     leave old results in place, so a test runs all functions and compares what they read with what they declare.
 
     Args:
-        **fields: for a group of parameters (`evaluation`, or `recording` for facts of the recording), the names of the
+        **groups: for a group of parameters (`evaluation`, or `recording` for facts of the recording), the names of the
             fields, separated by spaces; `dff_*` stands for all that begin with `dff_`, and `!engine` for all but that.
             Groups that are not named are used as a whole.
 
@@ -33,7 +34,7 @@ def uses(**fields: str) -> Callable[[Function], Function]:
     """
 
     def declare(function: Function) -> Function:
-        setattr(function, _USES, {group: tuple(names.split()) for group, names in fields.items()})
+        setattr(function, _USES, {group: tuple(names.split()) for group, names in groups.items()})
         return function
 
     return declare
@@ -78,10 +79,11 @@ class Making:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """`sha256:` and the hash of all parts."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
     def changes_since(self, earlier: "Making") -> list[str]:
