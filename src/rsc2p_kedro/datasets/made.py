@@ -7,13 +7,15 @@ one that is there always belongs to the result beside it. A result without it co
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rsc2p_kedro.core.fingerprints import Making
-from rsc2p_kedro.datasets.atomic import record_path, replacing
+from rsc2p_kedro.datasets.atomic import RECORD_ENDING, record_path, replacing
+from rsc2p_kedro.datasets.raw.recording import Layout
+from rsc2p_kedro.datasets.raw.selection import select_files
 
 _HASHED_BYTES = 16 * 2**20
 """Size up to which a single file is compared by its content; hashing it takes some 10 ms. Not tuned."""
@@ -67,52 +69,65 @@ def read_record(path: Path) -> MadeRecord | None:
         return None
 
 
-def describe_files(path: Path, exclude: Collection[Path] = ()) -> dict[str, Any]:
+def describe_files(
+    path: Path, *, layout: Layout | None = None, ignored: Collection[Path] = (), by_content: bool = False
+) -> dict[str, Any]:
     """Describes files of the user so that a change is noticed, whatever the place they are in.
 
     Args:
         path: a file, or a folder. A small file is described by its content; a large one, and all files in a folder, by
             name, size and time of the last change. With a large file, those that differ from it only by their ending
             are included, because formats such as .sbx have their header in another file.
-        exclude: files that do not belong to it, although they lie in the folder.
+        layout: patterns of the files that belong to it. None takes all in the folder.
+        ignored: files that do not belong to it, although they lie in the folder.
+        by_content: describe all files by their content instead of their time, which reads them.
 
     Returns:
         Number and total size of the files, and a hash; `missing` if there are none.
     """
     if path.is_file() and path.stat().st_size <= _HASHED_BYTES:
-        contents = path.read_bytes()
-        return {"files": 1, "bytes": len(contents), "hash": hashlib.sha256(contents).hexdigest()}
+        return {"files": 1, "bytes": path.stat().st_size, "hash": _hash_of(path)}
+    folder = path if path.is_dir() else path.parent
     if path.is_dir():
-        files = list(_files_below(path, ""))
+        found = _selected(path, layout)
     else:
-        files = (
-            [_description(entry, "") for entry in sorted(path.parent.glob(f"{path.stem}.*"))] if path.exists() else []
-        )
-    left_out = {os.path.relpath(file, path) for file in exclude}
-    files = sorted(file for file in files if file[0] not in left_out)
-    if not files:
+        found = [file for file in folder.glob(f"{path.stem}.*") if not file.name.endswith(RECORD_ENDING)]
+    names = {os.path.relpath(file, folder).replace(os.sep, "/"): file for file in found if file not in ignored}
+    if not names or not path.exists():
         return {"missing": True}
-    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-    return {"files": len(files), "bytes": sum(size for _, size, _ in files), "hash": digest}
+    sizes = {name: _size_and_time(file) for name, file in sorted(names.items())}
+    parts = [(name, size, _hash_of(names[name]) if by_content else time) for name, (size, time) in sizes.items()]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return {"files": len(parts), "bytes": sum(size for _, size, _ in parts), "hash": digest}
 
 
-def _files_below(folder: Path | str, prefix: str) -> list[tuple[str, int, int]]:
-    """Relative name, size and time of all files below a folder, without hidden ones."""
-    found: list[tuple[str, int, int]] = []
+def _selected(folder: Path, layout: Layout | None) -> list[Path]:
+    """Files of a folder that belong to a recording, without hidden ones."""
+    found = [] if layout is not None and layout.files else list(_files_below(folder))
+    return found if layout is None else select_files(folder, found, layout)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                found += _files_below(entry.path, f"{prefix}{entry.name}/")
-            else:
-                found.append(_description(entry, prefix))
-    return found
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from _files_below(Path(entry.path))
+            elif not entry.name.startswith("."):
+                yield Path(entry.path)
 
 
-def _description(entry: os.DirEntry | Path, prefix: str) -> tuple[str, int, int]:
+def _size_and_time(file: Path) -> tuple[int, int]:
+    """Size and time of the last change; zeros for a broken link."""
     try:
-        status = entry.stat()
-    except FileNotFoundError:  # a broken link
-        return f"{prefix}{entry.name}", 0, 0
-    return f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
+        status = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _hash_of(file: Path) -> str:
+    """SHA-256 of the content."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -20,17 +20,19 @@ from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings
 from rsc2p_kedro.core.provenance import content_identity
 from rsc2p_kedro.core.versions import STAGE_VERSIONS
 from rsc2p_kedro.datasets.made import describe_files, read_record
+from rsc2p_kedro.datasets.raw import Layout
+from rsc2p_kedro.datasets.raw.selection import as_patterns
 from rsc2p_kedro.manifest.checks import CHECKED_PARAMETERS
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.runners.places import Places
+from rsc2p_kedro.runners.places import Place, Places
 
 Status = Literal["fresh", "missing", "stale"]
 
 MACHINE = ("compute", "caiman")
 """Parameters of the machine, which change no result."""
 
-NOT_FACTS = {"animal", "session_key", "plane", "path", "frame_times", "seeds", "curation", "parameters"}
-"""Fields of a recording that are no facts: its name; paths, whose files are inputs; parameters that override others."""
+NOT_FACTS = {"animal", "session_key", "plane", "parameters"}
+"""Fields of a recording that are no facts: its name, and the parameters that override others."""
 
 
 @dataclass(frozen=True)
@@ -201,16 +203,28 @@ class Freshness:
             if place is None:
                 self._files[dataset] = _identity_in_memory(self._catalog.get(dataset))
             else:
-                files = describe_files(place.path, self._files_of_others(dataset))
-                self._files[dataset] = {**files, **({"options": dict(place.options)} if place.options else {})}
+                self._files[dataset] = self._describe_files(dataset, place)
         return self._files[dataset]
 
-    def _files_of_others(self, dataset: str) -> list[Path]:
-        """Other files of the recording that the user gave (curation, seeds), which may lie in the same folder."""
-        own = ".".join(dataset.split(".")[:2])
-        recording: Any = self._model(f"recordings.{own}") if f"params:recordings.{own}" in self.consumed else None
-        names = ("frame_times", "seeds", "curation")
-        return [Path(path) for name in names if (path := getattr(recording, name, None)) is not None]
+    def _describe_files(self, dataset: str, place: Place) -> dict[str, Any]:
+        """Files of the user, and the entries of the catalog that decide what is loaded of them."""
+        files, exclude = (as_patterns(place.options.get(name)) for name in ("files", "exclude"))
+        compute = self._model("compute") if "params:compute" in self.consumed else None
+        described = describe_files(
+            place.path,
+            layout=Layout(files=files, exclude=exclude),
+            ignored=self._other_files(dataset),
+            by_content=compute is not None and compute.hash_raw_files,
+        )
+        return {**described, **({"options": dict(place.options)} if place.options else {})}
+
+    def _other_files(self, dataset: str) -> set[Path]:
+        """Files of the recording that are inputs by themselves (curation, seeds), and may lie beside the raw data."""
+        entry = f"recordings.{'.'.join(dataset.split('.')[:2])}"
+        if f"params:{entry}" not in self.consumed:
+            return set()
+        values = dict(self._model(entry))
+        return {value for name, value in values.items() if isinstance(value, Path) and name != "path"}
 
     def _stored_fingerprint(self, dataset: str) -> str | None:
         """Fingerprint of what is stored; None if nothing is."""
@@ -249,7 +263,8 @@ class Freshness:
                 values[label] = plain
                 continue
             fields = [name for name in type(model).model_fields if uses_field(node.func, label, name)]
-            fields = [name for name in fields if group != recording or name not in NOT_FACTS]
+            paths = {name for name, value in model if isinstance(value, Path)}  # their files are inputs
+            fields = [name for name in fields if name not in paths | NOT_FACTS]
             values |= flat_fields(plain, label, fields)
         return values
 

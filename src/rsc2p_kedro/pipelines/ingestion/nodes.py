@@ -43,7 +43,7 @@ def find_line_offset(
     return LineOffset.not_estimated(0 if wanted == "none" else wanted)
 
 
-@uses(recording="")
+@uses(recording="", ingestion="chunk_*")
 def ingest_frames(
     raw_frames: RawFrames, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
 ) -> da.Array:
@@ -103,6 +103,7 @@ def tabulate_frames(raw_frames: RawFrames, movie: da.Array, compute: Compute) ->
     )
 
 
+@uses(recording="exclude_frames", ingestion="exclude_frames")
 def find_bad_frames(
     movie: da.Array,
     recording: Recording,

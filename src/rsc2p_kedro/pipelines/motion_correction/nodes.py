@@ -80,7 +80,7 @@ def apply_motion(
     return get_engine(parameters.engine, caiman).apply_motion(movie, motion, parameters)
 
 
-@uses(recording="", motion_correction="max_shift_px")
+@uses(recording="exclude_frames", ingestion="exclude_frames", motion_correction="max_shift_px")
 def find_excluded_frames(
     corrected_movie: da.Array,
     motion: MotionCorrection,

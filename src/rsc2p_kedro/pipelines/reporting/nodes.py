@@ -474,7 +474,7 @@ def explain_missing_nwb(recording: Recording, nwb: NwbParameters) -> pd.DataFram
     return pd.DataFrame([row])
 
 
-@uses(recording="", motion_correction="max_shift_px", evaluation="min_snr")
+@uses(recording="", motion_correction="max_shift_px", evaluation="min_snr dff_within_files")
 def assess_recording(
     recording: Recording,
     motion_correction: MotionCorrectionParameters,
