@@ -299,3 +299,9 @@ def test_results_of_kedros_own_runners_count_as_stale_and_their_parts_are_checke
         refuse_stale_inputs(everything, compare_only)
     refuse_stale_inputs(everything, toy.pipeline().nodes)
     assert toy.run() == ALL
+
+
+def test_datasets_may_be_loaded_and_saved_in_threads(tmp_path):
+    toy = Toy(tmp_path, "a.1")
+    assert toy.run(is_async=True) == ALL
+    assert toy.run() == []

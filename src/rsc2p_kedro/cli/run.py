@@ -34,9 +34,11 @@ def explain(
     from rsc2p_kedro.manifest.checks import ManifestError, parameter_problems
     from rsc2p_kedro.manifest.configuration_files import ConfigurationError
     from rsc2p_kedro.nwb.metadata_checks import MetadataError
+    from rsc2p_kedro.runners.freshness import StaleInputsError
     from rsc2p_kedro.runners.recording import RunFailedError
 
-    if isinstance(error, ManifestError | MetadataError | ConfigurationError | RunFailedError):
+    expected = ManifestError | MetadataError | ConfigurationError | RunFailedError | StaleInputsError
+    if isinstance(error, expected):
         return str(error)
     if isinstance(error, ParameterValidationError):
         problems = parameter_problems(read_parameters(project, env, runtime_params))

@@ -28,6 +28,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.metadata_checks import missing_metadata
+from rsc2p_kedro.pipelines.evaluation.curation import match_decisions
 from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import coverage as coverage_plots
 from rsc2p_kedro.plots import detector as detector_plots
@@ -630,7 +631,7 @@ def write_curation_page(
         component_table: one row per component, in any order.
         dff: of the components.
         spike_inference: inferred spikes.
-        curation: earlier decisions (component_id, decision, note). None if there are none.
+        curation: earlier decisions, which follow their neurons. None if there are none.
 
     Returns:
         A page of HTML.
@@ -644,7 +645,7 @@ def write_curation_page(
         dff=dff,
         inferred=spike_inference,
         parameters=recording.override(evaluation),
-        curation=curation,
+        curation=None if curation is None else match_decisions(component_table, curation),
         frame_rate_hz=recording.frame_rate_hz,
         pixel_size_um=recording.pixel_size_um,
     )
