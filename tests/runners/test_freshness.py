@@ -56,6 +56,8 @@ def compare(shouted: str, repeated: str) -> str:
 
 def join(*texts: str) -> str:
     CALLS.append("join")
+    if any("UNFIT" in text for text in texts):
+        raise ValueError("these do not fit")
     return "\n".join(texts)
 
 
@@ -305,3 +307,16 @@ def test_datasets_may_be_loaded_and_saved_in_threads(tmp_path):
     toy = Toy(tmp_path, "a.1")
     assert toy.run(is_async=True) == ALL
     assert toy.run() == []
+
+
+def test_a_failure_of_the_tables_over_all_recordings_is_told_with_those_of_recordings(tmp_path):
+    toy = Toy(tmp_path, "a.1", "b.1")
+    toy.raw("a.1").write_text("broken")
+    toy.raw("b.1").write_text("unfit")
+    with pytest.raises(
+        RunFailedError, match=r"a\.1: ValueError: no voice\n  - all_recordings: ValueError: these do not"
+    ):
+        toy.run()
+    toy.raw("a.1").write_text("well again")
+    toy.raw("b.1").write_text("well again, too")
+    assert toy.run() == [*ALL[:3], *ALL]

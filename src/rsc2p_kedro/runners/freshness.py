@@ -31,6 +31,9 @@ Status = Literal["fresh", "missing", "stale"]
 MACHINE = ("compute", "caiman")
 """Parameters of the machine, which change no result."""
 
+ENTRIES = ("params:recordings.", "params:units.")
+"""Beginnings of the names of parameters that are entries of the manifest: of a recording, or of one of its planes."""
+
 NOT_FACTS = {"animal", "session_key", "plane", "parameters"}
 """Fields of a recording that are no facts: its name, and the parameters that override others."""
 
@@ -130,6 +133,11 @@ class Freshness:
         self.producers = {dataset_of(name): node for node in self.nodes.values() for name in node.outputs}
         self.consumed = {dataset_of(name) for node in self.nodes.values() if node.namespace for name in node.inputs}
         self.places = Places(catalog)
+        self._entries: dict[str, list[str]] = {}
+        for name in self.consumed:
+            if name.startswith(ENTRIES):
+                group = name.removeprefix("params:")
+                self._entries.setdefault(".".join(group.split(".")[1:3]), []).append(group)
         self._catalog: Any = catalog
         self._makings: dict[str, Making] = {}
         self._files: dict[str, Any] = {}
@@ -220,11 +228,11 @@ class Freshness:
 
     def _other_files(self, dataset: str) -> set[Path]:
         """Files of the recording that are inputs by themselves (curation, seeds), and may lie beside the raw data."""
-        entry = f"recordings.{'.'.join(dataset.split('.')[:2])}"
-        if f"params:{entry}" not in self.consumed:
-            return set()
-        values = dict(self._model(entry))
-        return {value for name, value in values.items() if isinstance(value, Path) and name != "path"}
+        entries = self._entries.get(".".join(dataset.split(".")[:2]), ())
+        values = [dict(self._model(entry)) for entry in entries]
+        return {
+            value for of_one in values for name, value in of_one.items() if isinstance(value, Path) and name != "path"
+        }
 
     def _stored_fingerprint(self, dataset: str) -> str | None:
         """Fingerprint of what is stored; None if nothing is."""
@@ -253,7 +261,7 @@ class Freshness:
         """Values of the fields that a node uses, by `group.field`."""
         values: dict[str, Any] = {}
         groups = [name.removeprefix("params:") for name in node.inputs if name.startswith("params:")]
-        recording = next((group for group in groups if group.startswith(("recordings.", "units."))), None)
+        recording = next((group for group in groups if f"params:{group}".startswith(ENTRIES)), None)
         for group in groups:
             if group in MACHINE:
                 continue
@@ -287,7 +295,7 @@ class Freshness:
         value = self._catalog.get(f"params:{group}").load()
         if not isinstance(value, Mapping):
             return value
-        if group.startswith(("recordings.", "units.")):
+        if f"params:{group}".startswith(ENTRIES):
             return Recording.model_validate(value)
         return CHECKED_PARAMETERS[group].model_validate(value) if group in CHECKED_PARAMETERS else value
 

@@ -150,12 +150,21 @@ class _Run:
             node = without_missing_inputs(whole, self._freshness.available)
             if node is None:
                 continue
-            with self._lock(ALL_RECORDINGS):
-                if self._force or self._freshness.state(node).status != "fresh":
-                    self._run_nodes((node,))
-                    self.report.joint += node.outputs
-                    left_out = {name.rpartition(".")[0] for name in set(whole.inputs) - set(node.inputs)}
-                    self.report.left_out = sorted({*self.report.left_out, *left_out} - {""})
+            if not node.outputs:  # it only explains why nothing can run
+                self._run_nodes((node,))
+                continue
+            try:
+                with self._lock(ALL_RECORDINGS):
+                    if self._force or self._freshness.state(node).status != "fresh":
+                        self._run_nodes((node,))
+                        self.report.joint += node.outputs
+            except Exception as error:
+                self._failed(ALL_RECORDINGS, error)
+                return
+            left_out = {name.rpartition(".")[0] for name in set(whole.inputs) - set(node.inputs)} - {""}
+            self.report.left_out = sorted({*self.report.left_out, *left_out})
+        if self._folder:
+            self._folder.forget_failure(ALL_RECORDINGS)
 
     def end(self) -> None:
         """Logs what was made, reused and failed, and raises an error if something failed."""
