@@ -287,10 +287,11 @@ def test_the_lock_of_a_killed_process_is_free(toy):
     assert toy.run(volume=2) == ALL
 
 
-def test_a_run_that_started_earlier_does_not_write_below_newer_versions(toy):
+def test_results_of_a_run_that_started_earlier_and_comes_later_are_the_newest(toy):
     toy.run(volume=2)
-    with pytest.raises(RunFailedError, match="was written by a run that started later"):
-        toy.run(version="2025-01-01T00.00.00.000Z")
+    assert toy.run(version="2025-01-01T00.00.00.000Z", volume=3) == ALL
+    assert toy.result("a.1.shouted").read_text() == "HELLO A.1!!!"
+    assert toy.run(volume=3) == []
 
 
 def test_results_of_kedros_own_runners_count_as_stale_and_their_parts_are_checked(toy):
@@ -313,9 +314,7 @@ def test_a_failure_of_the_tables_over_all_recordings_is_told_with_those_of_recor
     toy = Toy(tmp_path, "a.1", "b.1")
     toy.raw("a.1").write_text("broken")
     toy.raw("b.1").write_text("unfit")
-    with pytest.raises(
-        RunFailedError, match=r"a\.1: .*no voice\n  - all_recordings: ValueError: these do not"
-    ):
+    with pytest.raises(RunFailedError, match=r"a\.1: .*no voice\n  - all_recordings: ValueError: these do not"):
         toy.run()
     toy.raw("a.1").write_text("well again")
     toy.raw("b.1").write_text("well again, too")

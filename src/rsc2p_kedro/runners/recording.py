@@ -10,7 +10,8 @@ from typing import Any
 
 from kedro.framework import project
 from kedro.framework.hooks.manager import _NullPluginManager
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, Version
+from kedro.io.core import generate_timestamp
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.runner import SequentialRunner
@@ -181,7 +182,6 @@ class _Run:
         with self._lock(name):
             plan = self._plan(name, nodes)  # another run may have made it in the meantime
             logger.info(describe_plan(name, nodes, plan))
-            self._refuse_newer_versions(plan)
             self._run_nodes(plan.nodes, progress=self.report.progress(name))
         return bool(plan.nodes)
 
@@ -190,18 +190,6 @@ class _Run:
         if plan.refused:
             raise StaleInputsError.listing(plan.refused, name)
         return plan
-
-    def _refuse_newer_versions(self, plan: Plan) -> None:
-        """Refuses to make versions that are older than existing ones, which would be loaded in their place."""
-        for node in plan.nodes:
-            for name in node.outputs:
-                place = self._freshness.places[name]
-                latest, own = place and place.version(), self._catalog._save_version
-                if place is not None and place.versioned and latest and own and latest >= own:
-                    raise RuntimeError(
-                        f"{name} was written by a run that started later ({latest}) than this one ({own}), with other "
-                        "data or parameters. Run this command again."
-                    )
 
     def _lock(self, name: str) -> Any:
         return self._folder.lock(name) if self._folder else nullcontext()
@@ -223,7 +211,7 @@ class _Run:
         self._running = None
 
     def _prepare(self, nodes: Sequence[Node]) -> None:
-        """Makes the datasets, and stops if one that is not made by these nodes is not in the catalog."""
+        """Makes the datasets and their version, and stops if one that no node makes is not in the catalog."""
         made = {dataset_of(name) for node in nodes for name in node.outputs}
         for node in nodes:
             for name in [*node.inputs, *node.outputs]:
@@ -231,6 +219,15 @@ class _Run:
                 self._catalog.get(name, fallback_to_runtime_pattern=True)
                 if not known and dataset_of(name) not in made:
                     raise ValueError(f"{name}, an input of {node.name}, is not in the catalog.")
+        outputs = [name for node in nodes for name in node.outputs]
+        versioned = {name: place for name in outputs if (place := self._freshness.places[name]) and place.versioned}
+        datasets = {name: self._catalog.get(name) for name in versioned}
+        latest = max((place.version() or "" for place in versioned.values()), default="")
+        if any(latest >= (dataset.resolve_save_version() or "") for dataset in datasets.values()):
+            # A run that started later was here first: without a newer version, its results would be loaded.
+            newer = generate_timestamp()
+            for dataset in datasets.values():
+                dataset._version = Version(dataset._version.load, newer)
 
     def _run_node(self, node: Node) -> None:
         making, versions = self._freshness.making(node), self._freshness.input_versions(node)

@@ -103,6 +103,8 @@ class RunFolder:
         lock, owner = FileLock(self.path / f"{name}.lock"), self.path / f"{name}.owner.json"
         try:
             lock.acquire(timeout=0)
+        except NotImplementedError:
+            logger.warning("%s has no file locks: do not run the same recording twice at the same time.", self.path)
         except Timeout:
             logger.info("%s is being processed by another run (%s). Waiting until it ends.", name, _owner(owner))
             lock.acquire()
