@@ -1,4 +1,4 @@
-"""Context and hooks of Kedro: configuration of the session, checks at the start of a run, run times of the stages.
+"""Context and hooks of Kedro: configuration of the session, and checks at the start of a run.
 
 No result depends on a hook, because worker processes of Kedro run none.
 """
@@ -6,7 +6,6 @@ No result depends on a hook, because worker processes of Kedro run none.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from time import perf_counter
 from typing import Any
 
 from kedro.framework import project
@@ -14,7 +13,6 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 
 from rsc2p_kedro.core.problems import group_problems, name_recordings
 from rsc2p_kedro.manifest.checks import ManifestError, stage_problems
@@ -24,6 +22,7 @@ from rsc2p_kedro.manifest.doubts import recording_doubts, shared_data
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.metadata_checks import check_metadata, missing_metadata
+from rsc2p_kedro.runners.freshness import Freshness, refuse_stale_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class RecordingsContext(KedroContext):
 
 
 class StartHook:
-    """Stops a run at its start if parameters or metadata of its recordings are invalid."""
+    """Stops a run at its start if parameters or metadata of its recordings are invalid, or its inputs are stale."""
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -76,6 +75,8 @@ class StartHook:
         Raises:
             ManifestError: parameters of a recording contradict each other, or its files are invalid.
             MetadataError: metadata that NWB or DANDI require of a recording to be exported are missing.
+            StaleInputsError: Kedro's own runner shall run a part of the pipeline whose inputs are stale. The runner of
+                this project sees to that itself, and can make them.
         """
         entries = [
             catalog.load(name)
@@ -97,6 +98,9 @@ class StartHook:
         for line in group_problems(doubts):
             logger.warning("%s", line)
         self._check_export(running, pipeline, catalog, run_params.get("env"))
+        if "RecordingRunner" not in str(run_params.get("runner")):
+            nodes = {node.name: node for node in [*project.pipelines["__default__"].nodes, *pipeline.nodes]}
+            refuse_stale_inputs(Freshness(nodes.values(), catalog), pipeline.nodes)
 
     def _check_export(
         self, running: Iterable[Recording], pipeline: Pipeline, catalog: CatalogProtocol, env: str | None
@@ -121,58 +125,3 @@ class StartHook:
                 ", ".join(missing),
                 command("recordings check", env),
             )
-
-
-class StageTimesHook:
-    """Logs the run time of each stage, including loading and saving, at the end of a run."""
-
-    def __init__(self) -> None:
-        self._spans: dict[tuple[str, ...], list[float]] = defaultdict(list)
-
-    @hook_impl
-    def before_pipeline_run(self) -> None:
-        """Discards the times of an earlier run."""
-        self._spans.clear()
-
-    def _record_time(self, node: Node) -> None:
-        self._spans[(*(node.namespace or "all recordings").split("."), node.short_name)].append(perf_counter())
-
-    @hook_impl
-    def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
-        """Records the time before a node loads a dataset.
-
-        Args:
-            dataset_name: unused.
-            node: node that loads.
-        """
-        self._record_time(node)
-
-    @hook_impl
-    def after_node_run(self, node: Node) -> None:
-        """Records the time after a node has run.
-
-        Args:
-            node: node that ran.
-        """
-        self._record_time(node)
-
-    @hook_impl
-    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Records the time after a node has saved a dataset.
-
-        Args:
-            dataset_name: unused.
-            node: node that saves.
-        """
-        self._record_time(node)
-
-    @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Logs the time of each stage."""
-        stages: dict[str, float] = defaultdict(float)
-        for name, moments in self._spans.items():
-            stages[".".join(name[:-1])] += moments[-1] - moments[0]
-        if stages:
-            lines = [f"  {name:<44}{seconds:8.1f} s" for name, seconds in stages.items()]
-            logger.info("Run time of each stage, including loading and saving:\n%s", "\n".join(lines))
-        self._spans.clear()

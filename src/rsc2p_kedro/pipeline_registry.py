@@ -29,6 +29,7 @@ from rsc2p_kedro.pipelines import (
     source_extraction,
 )
 from rsc2p_kedro.pipelines.stage import bind
+from rsc2p_kedro.runners.recording import ALL_RECORDINGS
 
 STAGES = {
     "simulation": simulation,
@@ -55,8 +56,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     `export` holds all recordings, so that asking for it stops with the list of what is missing.
 
     Returns:
-        Each stage under its name, all stages as `__default__`, and those of `ON_REQUEST`, which are not part of
-        it.
+        Each stage under its name, all stages as `__default__`, those of `ON_REQUEST`, which are not part of it, and
+        the tables and pages over all recordings, of the whole manifest whatever `only_recordings` selects.
 
     Raises:
         ManifestError: the manifest is invalid, or the name of a group of parameters is misspelled.
@@ -70,7 +71,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     if not recordings:
         # Kedro rejects an empty pipeline without an explanation.
         start = Node(bind(explain_how_to_start, loader.run_env), inputs="params:recordings", outputs=None)
-        return dict.fromkeys([*STAGES, *ON_REQUEST, "__default__"], Pipeline([start]))
+        return dict.fromkeys([*STAGES, *ON_REQUEST, ALL_RECORDINGS, "__default__"], Pipeline([start]))
     shared = NwbParameters.model_validate(parameters.get("nwb") or {})
     complete = [recording for recording in recordings if not missing_metadata(shared, recording)]
     units = [unit for recording in recordings for unit in recording.units]
@@ -81,12 +82,14 @@ def register_pipelines() -> dict[str, Pipeline]:
     }
     exported = {unit.name for recording in complete for unit in recording.units}
     pipelines["reporting"] = reporting.create_pipeline(units, exported=exported)
+    all_recordings = reporting.over_all_recordings(loader.all_names)
     if parameters.get("only_recordings"):
         # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
         pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
     return {
         **pipelines,
         **{name: pipeline.create_pipeline(units) for name, pipeline in ON_REQUEST.items()},
+        ALL_RECORDINGS: all_recordings,
         # One Pipeline of all nodes: adding pipelines one to another copies all of them at each step.
         "__default__": Pipeline(list({**pipelines, "export": export.create_pipeline(complete)}.values())),
     }

@@ -3,11 +3,11 @@
 import logging
 
 from rsc2p_kedro.core.log_filters import ValidatorKeyFilter
-from rsc2p_kedro.hooks import RecordingsContext, SessionConfiguration, StageTimesHook, StartHook
+from rsc2p_kedro.hooks import RecordingsContext, SessionConfiguration, StartHook
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 
 CONTEXT_CLASS = RecordingsContext
-HOOKS = (SessionConfiguration(), StartHook(), StageTimesHook())
+HOOKS = (SessionConfiguration(), StartHook())
 
 CONFIG_LOADER_CLASS = ManifestConfigLoader
 CONFIG_LOADER_ARGS = {

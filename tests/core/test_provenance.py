@@ -10,7 +10,6 @@ import pytest
 import scipy.sparse as sp
 
 from rsc2p_kedro.core import provenance
-from rsc2p_kedro.core.parameters import EvaluationParameters
 
 
 def test_the_record_is_json_with_versions_and_reproducible() -> None:
@@ -34,16 +33,6 @@ def test_outside_its_own_repository_the_commit_is_unknown(monkeypatch: pytest.Mo
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert provenance.git_state()["git_commit"] == "unknown"
-
-
-def test_stored_parameters_that_this_version_does_not_accept_are_an_error() -> None:
-    present = EvaluationParameters()
-    assert provenance.parameters_of({}, present) is present
-    stored = EvaluationParameters(min_snr=3.0).model_dump_json()
-    assert provenance.parameters_of({"parameters": stored}, present).min_snr == 3
-    older = json.dumps(json.loads(stored) | {"spike_delay_s": 0.03})
-    with pytest.raises(ValueError, match=r"EvaluationParameters that this version .*\(spike_delay_s\)\. Run the stage"):
-        provenance.parameters_of({"parameters": older}, present)
 
 
 def test_identity_depends_on_values_dtypes_and_shapes_alone() -> None:

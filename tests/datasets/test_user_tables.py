@@ -18,7 +18,7 @@ DECISIONS = {"component_id": [3, 5], "decision": ["reject", "accept"], "note": [
 def test_encodings_of_spreadsheets_are_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "curation.csv"
     path.write_bytes(TEXT.encode(encoding))
-    assert read_curation(path).to_dict("list") == DECISIONS
+    assert read_curation(path).iloc[:, :3].to_dict("list") == DECISIONS
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ", "])
@@ -26,7 +26,7 @@ def test_encodings_of_spreadsheets_are_read(tmp_path: Path, encoding: str) -> No
 def test_separators_of_spreadsheets_are_read(tmp_path: Path, separator: str, end: str) -> None:
     path = tmp_path / "curation.csv"
     path.write_bytes(TEXT.replace(",", separator).replace("\n", end).encode())
-    assert read_curation(path).to_dict("list") == DECISIONS
+    assert read_curation(path).iloc[:, :3].to_dict("list") == DECISIONS
 
 
 def test_quoted_texts_keep_their_separators_and_lines(tmp_path: Path) -> None:
@@ -35,7 +35,11 @@ def test_quoted_texts_keep_their_separators_and_lines(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"line 4: component_id '1.5' should be a whole number"):
         read_curation(path)
     path.write_text('component_id,decision,note\n3.0,reject,"a, b\nc"\n\n')
-    assert read_curation(path).to_dict("list") == {"component_id": [3], "decision": ["reject"], "note": ["a, b\nc"]}
+    assert read_curation(path).iloc[:, :3].to_dict("list") == {
+        "component_id": [3],
+        "decision": ["reject"],
+        "note": ["a, b\nc"],
+    }
 
 
 @pytest.mark.parametrize(

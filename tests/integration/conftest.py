@@ -11,6 +11,8 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from rsc2p_kedro.runners import RecordingRunner
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,7 +36,7 @@ class Project:
 
     def run(self, *, params: dict[str, Any] | None = None, **options: Any) -> Any:
         with self.session(runtime_params=params) as session:
-            return session.run(**options)
+            return session.run(**{"runner": RecordingRunner(), **options})
 
     def load(self, name: str, **options: Any) -> Any:
         with self.session() as session:

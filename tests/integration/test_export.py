@@ -4,8 +4,6 @@ import pytest
 from pynwb import NWBHDF5IO
 from tests.integration.conftest import PLANE, ROOT, SESSION, SUBJECT, Project, simulated
 
-from rsc2p_kedro.runners.recording import RecordingRunner
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(hdmf|pynwb|nwbinspector|kedro).*"),
     pytest.mark.filterwarnings("ignore::UserWarning:(hdmf|pynwb).*"),
@@ -15,7 +13,8 @@ STAGES = ["simulation", "ingestion", "motion_correction", "source_extraction", "
 
 
 def nwb_files(project: Project) -> list[str]:
-    return sorted(path.name for path in (project.path / "data/07_model_output/dandiset").rglob("*") if path.is_file())
+    files = (path for path in (project.path / "data/07_model_output/dandiset").rglob("*") if path.is_file())
+    return sorted(path.name for path in files if not path.name.startswith("."))
 
 
 @pytest.mark.slow
@@ -26,7 +25,7 @@ def test_one_recording_that_fails_costs_the_others_nothing(make_project):
     (project.path / "frames/broken").mkdir(parents=True)
     (project.path / "frames/broken" / "frame_1.tif").write_bytes(b"II*\0 this is no TIFF")
     with pytest.raises(RuntimeError, match=r"1 recording\(s\) failed:\n  - mouse\.bad: [\s\S]*frame_1\.tif"):
-        project.run(pipeline_names=STAGES, runner=RecordingRunner())
+        project.run(pipeline_names=STAGES)
     assert nwb_files(project) == ["sub-mouse_ses-good_ophys.nwb"]
     assert project.load("mouse.good.inspection_table").empty
 

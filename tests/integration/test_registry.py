@@ -13,6 +13,7 @@ from tests.integration.conftest import Project, simulated
 
 from rsc2p_kedro.cli import cli
 from rsc2p_kedro.pipeline_registry import ON_REQUEST, register_pipelines
+from rsc2p_kedro.runners.recording import ALL_RECORDINGS
 
 NAMES = ["a.1", "a.2", "b.1"]
 
@@ -103,7 +104,7 @@ def test_in_kedro_viz_planes_open_inside_the_box_of_their_session(volumes):
 def test_the_whole_is_the_sum_of_the_stages_and_not_what_runs_on_request(project):
     with project.session() as session:
         session.load_context()
-        stages = set(pipelines) - {"__default__", *ON_REQUEST}
+        stages = set(pipelines) - {"__default__", ALL_RECORDINGS, *ON_REQUEST}
         assert {node.name for name in stages for node in pipelines[name].nodes} == {
             node.name for node in pipelines["__default__"].nodes
         }
@@ -125,6 +126,8 @@ def test_only_some_recordings(project, only, expected):
         assert all(recordings_of(name) == set(expected) for name in ON_REQUEST)
         of_all = {node.short_name for node in pipelines["__default__"].nodes if not node.namespace}
         assert of_all == (set() if only else {"tabulate_recordings", "tabulate_all_components", "write_index"})
+        index = next(node for node in pipelines[ALL_RECORDINGS].nodes if node.short_name == "write_index")
+        assert index.inputs == ["recordings_table", *(f"{name}.index_entry" for name in NAMES)], "of the whole manifest"
 
 
 def test_each_session_has_the_recordings_of_its_own_environment(project):
@@ -222,7 +225,8 @@ def test_an_invalid_manifest_is_corrected_in_the_files_of_its_environment(projec
 def test_run_has_the_options_of_kedros_own_command():
     from kedro.framework.cli.project import run as kedro_run
 
-    assert [option.opts for option in cli.commands["run"].params] == [option.opts for option in kedro_run.params]
+    own = [option.opts for option in cli.commands["run"].params]
+    assert own == [*(option.opts for option in kedro_run.params), ["--force"]]
 
 
 def test_the_project_runs_as_a_package(project, monkeypatch, capsys):

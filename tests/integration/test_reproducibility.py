@@ -16,8 +16,8 @@ STAGES = ["simulation", "ingestion", "motion_correction"]
 
 
 def contents(folder: Path) -> dict[Path, str]:
-    """Digest of each file below `data`."""
-    files = (path for path in sorted((folder / "data").rglob("*")) if path.is_file())
+    """Digest of each file below `data`, apart from logs and locks."""
+    files = (path for path in sorted((folder / "data").rglob("*")) if path.is_file() and "logs" not in path.parts)
     return {path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -44,6 +44,11 @@ def _set_seed(project: Project, seed: int) -> None:
     manifest.write_text(re.sub(r"seed: \d+", f"seed: {seed}", manifest.read_text()))
 
 
+def _pinned(version: str) -> dict[str, str]:
+    """Results of ingestion that motion correction loads, and that were made from one another."""
+    return {f"animal.session.{name}": version for name in ("movie", "bad_frames")}
+
+
 @pytest.fixture(scope="module")
 def project(make_project: Callable[..., Project]) -> Project:
     """Two runs of the recording, each with another simulation, and motion correction of the first movie."""
@@ -53,7 +58,7 @@ def project(make_project: Callable[..., Project]) -> Project:
     _set_seed(project, 2)
     project.run(pipeline_names=["simulation", "ingestion"])
     _set_seed(project, 1)
-    project.run(pipeline_names=["motion_correction"], load_versions={"animal.session.movie": first})
+    project.run(pipeline_names=["motion_correction"], load_versions=_pinned(first))
     return project
 
 
@@ -121,7 +126,7 @@ def test_damaged_movie_stops_the_stage_that_reads_it_with_its_file(project: Proj
         with pytest.raises(Exception, match=rf"{first}/movie\.zarr/c/1/0/0 {message}"):
             project.run(
                 pipeline_names=["motion_correction"],
-                load_versions={"animal.session.movie": first},
+                load_versions=_pinned(first),
                 params={"motion_correction": {"max_shift_px": 9}},
             )
         chunk.write_bytes(sound)

@@ -23,7 +23,6 @@ from tests.pipelines.reporting.made_up import (
     make_component_table,
     make_components,
     make_images,
-    make_quality,
     make_recording,
     make_spikes,
 )
@@ -59,8 +58,8 @@ def _table(n: int = 4) -> pd.DataFrame:
 def _page(n: int = 4, *, curation: pd.DataFrame | None = None) -> str:
     components = make_components(n)
     return nodes.write_curation_page(
-        make_recording(), EvaluationParameters(), make_images(), components, _table(n),
-        make_quality(n, **THRESHOLDS), _dff(components), make_spikes(n), curation,
+        make_recording(), EvaluationParameters(**THRESHOLDS), make_images(), components, _table(n),
+        _dff(components), make_spikes(n), curation,
     )  # fmt: skip
 
 
@@ -74,8 +73,8 @@ def _classified_page(n: int = 4, **parameters: object) -> str:
         other_probability=0.0, classifier_score=soma,
     )  # fmt: skip
     return nodes.write_curation_page(
-        make_recording(), EvaluationParameters(), make_images(), components, table,
-        make_quality(n, **THRESHOLDS, **parameters), _dff(components), make_spikes(n), None,
+        make_recording(), EvaluationParameters(**THRESHOLDS, **parameters), make_images(), components, table,
+        _dff(components), make_spikes(n), None,
     )  # fmt: skip
 
 
@@ -117,7 +116,8 @@ def test_a_page_allows_its_own_script_and_nothing_else() -> None:
 
 def _curation(note: str) -> pd.DataFrame:
     """A decision to accept component 3."""
-    return pd.DataFrame({"component_id": [3], "decision": ["accept"], "note": [note]})
+    centre = _table().set_index("component_id").loc[3, ["centre_y_px", "centre_x_px"]].to_dict()
+    return pd.DataFrame([{"component_id": 77, "decision": "accept", "note": note, **centre}])  # 3 was 77 earlier
 
 
 def test_values_from_outside_stay_data() -> None:
@@ -186,9 +186,7 @@ def test_many_cells_and_frames_still_make_a_page_of_less_than_10_mb() -> None:
     table = pd.concat([make_component_table(1)] * n).assign(component_id=range(n), reason="accepted: snr")
     dff = DeltaFOverF(traces, traces + 1, np.zeros(n, bool))
     inferred = SpikeInference(traces, traces, per_component, per_component, per_component)
-    page = nodes.write_curation_page(
-        make_recording(), EvaluationParameters(), images, components, table, make_quality(n), dff, inferred
-    )
+    page = nodes.write_curation_page(make_recording(), EvaluationParameters(), images, components, table, dff, inferred)
     assert 5e6 < len(page) < 1e7
 
 
@@ -306,6 +304,8 @@ def test_the_evaluation_reads_back_the_saved_curation(page: "Page", tmp_path: Pa
     assert decisions["decision"].to_dict() == {11: "reject", 3: "accept", 5: "reject"}
     assert decisions.loc[11, "note"] == note
     assert decisions.loc[5, "note"] == "thresholds: min_snr: 2.75"
+    centres = _table().set_index("component_id")[["centre_y_px", "centre_x_px"]]
+    pd.testing.assert_frame_equal(decisions[centres.columns], centres.loc[decisions.index], atol=0.01)
     curated = curate(_table(), decisions.reset_index())
     assert set(curated.loc[curated["accepted"], "component_id"]) == _accepted(page) == {3, 8}
 

@@ -34,8 +34,11 @@ def explain(
     from rsc2p_kedro.manifest.checks import ManifestError, parameter_problems
     from rsc2p_kedro.manifest.configuration_files import ConfigurationError
     from rsc2p_kedro.nwb.metadata_checks import MetadataError
+    from rsc2p_kedro.runners.freshness import StaleInputsError
+    from rsc2p_kedro.runners.recording import RunFailedError
 
-    if isinstance(error, ManifestError | MetadataError | ConfigurationError):
+    expected = ManifestError | MetadataError | ConfigurationError | RunFailedError | StaleInputsError
+    if isinstance(error, expected):
         return str(error)
     if isinstance(error, ParameterValidationError):
         problems = parameter_problems(read_parameters(project, env, runtime_params))
@@ -79,7 +82,17 @@ def _similar_namespaces(namespaces: Iterable[str]) -> list[str]:
 _kedro_callback: Callable[..., Any] = kedro_run.callback  # type: ignore[assignment]
 
 
-def _run(**options: Any) -> Any:
+PARTS = ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags", "pipeline", "pipelines")
+"""Options that select a part of the pipeline; whoever uses them decides what runs."""
+
+
+def _run(*, force: bool = False, **options: Any) -> Any:
+    if not options["runner"]:
+        complete = not any(options[name] for name in (*PARTS, "load_versions"))
+        options["runner"] = "rsc2p_kedro.runners.RecordingRunner"
+        options["runner_params"] = {"force": force, "complete": complete, **(options["runner_params"] or {})}
+    elif force:
+        raise click.UsageError("--force belongs to the runner of this project: leave out --runner.")
     if options["namespaces"]:
         # Only these recordings are read and registered, so that the start takes no longer with thousands of others.
         names = sorted({".".join(name.split(".")[:2]) for name in options["namespaces"]})
@@ -94,4 +107,10 @@ def _run(**options: Any) -> Any:
         raise click.ClickException(message) from error
 
 
-run = click.Command("run", params=kedro_run.params, callback=_run, help=kedro_run.help)
+force_option = click.Option(["--force"], is_flag=True, help="Make all selected results again, fresh or not.")
+run = click.Command(
+    "run",
+    params=[*kedro_run.params, force_option],
+    callback=_run,
+    help="Run the pipeline: make what is missing or stale, and reuse what is fresh.",
+)

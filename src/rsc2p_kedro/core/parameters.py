@@ -137,6 +137,12 @@ class Compute(FrozenModel):
         gt=0,
         description="Limit in GB on the memory for pixels of a movie, whatever the length of the recording.",
     )
+    hash_raw_files: bool = Field(
+        False,
+        description="Compare raw files by their content to see whether they have changed, instead of by name, size and "
+        "time, for data that are copied without their times. It reads all raw data at each run; all results are made "
+        "again when it is switched on.",
+    )
     show_progress: bool = Field(True, description="Show progress bars during long computations.")
 
 

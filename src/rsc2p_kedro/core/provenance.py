@@ -11,17 +11,14 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from pydantic import ValidationError
 
 import rsc2p_kedro
-from rsc2p_kedro.core.parameters import FrozenModel
 
-Parameters = TypeVar("Parameters", bound=FrozenModel)
 LIBRARIES = ("numpy", "scipy", "numba", "dask", "zarr", "tifffile", "pynwb", "hdmf", "h5py", "kedro")
 UNKNOWN = "unknown"
 
@@ -90,32 +87,6 @@ def collect_provenance(**steps: Mapping[str, str]) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "libraries": library_versions(),
     }
-
-
-def parameters_of(provenance: Mapping[str, str], present: Parameters) -> Parameters:
-    """The parameters that a stored result was made with, which may differ from those of the present run.
-
-    Args:
-        provenance: the `provenance` of the result; its key `parameters` holds them as JSON.
-        present: the parameters of the present run.
-
-    Returns:
-        A model of the type of `present`; `present` itself where the result holds no parameters.
-
-    Raises:
-        ValueError: the result was made by another version of the project, whose parameters this one does not accept.
-    """
-    stored = provenance.get("parameters")
-    if stored is None:
-        return present
-    try:
-        return type(present).model_validate_json(stored)
-    except ValidationError as error:
-        names = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
-        raise ValueError(
-            f"A stored result was computed with {type(present).__name__} that this version of the project does not "
-            f"accept ({names}). Run the stage that computes it, and the stages after it, again."
-        ) from error
 
 
 def content_identity(value: Any) -> str:

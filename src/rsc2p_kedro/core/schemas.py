@@ -186,6 +186,11 @@ class CurationTable(_Table):
     component_id: Series[int] = pa.Field(ge=0, unique=True, description="Id of the component.")
     decision: Series[str] = pa.Field(isin=["accept", "reject"], description="Whether the component is a cell.")
     note: Series[str] = pa.Field(nullable=True, description="The user's reason; may be empty.")
+    centre_y_px: Series[float] = pa.Field(
+        nullable=True,
+        description="Centre of the component that it was made for: the decision follows the neuron there.",
+    )
+    centre_x_px: Series[float] = pa.Field(nullable=True, description="The same along x.")
 
 
 class InspectionTable(_Table):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from kedro.io import DatasetError
 
+RECORD_ENDING = ".made.json"
+
 _STALE_AFTER_S = 86_400
 """Age from which a temporary file of an unknown process (another host, or not POSIX) counts as left behind: longer than
 any save takes. Not tuned."""
@@ -59,6 +61,7 @@ def replacing(target: Path) -> Iterator[Path]:
         recover(target)
         _remove(temporary)
         yield temporary
+        record_path(target).unlink(missing_ok=True)  # it tells what the old contents were made of
         if target.is_dir():  # os.replace cannot replace a folder that is not empty
             target.rename(old)
         try:
@@ -76,6 +79,20 @@ def replacing(target: Path) -> Iterator[Path]:
         if target.parent.parent.name == target.name:
             with suppress(OSError):  # it is not empty, unless this was a version that could not be saved
                 target.parent.rmdir()
+
+
+def record_path(path: Path) -> Path:
+    """Path of the file that tells what a result was made of (:mod:`.made`).
+
+    Args:
+        path: file or folder of the result.
+
+    Returns:
+        `<name>.made.json` beside it. It is hidden beside an NWB file, so that a dandiset holds only NWB files for
+        DANDI's client.
+    """
+    hidden = "." if path.suffix == ".nwb" else ""
+    return path.with_name(f"{hidden}{path.name}{RECORD_ENDING}")
 
 
 def recover(target: Path) -> None:

@@ -27,6 +27,9 @@ MACHINE_PARAMETERS = ("caiman", "compute", "nwb")
 """Parameters of the machine or the laboratory: those in conf/local apply to every environment, unless the environment
 itself sets them."""
 
+OF_ENVIRONMENT = "{of_environment}"
+"""Placeholder in catalog entries of tables and pages over all recordings, which each environment has for itself."""
+
 _PLACEHOLDER = re.compile(r"\{recording\.(\w+)\}")
 
 
@@ -78,6 +81,17 @@ def plane_entries(manifest: Any) -> dict[str, dict[str, dict[str, Any]]]:
                 of_planes = {f"plane_{k}": _entry_of_plane(entry, k) for k in range(1, n_planes + 1)}
                 expanded.setdefault(animal, {})[session] = of_planes
     return expanded
+
+
+def _unit_names(manifest: Any) -> list[str]:
+    """Names of all recordings, or of their planes where they have several."""
+    planes = plane_entries(manifest)
+    return [
+        f"{animal}.{session}{plane}"
+        for animal, sessions in _items(manifest)
+        for session, _ in _items(sessions)
+        for plane in ([f".{key}" for key in planes.get(animal, {}).get(session, ())] or [""])
+    ]
 
 
 def _entry_of_plane(entry: Mapping[str, Any], plane: int) -> dict[str, Any]:
@@ -230,6 +244,15 @@ def _of_plane(value: Any, separator: str) -> Any:
     return value.replace("{session}", f"{{session}}{separator}plane_{{plane}}") if isinstance(value, str) else value
 
 
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """A catalog entry with a text replaced in all its values."""
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, old, new) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_replaced(part, old, new) for part in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
 def _items(level: Any) -> Iterable[tuple[str, Any]]:
     """Keys and values of a level of the manifest; empty if it is not a mapping."""
     return level.items() if isinstance(level, Mapping) else ()
@@ -239,10 +262,14 @@ class ManifestConfigLoader(OmegaConfigLoader):
     """Kedro's configuration, with the recordings of the manifest entered into parameters and catalog.
 
     Parameters and catalog are read once; to read changed files, make another loader.
+
+    Attributes:
+        all_names: names of all recordings, whatever `only_recordings` selects; known once the parameters were read.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._read: dict[str, dict[str, Any]] = {}
+        self.all_names: list[str] = []
         super().__init__(*args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -273,12 +300,14 @@ class ManifestConfigLoader(OmegaConfigLoader):
             problems = defaults_problems(config["recordings"])
             if problems:
                 raise ManifestError.listing({"": problems})
-            recordings = select_recordings(with_defaults(config["recordings"]), config.get("only_recordings"))
+            everything = with_defaults(config["recordings"])
+            self.all_names = _unit_names(everything)
+            recordings = select_recordings(everything, config.get("only_recordings"))
             named = named_recordings(recordings, self.root)
             units = plane_entries(named)
             config = {**config, "recordings": named, **({"units": units} if units else {})}
         elif key == "catalog":
-            config = expanded_catalog(config, self["parameters"])
+            config = expanded_catalog(_replaced(config, OF_ENVIRONMENT, self._suffix), self["parameters"])
         if key in ("parameters", "catalog"):
             self._read[key] = config
         return config
@@ -287,6 +316,11 @@ class ManifestConfigLoader(OmegaConfigLoader):
     def run_env(self) -> str:
         """The environment that overrides base."""
         return self.env or self.default_run_env
+
+    @property
+    def _suffix(self) -> str:
+        """Ending of the names of files that the environment has for itself; empty for conf/local."""
+        return "" if self.run_env in (self.default_run_env, self.base_env) else f"_{self.run_env}"
 
     @property
     def root(self) -> Path:

@@ -1,50 +1,270 @@
-"""A runner that processes one recording after the other and continues when one of them fails."""
+"""The runner of this project: recording by recording, only what is not fresh, and on after failures."""
 
 import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
-from kedro.io import CatalogProtocol
+from kedro.framework import project
+from kedro.framework.hooks.manager import _NullPluginManager
+from kedro.io import CatalogProtocol, Version
+from kedro.io.core import generate_timestamp
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 from kedro.runner import SequentialRunner
+from kedro.runner.task import Task
+
+from rsc2p_kedro.core.provenance import collect_provenance
+from rsc2p_kedro.datasets.made import MadeRecord, describe_files, write_record
+from rsc2p_kedro.runners.freshness import (
+    Freshness,
+    Plan,
+    StaleInputsError,
+    by_recording,
+    dataset_of,
+    make_plan,
+    stage_of,
+)
+from rsc2p_kedro.runners.joint import without_missing_inputs
+from rsc2p_kedro.runners.messages import RunReport, describe_plan, remaining_time
+from rsc2p_kedro.runners.run_folder import INDEX, ONLY_IN_FILE, Failure, now, run_folder
 
 logger = logging.getLogger(__name__)
 
+ALL_RECORDINGS = "all_recordings"
+"""Registered pipeline of the tables and pages over all recordings; also the name of their lock."""
+
+
+class RunFailedError(RuntimeError):
+    """Some recordings failed, the others were processed. The message names each and its error."""
+
 
 class RecordingRunner(SequentialRunner):
-    """Runs all stages of one recording, then those of the next; failures are reported together at the end.
+    """Runs one recording after the other, and of each only nodes whose outputs are missing or stale.
 
-    Nodes without a namespace (tables and figures of all recordings) run last, and only if no recording failed.
+    Beside each output, it writes what the output was made of (:mod:`rsc2p_kedro.datasets.made`). If a recording fails,
+    the others are processed all the same, and all failures are reported together at the end. Nodes without a namespace
+    (tables and pages over all recordings) run last, over those recordings that have results.
+
+    It is the runner of `kedro run` in this project. Kedro's own runners run all selected nodes, and as they do not
+    write what outputs were made of, their results count as stale.
 
     Example:
-        ``kedro run --runner rsc2p_kedro.runners.RecordingRunner``
+        ``kedro run --runner rsc2p_kedro.runners.RecordingRunner --runner-params force=True``
     """
 
-    def _run(self, pipeline: Pipeline, catalog: CatalogProtocol, *args: Any, **kwargs: Any) -> None:
-        """Runs a pipeline, recording by recording.
+    def __init__(self, is_async: bool = False, *, force: bool = False, complete: bool = False) -> None:
+        """Stores the options.
+
+        Args:
+            is_async: load and save the datasets of a node in threads.
+            force: run all selected nodes, fresh or not.
+            complete: also run nodes that were not selected if their outputs are needed and not fresh, and remake the
+                tables and pages over all recordings. If False, a recording with such inputs is refused.
+        """
+        super().__init__(is_async=is_async)
+        self._force, self._complete = bool(force), bool(complete)
+
+    def __repr__(self) -> str:
+        # Kedro-Viz shows the run in its Workflow view if it finds this name.
+        return "RecordingRunner, a kedro.runner.sequential_runner.SequentialRunner object"
+
+    def run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: Any = None,
+        run_id: str | None = None,
+        only_missing_outputs: bool = False,
+    ) -> dict[str, Any]:
+        """Runs a pipeline.
+
+        Args:
+            pipeline: the selected nodes.
+            catalog: its datasets.
+            hook_manager: of the session.
+            run_id: of the session; name of the log file.
+            only_missing_outputs: run only what is missing, as Kedro's runners do.
+
+        Returns:
+            Datasets of the outputs of the pipeline, by name.
 
         Raises:
-            RuntimeError: One or more recordings failed; names each and its error, and is chained to the first error.
+            RunFailedError: one or more recordings failed; names each and its error, and is chained to the first error.
         """
-        failures: dict[str, Exception] = {}
-        for name, recording in _by_recording(pipeline).items():
-            logger.info("Recording %s: %d nodes", name, len(recording.nodes))
+        if only_missing_outputs:
+            pipeline = self._filter_pipeline_for_missing_outputs(pipeline, catalog)
+        registered = project.pipelines.get("__default__", Pipeline([]))
+        joint = list(project.pipelines[ALL_RECORDINGS].nodes) if self._complete else []
+        nodes = {node.name: node for node in [*registered.nodes, *pipeline.nodes, *joint]}
+        run = _Run(self, Freshness(nodes.values(), catalog), catalog, hook_manager or _NullPluginManager(), run_id)
+        with run.log():
+            run.all_recordings(by_recording(pipeline.nodes))
+            run.joint_nodes({node.name: node for node in [*pipeline.nodes, *joint] if node.namespace is None}.values())
+            run.end()
+        return {name: catalog[name] for name in pipeline.outputs()}
+
+
+class _Run:
+    """One run: its results so far, and what it needs to make them."""
+
+    def __init__(
+        self, runner: RecordingRunner, freshness: Freshness, catalog: Any, hook_manager: Any, run_id: str | None
+    ) -> None:
+        self._force, self._complete, self._is_async = runner._force, runner._complete, runner._is_async
+        self._freshness, self._catalog = freshness, catalog
+        self._hook_manager, self._run_id = hook_manager, run_id or now().replace(":", ".")
+        self._provenance = {key: value for key, value in collect_provenance().items() if key != "engines"}
+        self.report = RunReport()
+        index = freshness.places[INDEX]
+        self._index, self._folder = None if index is None else index.path, run_folder(freshness.places)
+        self._running: Node | None = None
+
+    @contextmanager
+    def log(self) -> Iterator[None]:
+        """Writes the log of the block to a file."""
+        with self._folder.log(self._run_id) if self._folder else nullcontext() as file:
+            self.report.log = file
+            yield
+
+    def all_recordings(self, recordings: dict[str, list[Node]]) -> None:
+        """Processes one recording after the other, and goes on after failures."""
+        self.report.n_recordings = len(recordings)
+        for name, of_recording in recordings.items():
+            nodes = sorted(of_recording, key=lambda node: self._freshness.order[node.name])
+            start = time.perf_counter()
             try:
-                super()._run(recording, catalog, *args, **kwargs)
+                made = self._process(name, nodes)
             except Exception as error:
-                logger.exception("Recording %s failed; continuing with the others.", name)
-                failures[name] = error
-        if failures:
-            reasons = "\n".join(f"  - {name}: {type(error).__name__}: {error}" for name, error in failures.items())
-            raise RuntimeError(f"{len(failures)} recording(s) failed:\n{reasons}") from next(iter(failures.values()))
-        joint = Pipeline([node for node in pipeline.nodes if node.namespace is None])
-        if joint.nodes:
-            super()._run(joint, catalog, *args, **kwargs)
+                self._failed(name, error)
+            else:
+                self.report.done(name, made=made, seconds=time.perf_counter() - start)
+                if self._folder and made:
+                    self._folder.forget_failure(name)
 
+    def joint_nodes(self, nodes: Iterable[Node]) -> None:
+        """Makes tables and pages over all recordings, of those recordings that have results."""
+        for whole in nodes:
+            node = without_missing_inputs(whole, self._freshness.available)
+            if node is None:
+                continue
+            if not node.outputs:  # it only explains why nothing can run
+                self._run_nodes((node,))
+                continue
+            try:
+                with self._lock(ALL_RECORDINGS):
+                    if self._force or self._freshness.state(node).status != "fresh":
+                        self._run_nodes((node,))
+                        self.report.joint += node.outputs
+            except Exception as error:
+                self._failed(ALL_RECORDINGS, error)
+                return
+            left_out = {name.rpartition(".")[0] for name in set(whole.inputs) - set(node.inputs)} - {""}
+            self.report.left_out = sorted({*self.report.left_out, *left_out})
+        if self._folder:
+            self._folder.forget_failure(ALL_RECORDINGS)
 
-def _by_recording(pipeline: Pipeline) -> dict[str, Pipeline]:
-    """Pipeline of each recording by its name `animal.session`, in the order of their first nodes."""
-    nodes: dict[str, list] = {}
-    for node in pipeline.nodes:
-        if node.namespace is not None:
-            nodes.setdefault(".".join(node.namespace.split(".")[:2]), []).append(node)
-    return {name: Pipeline(of_recording) for name, of_recording in nodes.items()}
+    def end(self) -> None:
+        """Logs what was made, reused and failed, and raises an error if something failed."""
+        self.report.log_summary(self._index)
+        if self.report.failures:
+            raise RunFailedError(self.report.failed_text()) from next(iter(self.report.failures.values()))
+
+    def _process(self, name: str, nodes: Sequence[Node]) -> bool:
+        """Processes one recording; returns whether anything was made."""
+        plan = self._plan(name, nodes)
+        if not plan.nodes:
+            logger.info(describe_plan(name, nodes, plan))
+            return False
+        with self._lock(name):
+            plan = self._plan(name, nodes)  # another run may have made it in the meantime
+            logger.info(describe_plan(name, nodes, plan))
+            self._run_nodes(plan.nodes, progress=self.report.progress(name))
+        return bool(plan.nodes)
+
+    def _plan(self, name: str, nodes: Sequence[Node]) -> Plan:
+        plan = make_plan(self._freshness, nodes, force=self._force, complete=self._complete)
+        if plan.refused:
+            raise StaleInputsError.listing(plan.refused, name)
+        return plan
+
+    def _lock(self, name: str) -> Any:
+        return self._folder.lock(name) if self._folder else nullcontext()
+
+    def _run_nodes(self, nodes: Sequence[Node], progress: str = "") -> None:
+        """Runs nodes, and writes what their outputs are made of."""
+        self._prepare(nodes)
+        uses = Counter(dataset_of(name) for node in nodes for name in node.inputs)
+        stage = ""
+        for node in nodes:
+            self._running = node
+            if progress and stage_of(node) != stage:
+                stage = stage_of(node)
+                logger.info("%s: %s%s", progress, stage, remaining_time(self.report))
+            start = time.perf_counter()
+            self._run_node(node)
+            logger.info("%s took %.1f s", node.name, time.perf_counter() - start, extra=ONLY_IN_FILE)
+            self._release(node, uses)
+        self._running = None
+
+    def _prepare(self, nodes: Sequence[Node]) -> None:
+        """Makes the datasets and their version, and stops if one that no node makes is not in the catalog."""
+        made = {dataset_of(name) for node in nodes for name in node.outputs}
+        for node in nodes:
+            for name in [*node.inputs, *node.outputs]:
+                known = name in self._catalog
+                self._catalog.get(name, fallback_to_runtime_pattern=True)
+                if not known and dataset_of(name) not in made:
+                    raise ValueError(f"{name}, an input of {node.name}, is not in the catalog.")
+        outputs = [name for node in nodes for name in node.outputs]
+        versioned = {name: place for name in outputs if (place := self._freshness.places[name]) and place.versioned}
+        datasets = {name: self._catalog.get(name) for name in versioned}
+        latest = max((place.version() or "" for place in versioned.values()), default="")
+        if any(latest >= (dataset.resolve_save_version() or "") for dataset in datasets.values()):
+            # A run that started later was here first: without a newer version, its results would be loaded.
+            newer = generate_timestamp()
+            for dataset in datasets.values():
+                dataset._version = Version(dataset._version.load, newer)
+
+    def _run_node(self, node: Node) -> None:
+        making, versions = self._freshness.making(node), self._freshness.input_versions(node)
+        Task(
+            node=node,
+            catalog=self._catalog,
+            hook_manager=self._hook_manager,
+            is_async=self._is_async,
+            run_id=self._run_id,
+        ).execute()
+        for name in node.outputs:
+            place = self._freshness.places[name]
+            if place is not None:
+                dataset = self._catalog.get(name)
+                path = Path(dataset._get_load_path()) if place.versioned else place.path
+                files = describe_files(path) if path.is_dir() and not place.versioned else None
+                write_record(path, MadeRecord(making, versions, now(), files, self._provenance))
+
+    def _release(self, node: Node, uses: Counter[str]) -> None:
+        """Releases datasets that no other of the nodes needs: closes files, and frees memory."""
+        uses.subtract(map(dataset_of, node.inputs))
+        for name in [*node.inputs, *node.outputs]:
+            if uses[dataset_of(name)] <= 0 and (self._freshness.places[name] is not None or self._is_used_up(name)):
+                self._catalog.release(name)
+
+    def _is_used_up(self, name: str) -> bool:
+        """Whether only nodes of one recording make and need a dataset in memory."""
+        users = [node for node in self._freshness.nodes.values() if name in node.inputs]
+        return name in self._freshness.producers and bool(users) and all(node.namespace for node in users)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        """Keeps a failure for the end of the run and for later runs; its traceback is in the log file."""
+        logger.error("%s failed (%s). Continuing with the others.", name, type(error).__name__)
+        if not isinstance(error, StaleInputsError):
+            logger.error("Traceback of %s:", name, exc_info=error, extra=ONLY_IN_FILE)
+        self.report.failures[name] = error
+        node, self._running = self._running, None
+        if self._folder and node is not None:
+            text = f"{type(error).__name__}: {error}"
+            self._folder.write_failure(name, Failure(node.name, stage_of(node), text, now()))

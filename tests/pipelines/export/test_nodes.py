@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from tests.nwb.example import T, example, shared
 
-from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, MotionCorrectionParameters
-from rsc2p_kedro.core.provenance import parameters_of
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS
 from rsc2p_kedro.core.results import ComponentQuality, LineOffset
 from rsc2p_kedro.core.schemas import InspectionTable
 from rsc2p_kedro.datasets import NWBFileDataset, NWBInspectionDataset
@@ -104,12 +103,6 @@ def test_inspection_tells_what_is_missing(tmp_path: Path) -> None:
 def test_kedro_can_resolve_every_annotation() -> None:
     annotations = inspect.get_annotations(nodes.build_nwb, eval_str=True)
     assert annotations["recording"] is Recording
-
-
-def test_the_file_tells_the_parameters_that_made_the_results_and_not_those_of_today(tmp_path: Path) -> None:
-    made = parameters_of({"parameters": '{"max_shift_px": 4}'}, MotionCorrectionParameters())
-    assert made.max_shift_px == 4
-    assert parameters_of({}, MotionCorrectionParameters(max_shift_px=7)).max_shift_px == 7
 
 
 def test_links_to_stacks_that_a_window_of_frames_cuts_show_whole_stacks_and_their_own_times(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import pandas as pd
 import scipy.sparse as sp
 
 from rsc2p_kedro.core import schemas
-from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
@@ -118,12 +117,10 @@ def make_spikes(n: int) -> SpikeInference:
     return SpikeInference(0.7 * spikes, np.clip(spikes, 0, 1), 0.4 * one, one, one)
 
 
-def make_quality(n: int, **parameters: object) -> ComponentQuality:
-    """A quality made with the given thresholds instead of the default ones."""
+def make_quality(n: int) -> ComponentQuality:
     return ComponentQuality(
         snr=np.ones(n, np.float32), r_value=np.ones(n, np.float32), accepted=np.ones(n, bool), reasons=("",) * n,
-        n_transients=np.ones(n, np.int64),
-        provenance={"engine": "embedded", "parameters": EvaluationParameters(**parameters).model_dump_json()},
+        n_transients=np.ones(n, np.int64), provenance={"engine": "embedded"},
     )  # fmt: skip
 
 

@@ -69,10 +69,8 @@ def _figures(n: int) -> dict[str, Figure]:
         "contours_figure": nodes.plot_contours(images, make_components(2), components, table, recording),
         "component_map_figure": nodes.plot_component_map(images, components, table, recording),
         "footprints_figure": nodes.plot_footprints(components, table, recording),
-        "quality_figure": nodes.plot_quality(table, make_quality(n), recording, evaluation),
-        "traces_figure": nodes.plot_traces(
-            dff, components, make_spikes(n), table, make_quality(n), EXCLUDED, recording, evaluation
-        ),
+        "quality_figure": nodes.plot_quality(table, recording, evaluation),
+        "traces_figure": nodes.plot_traces(dff, components, make_spikes(n), table, EXCLUDED, recording, evaluation),
     }
 
 
@@ -95,7 +93,7 @@ def _measures(n: int) -> pd.DataFrame:
 def _assessments(n: int) -> pd.DataFrame:
     found = nodes.assess_recording(
         make_recording(), PARAMETERS[0], PARAMETERS[2], FRAMES, make_motion_table(make_motion()), MOTION_QUALITY,
-        make_component_table(n), make_quality(n), _dff(n), INSPECTION, _measures(n), SATURATION,
+        make_component_table(n), _dff(n), INSPECTION, _measures(n), SATURATION,
         LineOffset.not_estimated(), EXCLUDED,
     )  # fmt: skip
     return schemas.AssessmentTable.validate(found)
@@ -106,7 +104,7 @@ def _report(
 ) -> str:
     return nodes.write_report(
         recording or make_recording(), *PARAMETERS, _assessments(n), make_motion(), MOTION_QUALITY, make_components(n),
-        make_component_table(n), make_quality(n, min_snr=4.0), _dff(n), LINEAGE, _measures(n), INSPECTION, truth,
+        make_component_table(n), make_quality(n), _dff(n), LINEAGE, _measures(n), INSPECTION, truth,
         **figures,
     )  # fmt: skip
 
@@ -168,7 +166,6 @@ def test_a_report_begins_with_its_assessment() -> None:
     assert "1 message of the validators, 1 of them serious" in text
     assert re.search(r"NWB file\s*problem", text)
     assert "default 6" in text, "max_shift_px differs from its default"
-    assert "default 2" in text, "min_snr was another when the components were evaluated"
 
 
 def test_a_report_states_the_dark_level() -> None:

@@ -337,3 +337,18 @@ def caiman_problem(settings: CaimanSettings, *, use_cnn: bool = False) -> str | 
     except CaimanError as error:
         return str(error)
     return None
+
+
+def caiman_version(settings: CaimanSettings) -> str | None:
+    """Finds the version of CaImAn. Takes as long as importing it: some seconds.
+
+    Args:
+        settings: where CaImAn is installed.
+
+    Returns:
+        The version; None if CaImAn cannot be used.
+    """
+    try:
+        return run_task(worker.check, settings, groups={"quality": {"use_cnn": False}}).version
+    except CaimanError:
+        return None

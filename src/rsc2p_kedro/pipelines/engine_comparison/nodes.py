@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from matplotlib.figure import Figure
 
 from rsc2p_kedro.algorithms.blocks import frame_blocks, read, run
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, EngineName, MotionCorrectionParameters
 from rsc2p_kedro.core.results import ComponentQuality, Components, DeltaFOverF, MotionCorrection, SummaryImages
 from rsc2p_kedro.engines.comparison import EngineRun, agreement_table, compare_runs, shift_footprints
@@ -140,6 +141,7 @@ def tabulate_agreement(first: EngineRun, second: EngineRun) -> pd.DataFrame:
     return agreement_table(first, second, compare_runs(first, second))
 
 
+@uses(recording="frame_rate_hz pixel_size_um")
 def plot_agreement(first: EngineRun, second: EngineRun, images: SummaryImages, recording: Recording) -> Figure:
     """Draws contours, traces, shifts and cost of two engines side by side.
 

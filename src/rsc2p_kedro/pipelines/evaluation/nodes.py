@@ -14,6 +14,7 @@ from rsc2p_kedro.algorithms.kept_frames import (
     take_components,
     take_frames,
 )
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import (
     DEFAULT_HALF_WIDTH_PX,
     CaimanSettings,
@@ -38,6 +39,7 @@ from rsc2p_kedro.pipelines import exclusion
 from rsc2p_kedro.pipelines.evaluation.curation import curate
 
 
+@uses(recording="frame_rate_hz decay_time_s", evaluation="!dff_* !spike_*")
 def evaluate_components(
     corrected_movie: da.Array,
     components: Components,
@@ -72,6 +74,7 @@ def evaluate_components(
     )
 
 
+@uses(recording="frame_rate_hz decay_time_s", evaluation="spike_*")
 def infer_component_spikes(
     components: Components,
     excluded_frames: pd.DataFrame,
@@ -104,6 +107,7 @@ def infer_component_spikes(
     return extend_spikes(spikes, kept)
 
 
+@uses(recording="frame_rate_hz")
 def tabulate_components(
     components: Components,
     component_quality: ComponentQuality,
@@ -218,6 +222,7 @@ def measure_red_labels(
     )
 
 
+@uses(recording="frame_rate_hz", evaluation="engine dff_*")
 def compute_dff(
     components: Components,
     excluded_frames: pd.DataFrame,

@@ -16,7 +16,7 @@ from rsc2p_kedro.core.parameters import (
     IngestionParameters,
     MotionCorrectionParameters,
 )
-from rsc2p_kedro.core.provenance import collect_provenance, content_identity, parameters_of
+from rsc2p_kedro.core.provenance import collect_provenance, content_identity
 from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
@@ -217,9 +217,9 @@ def _contents(
     stages = {
         "acquisition": unit.acquisition,
         "ingestion": unit.override(ingestion),
-        "motion_correction": parameters_of(made[0], unit.override(motion_correction)),
-        "source_extraction": parameters_of(made[1], unit.override(source_extraction)),
-        "evaluation": parameters_of(made[2], unit.override(evaluation)),
+        "motion_correction": unit.override(motion_correction),
+        "source_extraction": unit.override(source_extraction),
+        "evaluation": unit.override(evaluation),
     }
     provenance = collect_provenance(motion_correction=made[0], source_extraction=made[1], evaluation=made[2])
     hashed = {name: getattr(given, name) for name in HASHED if getattr(given, name) is not None}

@@ -8,6 +8,7 @@ from rsc2p_kedro.algorithms import bad_frames, line_offset, saturation
 from rsc2p_kedro.algorithms.kept_frames import take_frames
 from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
 from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
 from rsc2p_kedro.datasets.raw import RawFrames, RawRecording, RecordingError, without_nan
@@ -15,6 +16,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
 
+@uses(recording="", ingestion="line_offset")
 def find_line_offset(
     raw_frames: RawRecording, recording: Recording, parameters: IngestionParameters, compute: Compute
 ) -> LineOffset:
@@ -42,6 +44,7 @@ def find_line_offset(
     return LineOffset.not_estimated(0 if wanted == "none" else wanted)
 
 
+@uses(recording="", ingestion="chunk_*")
 def ingest_frames(
     raw_frames: RawRecording, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
 ) -> da.Array:
@@ -128,6 +131,7 @@ def tabulate_frames(raw_frames: RawRecording, movie: da.Array, recording: Record
     )
 
 
+@uses(recording="exclude_frames", ingestion="exclude_frames")
 def find_bad_frames(
     movie: da.Array,
     recording: Recording,

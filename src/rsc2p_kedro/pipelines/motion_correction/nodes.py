@@ -8,6 +8,7 @@ from rsc2p_kedro.algorithms import registration
 from rsc2p_kedro.algorithms.bad_frames import NOT_REGISTERED, find_lost_focus
 from rsc2p_kedro.algorithms.kept_frames import extend_motion, take_frames
 from rsc2p_kedro.algorithms.summary_images import summarize
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import (
     DEFAULT_HALF_WIDTH_PX,
     CaimanSettings,
@@ -22,6 +23,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
 
+@uses(recording="", motion_correction="!corrected_dtype", source_extraction="neuron_half_width_px")
 def estimate_motion(
     movie: da.Array,
     bad_frames: pd.DataFrame,
@@ -74,6 +76,7 @@ def _registered_channel(
     return structural_movie
 
 
+@uses(recording="")
 def apply_motion(
     movie: da.Array,
     motion: MotionCorrection,
@@ -97,6 +100,7 @@ def apply_motion(
     return get_engine(parameters.engine, caiman).apply_motion(movie, motion, parameters)
 
 
+@uses(recording="exclude_frames", ingestion="exclude_frames", motion_correction="max_shift_px")
 def find_excluded_frames(
     corrected_movie: da.Array,
     motion: MotionCorrection,
@@ -183,6 +187,7 @@ def summarize_structural_movie(
     return summarize(take_frames(corrected, kept), compute=compute, valid_mask=motion.valid_mask)
 
 
+@uses(recording="", source_extraction="neuron_half_width_px")
 def assess_motion(
     movie: da.Array,
     corrected_movie: da.Array,

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from rsc2p_kedro.algorithms.bad_frames import NOT_REGISTERED
 from rsc2p_kedro.algorithms.evaluation.measures import measure_components
 from rsc2p_kedro.algorithms.evaluation.unexplained import find_unexplained
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
-from rsc2p_kedro.core.provenance import collect_provenance, parameters_of
+from rsc2p_kedro.core.provenance import collect_provenance
 from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
@@ -28,6 +29,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.metadata_checks import missing_metadata
+from rsc2p_kedro.pipelines.evaluation.curation import match_decisions
 from rsc2p_kedro.plots import components as component_plots
 from rsc2p_kedro.plots import coverage as coverage_plots
 from rsc2p_kedro.plots import detector as detector_plots
@@ -59,13 +61,7 @@ def _accepted(component_table: pd.DataFrame, components: Components) -> np.ndarr
     return _rows_of(component_table, components)["accepted"].to_numpy(dtype=bool)
 
 
-def _parameters_used(
-    quality: ComponentQuality, recording: Recording, evaluation: EvaluationParameters
-) -> EvaluationParameters:
-    """Parameters that the quality was computed with, which may differ from those of the present run."""
-    return parameters_of(quality.provenance, recording.override(evaluation))
-
-
+@uses(recording="pixel_size_um")
 def plot_summary_images(corrected_summary_images: SummaryImages, recording: Recording) -> Figure:
     """Draws the summary images of the corrected movie.
 
@@ -87,6 +83,7 @@ def plot_summary_images(corrected_summary_images: SummaryImages, recording: Reco
     )
 
 
+@uses(recording="pixel_size_um")
 def plot_correction(
     summary_images: SummaryImages, corrected_summary_images: SummaryImages, recording: Recording
 ) -> Figure:
@@ -110,6 +107,7 @@ def plot_correction(
     )
 
 
+@uses(recording="pixel_size_um")
 def plot_template(motion: MotionCorrection, recording: Recording) -> Figure:
     """Draws the template of the registration.
 
@@ -125,6 +123,7 @@ def plot_template(motion: MotionCorrection, recording: Recording) -> Figure:
     )
 
 
+@uses(recording="frame_rate_hz pixel_size_um")
 def plot_shifts(motion_table: pd.DataFrame, recording: Recording) -> Figure:
     """Draws the shifts over time.
 
@@ -145,6 +144,7 @@ def plot_shifts(motion_table: pd.DataFrame, recording: Recording) -> Figure:
     )
 
 
+@uses(recording="frame_rate_hz pixel_size_um")
 def plot_patch_shifts(motion: MotionCorrection, recording: Recording) -> Figure:
     """Draws the shifts of the patches in the most deformed frame, and their RMS over all frames.
 
@@ -167,6 +167,7 @@ def plot_patch_shifts(motion: MotionCorrection, recording: Recording) -> Figure:
     )
 
 
+@uses(recording="frame_rate_hz")
 def plot_motion_quality(motion_table: pd.DataFrame, motion_quality: pd.DataFrame, recording: Recording) -> Figure:
     """Draws the quality of the motion correction.
 
@@ -191,6 +192,7 @@ def plot_motion_quality(motion_table: pd.DataFrame, motion_quality: pd.DataFrame
     )
 
 
+@uses(recording="pixel_size_um")
 def plot_contours(
     corrected_summary_images: SummaryImages,
     fit_components: Components,
@@ -220,6 +222,7 @@ def plot_contours(
     )
 
 
+@uses(recording="pixel_size_um")
 def plot_component_map(
     corrected_summary_images: SummaryImages, components: Components, component_table: pd.DataFrame, recording: Recording
 ) -> Figure:
@@ -246,6 +249,7 @@ def plot_component_map(
     )
 
 
+@uses(recording="")
 def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Recording) -> Figure:
     """Draws the noise of the pixels of the raw movie over their level.
 
@@ -289,6 +293,7 @@ def plot_structural_channel(
     )
 
 
+@uses(recording="pixel_size_um")
 def plot_unexplained_correlation(
     corrected_summary_images: SummaryImages,
     components: Components,
@@ -320,6 +325,7 @@ def plot_unexplained_correlation(
     )
 
 
+@uses(recording="")
 def plot_footprints(components: Components, component_table: pd.DataFrame, recording: Recording) -> Figure:
     """Draws the spatial footprints, in order of decreasing SNR.
 
@@ -342,9 +348,9 @@ def plot_footprints(components: Components, component_table: pd.DataFrame, recor
     )
 
 
+@uses(recording="", evaluation="min_snr min_r_value lowest_snr lowest_r_value")
 def plot_quality(
     component_table: pd.DataFrame,
-    component_quality: ComponentQuality,
     recording: Recording,
     evaluation: EvaluationParameters,
 ) -> Figure:
@@ -352,14 +358,13 @@ def plot_quality(
 
     Args:
         component_table: one row per component.
-        component_quality: holds the parameters it was computed with.
         recording: gives the title.
-        evaluation: used where the quality does not hold its parameters.
+        evaluation: gives the thresholds.
 
     Returns:
         The figure.
     """
-    parameters = _parameters_used(component_quality, recording, evaluation)
+    parameters = recording.override(evaluation)
     return component_plots.snr_against_r_value(
         component_table["snr"].to_numpy(),
         component_table["r_value"].to_numpy(),
@@ -369,12 +374,12 @@ def plot_quality(
     )
 
 
+@uses(recording="frame_rate_hz", evaluation="min_snr")
 def plot_traces(
     dff: DeltaFOverF,
     components: Components,
     spike_inference: SpikeInference,
     component_table: pd.DataFrame,
-    component_quality: ComponentQuality,
     excluded_frames: pd.DataFrame,
     recording: Recording,
     evaluation: EvaluationParameters,
@@ -386,10 +391,9 @@ def plot_traces(
         components: of the refit, with deconvolved spikes.
         spike_inference: inferred spikes.
         component_table: one row per component, in any order.
-        component_quality: holds the parameters it was computed with.
         excluded_frames: frames that were left out.
         recording: gives title and frame rate.
-        evaluation: used where the quality does not hold its parameters.
+        evaluation: gives the thresholds.
 
     Returns:
         The figure.
@@ -403,12 +407,13 @@ def plot_traces(
         ids=components.ids,
         snr=table["snr"].to_numpy(),
         accepted=table["accepted"].to_numpy(dtype=bool),
-        min_snr=_parameters_used(component_quality, recording, evaluation).min_snr,
+        min_snr=recording.override(evaluation).min_snr,
         excluded=excluded_frames["excluded"].to_numpy(dtype=bool),
         title=recording.name,
     )
 
 
+@uses(recording="pixel_size_um")
 def plot_thumbnail(
     corrected_summary_images: SummaryImages, components: Components, component_table: pd.DataFrame, recording: Recording
 ) -> Figure:
@@ -504,6 +509,7 @@ def explain_missing_nwb(recording: Recording, nwb: NwbParameters) -> pd.DataFram
     return pd.DataFrame([row])
 
 
+@uses(recording="", motion_correction="max_shift_px", evaluation="min_snr dff_within_files")
 def assess_recording(
     recording: Recording,
     motion_correction: MotionCorrectionParameters,
@@ -512,7 +518,6 @@ def assess_recording(
     motion_table: pd.DataFrame,
     motion_quality: pd.DataFrame,
     component_table: pd.DataFrame,
-    component_quality: ComponentQuality,
     dff: DeltaFOverF,
     inspection_table: pd.DataFrame,
     component_measures: pd.DataFrame,
@@ -525,12 +530,11 @@ def assess_recording(
     Args:
         recording: gives the parameters that differ for this recording.
         motion_correction: gives the largest shift allowed.
-        evaluation: used where the quality does not hold its parameters.
+        evaluation: gives the thresholds.
         frame_table: one row per frame of the raw recording.
         motion_table: one row per frame.
         motion_quality: one row per measure, before and after.
         component_table: one row per component.
-        component_quality: holds the parameters it was computed with.
         dff: gives the components whose F0 was raised, and the dark level.
         inspection_table: one row per message of the NWB validators.
         component_measures: shapes, duplicates and coverage of the accepted components, one row per measure.
@@ -543,7 +547,7 @@ def assess_recording(
     """
     kept = ~excluded_frames["excluded"].to_numpy(dtype=bool)
     n_lost = int((excluded_frames["reason"] == NOT_REGISTERED).sum())
-    used = _parameters_used(component_quality, recording, evaluation)
+    used = recording.override(evaluation)
     n_saturated = int(component_measures.set_index("measure")["count"].to_dict()["saturated"])
     assessments = [
         assessment.assess_motion(motion_table, motion_quality),
@@ -586,15 +590,15 @@ def write_report(
 
     Args:
         recording: gives metadata, and the parameters that differ for this recording.
-        motion_correction: used where `motion` does not hold its parameters.
-        source_extraction: used where `components` does not hold its parameters.
-        evaluation: used where `component_quality` does not hold its parameters.
+        motion_correction: parameters of the stage.
+        source_extraction: parameters of the stage.
+        evaluation: parameters of the stage.
         assessment_table: one row per check.
-        motion: gives size, parameters and provenance.
+        motion: gives size and provenance.
         motion_quality: one row per measure, before and after.
         components: of the refit.
         component_table: one row per component.
-        component_quality: gives parameters and provenance.
+        component_quality: gives provenance.
         dff: gives the components whose F0 was raised, and the dark level.
         lineage_table: one row per component of the first fit or the refit.
         component_measure_table: shapes, duplicates and coverage of the accepted components.
@@ -609,10 +613,10 @@ def write_report(
     assessments = assessment.from_table(assessment_table)
     if truth_scores is not None:
         assessments.append(assessment.assess_ground_truth(truth_scores))
-    used = _parameters_used(component_quality, recording, evaluation)
+    used = recording.override(evaluation)
     stages = {
-        "Motion correction": parameters_of(motion.provenance, recording.override(motion_correction)),
-        "Source extraction": parameters_of(components.provenance, recording.override(source_extraction)),
+        "Motion correction": recording.override(motion_correction),
+        "Source extraction": recording.override(source_extraction),
         "Evaluation": used,
     }
     provenance = collect_provenance(
@@ -643,13 +647,13 @@ def write_report(
     )
 
 
+@uses(recording="frame_rate_hz pixel_size_um")
 def write_curation_page(
     recording: Recording,
     evaluation: EvaluationParameters,
     corrected_summary_images: SummaryImages,
     components: Components,
     component_table: pd.DataFrame,
-    component_quality: ComponentQuality,
     dff: DeltaFOverF,
     spike_inference: SpikeInference,
     curation: pd.DataFrame | None = None,
@@ -659,14 +663,13 @@ def write_curation_page(
 
     Args:
         recording: gives name, frame rate, pixel size, and the parameters that differ for this recording.
-        evaluation: used where the quality does not hold its parameters.
+        evaluation: gives the thresholds.
         corrected_summary_images: of the corrected movie.
         components: of the refit.
         component_table: one row per component, in any order.
-        component_quality: holds the parameters it was computed with.
         dff: of the components.
         spike_inference: inferred spikes.
-        curation: earlier decisions (component_id, decision, note). None if there are none.
+        curation: earlier decisions, which follow their neurons. None if there are none.
         structural_summary_images: of the structural channel, if there is one.
 
     Returns:
@@ -681,13 +684,14 @@ def write_curation_page(
         table=_rows_of(component_table, components),
         dff=dff,
         inferred=spike_inference,
-        parameters=_parameters_used(component_quality, recording, evaluation),
-        curation=curation,
+        parameters=recording.override(evaluation),
+        curation=None if curation is None else match_decisions(component_table, curation),
         frame_rate_hz=recording.frame_rate_hz,
         pixel_size_um=recording.pixel_size_um,
     )
 
 
+@uses(recording="frame_rate_hz pixel_size_um")
 def summarize_recording(
     recording: Recording,
     motion: MotionCorrection,

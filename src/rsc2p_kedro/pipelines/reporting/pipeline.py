@@ -28,7 +28,6 @@ CURATED = (
     "corrected_summary_images",
     "components",
     "component_table",
-    "component_quality",
     "dff",
     "spike_inference",
 )
@@ -47,7 +46,26 @@ def create_pipeline(recordings: Sequence[Recording], exported: Collection[str] |
     """
     names = {recording.name for recording in recordings} if exported is None else exported
     of_each = [node for recording in recordings for node in _nodes(recording, recording.name in names)]
-    return Pipeline([*of_each, *_nodes_of_all(recordings)])
+    return Pipeline([*of_each, *over_all_recordings([recording.name for recording in recordings]).nodes])
+
+
+def over_all_recordings(names: Sequence[str]) -> Pipeline:
+    """Makes the nodes of the tables and the page over all recordings, from one small dataset of each.
+
+    Args:
+        names: names of the recordings.
+
+    Returns:
+        The nodes, which have no namespace.
+    """
+    entries = [f"{name}.index_entry" for name in names]
+    return Pipeline(
+        [
+            node_of_all(nodes.tabulate_recordings, entries, "recordings_table", "reporting"),
+            node_of_all(nodes.tabulate_all_components, entries, "components_table", "reporting"),
+            node_of_all(nodes.write_index, ["recordings_table", *entries], "index", "reporting"),
+        ]
+    )
 
 
 def _nodes(recording: Recording, exported: bool) -> list[Node]:
@@ -66,8 +84,7 @@ def _reason(stage: Stage) -> list[Node]:
 def _figures(stage: Stage) -> list[Node]:
     """Figures of the report, and the thumbnail for the page over all recordings."""
     images, table, recording = "corrected_summary_images", "component_table", "params:recording"
-    quality, evaluation = "component_quality", "params:evaluation"
-    spikes = "spike_inference"
+    spikes, evaluation = "spike_inference", "params:evaluation"
     return [
         stage.node(nodes.plot_photon_transfer, ["detector_saturation", recording], "photon_transfer_figure"),
         stage.node(nodes.plot_summary_images, [images, recording], "summary_figure"),
@@ -84,10 +101,10 @@ def _figures(stage: Stage) -> list[Node]:
             "unexplained_figure",
         ),
         stage.node(nodes.plot_footprints, ["components", table, recording], "footprints_figure"),
-        stage.node(nodes.plot_quality, [table, quality, recording, evaluation], "quality_figure"),
+        stage.node(nodes.plot_quality, [table, recording, evaluation], "quality_figure"),
         stage.node(
             nodes.plot_traces,
-            ["dff", "components", spikes, table, quality, "excluded_frames", recording, evaluation],
+            ["dff", "components", spikes, table, "excluded_frames", recording, evaluation],
             "traces_figure",
         ),
         *_structural_figure(stage),
@@ -119,7 +136,6 @@ def _tables(stage: Stage) -> list[Node]:
                 "motion_table",
                 "motion_quality",
                 "component_table",
-                "component_quality",
                 "dff",
                 "inspection_table",
                 "component_measure_table",
@@ -191,14 +207,4 @@ def _pages(stage: Stage) -> list[Node]:
             inputs=["summary_table", "assessment_table", "component_table", "thumbnail", "report", "curation_page"],
             outputs="index_entry",
         ),
-    ]
-
-
-def _nodes_of_all(recordings: Sequence[Recording]) -> list[Node]:
-    """Tables and the page over all recordings, from one small dataset of each."""
-    entries = [f"{recording.name}.index_entry" for recording in recordings]
-    return [
-        node_of_all(nodes.tabulate_recordings, entries, "recordings_table", "reporting"),
-        node_of_all(nodes.tabulate_all_components, entries, "components_table", "reporting"),
-        node_of_all(nodes.write_index, ["recordings_table", *entries], "index", "reporting"),
     ]

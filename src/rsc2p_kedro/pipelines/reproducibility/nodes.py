@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.results import ComponentQuality, Components, SummaryImages
 from rsc2p_kedro.engines.reproducibility import match_halves, reproducibility_table
 from rsc2p_kedro.manifest.recordings import Recording
@@ -27,6 +28,7 @@ def tabulate_reproducibility(
     return reproducibility_table(first, first_quality, second, second_quality)
 
 
+@uses(recording="pixel_size_um")
 def plot_reproducibility(
     first: Components,
     first_quality: ComponentQuality,

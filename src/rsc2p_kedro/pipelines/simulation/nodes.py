@@ -2,11 +2,13 @@
 
 import dask.array as da
 
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.simulation import SimulatedTruth
 from rsc2p_kedro.simulation.volumes import draw_flyback, interleave, simulate_planes, volumes_in_a_block
 
 
+@uses(recording="simulation frame_rate_hz decay_time_s channels planes flyback_frames")
 def simulate_recording(recording: Recording) -> tuple[da.Array | SimulatedTruth, ...]:
     """Simulates a recording, with all its planes and channels.
 

@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.kept_frames import extend_components, take_components, take_frames
+from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters
 from rsc2p_kedro.core.results import Components, MotionCorrection
 from rsc2p_kedro.datasets.seeds import check_seeds
@@ -13,6 +14,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
 
+@uses(recording="frame_rate_hz decay_time_s", source_extraction="!find_silent")
 def fit_components(
     corrected_movie: da.Array,
     motion: MotionCorrection,
@@ -56,6 +58,7 @@ def fit_components(
     return extend_components(components, kept)
 
 
+@uses(recording="frame_rate_hz decay_time_s")
 def refit_components(
     corrected_movie: da.Array,
     motion: MotionCorrection,

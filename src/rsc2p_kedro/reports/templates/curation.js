@@ -123,8 +123,9 @@ function curation() {
   for (const [id, component] of byId) {
     const manual = state.decisions.get(id);
     const now = passes(component, state.thresholds, state.accept);
-    if (manual) rows.push([id, manual.decision, manual.note]);
-    else if (now !== passes(component, evaluated, evaluatedAccept)) rows.push([id, now ? "accept" : "reject", `thresholds: ${changedThresholds()}`]);
+    const centre = [component.row.centre_y_px.toFixed(2), component.row.centre_x_px.toFixed(2)];
+    if (manual) rows.push([id, manual.decision, manual.note, ...centre]);
+    else if (now !== passes(component, evaluated, evaluatedAccept)) rows.push([id, now ? "accept" : "reject", `thresholds: ${changedThresholds()}`, ...centre]);
   }
   return rows;
 }
@@ -143,7 +144,7 @@ function acceptChanged() {
 
 function toCsv(rows) {
   const cell = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
-  return [["component_id", "decision", "note"], ...rows].map((row) => row.map(cell).join(",") + "\n").join("");
+  return [["component_id", "decision", "note", "centre_y_px", "centre_x_px"], ...rows].map((row) => row.map(cell).join(",") + "\n").join("");
 }
 
 function save() {
