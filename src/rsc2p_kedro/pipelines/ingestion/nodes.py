@@ -15,8 +15,11 @@ from rsc2p_kedro.datasets.raw import RawFrames, RawRecording, RecordingError, wi
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
+SELECTION = "frames channels plane planes flyback_frames dataset axes files exclude"
+"""Fields of a recording that say which images are the frames of a movie."""
 
-@uses(recording="", ingestion="line_offset")
+
+@uses(recording=SELECTION, ingestion="line_offset")
 def find_line_offset(
     raw_frames: RawRecording, recording: Recording, parameters: IngestionParameters, compute: Compute
 ) -> LineOffset:
@@ -44,7 +47,7 @@ def find_line_offset(
     return LineOffset.not_estimated(0 if wanted == "none" else wanted)
 
 
-@uses(recording="", ingestion="chunk_*")
+@uses(recording=SELECTION, ingestion="chunk_*")
 def ingest_frames(
     raw_frames: RawRecording, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
 ) -> da.Array:
@@ -65,6 +68,7 @@ def ingest_frames(
     return _ingested(recording.select(raw_frames), found_offset, recording.override(parameters))
 
 
+@uses(recording=SELECTION, ingestion="chunk_*")
 def ingest_structural_frames(
     raw_frames: RawRecording, found_offset: LineOffset, recording: Recording, parameters: IngestionParameters
 ) -> da.Array:
@@ -90,6 +94,7 @@ def _ingested(frames: RawFrames, found_offset: LineOffset, parameters: Ingestion
     return movie.rechunk((parameters.chunk_frames, parameters.chunk_px, parameters.chunk_px))
 
 
+@uses(recording=SELECTION)
 def tabulate_files(raw_frames: RawRecording, recording: Recording) -> pd.DataFrame:
     """Tabulates the files of a recording and the number of images in each.
 
@@ -103,6 +108,7 @@ def tabulate_files(raw_frames: RawRecording, recording: Recording) -> pd.DataFra
     return pd.DataFrame(recording.select(raw_frames).frames_per_file.items(), columns=["file", "n_frames"])
 
 
+@uses(recording=SELECTION)
 def tabulate_frames(raw_frames: RawRecording, movie: da.Array, recording: Recording, compute: Compute) -> pd.DataFrame:
     """Tabulates the origin and the brightness of each frame, and its time where the files tell it.
 
