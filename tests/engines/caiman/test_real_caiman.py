@@ -32,7 +32,9 @@ pytestmark = [
 ]
 ACQUISITION, COMPUTE = p.Acquisition(frame_rate_hz=14.7), p.Compute(threads=2, show_progress=False)
 MOTION = p.MotionCorrectionParameters(engine="caiman", patch_stride_px=32, patch_overlap_px=16)
-EXTRACTION = p.ExtractionParameters(engine="caiman", initialization="greedy_roi", components_per_patch=2)
+EXTRACTION = p.ExtractionParameters(  # the size is given, as the script that calls CaImAn directly cannot measure it
+    engine="caiman", initialization="greedy_roi", components_per_patch=2, neuron_half_width_px=4
+)
 EVALUATION = p.EvaluationParameters(engine="caiman")
 
 
