@@ -10,7 +10,7 @@ STAGE_VERSIONS = {
     "ingestion": 1,
     "motion_correction": 1,
     "source_extraction": 1,
-    "evaluation": 1,
+    "evaluation": 2,
     "export": 1,
     "reporting": 1,
     "engine_comparison": 1,

@@ -3,12 +3,25 @@
 from dataclasses import replace
 from io import StringIO
 
+import dask.array as da
 import numpy as np
 import pandas as pd
-from tests.pipelines.reporting.made_up import EXCLUDED, make_components, make_quality, make_recording, make_spikes
+from tests.pipelines.reporting.made_up import (
+    EXCLUDED,
+    T,
+    make_components,
+    make_images,
+    make_motion,
+    make_quality,
+    make_recording,
+    make_spikes,
+)
 
 from rsc2p_kedro.core import schemas
-from rsc2p_kedro.pipelines.evaluation.nodes import tabulate_components
+from rsc2p_kedro.core.parameters import CaimanSettings, Compute, MotionCorrectionParameters
+from rsc2p_kedro.pipelines.evaluation.nodes import measure_red_labels, tabulate_components
+
+QUIET = Compute(show_progress=False)
 
 PROBABILITIES = np.array([[0.9, 0.1, 0, 0], [0.2, 0.7, 0.1, 0], [1, 0, 0, 0]], np.float32)
 COLUMNS = ["soma_probability", "process_probability", "out_of_focus_probability", "other_probability"]
@@ -45,3 +58,16 @@ def test_a_table_survives_csv() -> None:
         again = schemas.ComponentTable.validate(pd.read_csv(StringIO(table.to_csv(index=False))))
         assert again["component_class"].isna().tolist() == table["component_class"].isna().tolist()
         assert again["component_class"].dropna().tolist() == ["silent"] * silent
+
+
+def test_what_both_channels_show_in_excluded_frames_does_not_count_as_crosstalk() -> None:
+    motion, images = make_motion(), make_images()
+    movies = np.random.default_rng(3).random((2, T, *motion.template.shape)).astype(np.float32)
+    labels = []
+    for flash in (0.0, 1000.0):
+        movies[:, EXCLUDED["excluded"]] = flash
+        structural, functional = (da.from_array(movie) for movie in movies)
+        arguments = (structural, functional, motion, make_components(3), EXCLUDED, images, images, make_recording())
+        labels.append(measure_red_labels(*arguments, MotionCorrectionParameters(), QUIET, CaimanSettings()))
+    assert labels[0].crosstalk == labels[1].crosstalk
+    np.testing.assert_array_equal(labels[0].red_signal, labels[1].red_signal)

@@ -185,6 +185,7 @@ def measure_red_labels(
     corrected_movie: da.Array,
     motion: MotionCorrection,
     components: Components,
+    excluded_frames: pd.DataFrame,
     corrected_summary_images: SummaryImages,
     structural_summary_images: SummaryImages,
     recording: Recording,
@@ -199,6 +200,7 @@ def measure_red_labels(
         corrected_movie: corrected movie (T, H, W) of the functional channel.
         motion: motion of the recording, which is applied to the structural channel.
         components: components of the refit.
+        excluded_frames: frames that are left out; in them, both channels may show the same artefact.
         corrected_summary_images: of the functional channel.
         structural_summary_images: of the structural channel, corrected.
         recording: the recording, whose own parameters take precedence.
@@ -211,12 +213,15 @@ def measure_red_labels(
     """
     parameters = recording.override(motion_correction)
     corrected = get_engine(parameters.engine, caiman).apply_motion(structural_movie, motion, parameters)
+    kept = exclusion.kept_frames(excluded_frames)
+    movies = (take_frames(movie, kept) for movie in (corrected, corrected_movie))
+    red, green = (red_label.mean_traces(movie, components.footprints, compute=compute) for movie in movies)
     return red_label.label_components(
-        components,
+        take_components(components, kept),
         structural_summary_images.mean,
         corrected_summary_images.mean,
-        red_label.mean_traces(corrected, components.footprints, compute=compute),
-        red_label.mean_traces(corrected_movie, components.footprints, compute=compute),
+        red,
+        green,
         motion.valid_mask,
         half_width_px=components.neuron_half_width_px or DEFAULT_HALF_WIDTH_PX,
     )

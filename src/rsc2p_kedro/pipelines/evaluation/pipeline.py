@@ -19,6 +19,7 @@ LABEL_INPUTS = (
     "corrected_movie",
     "motion",
     "components",
+    "excluded_frames",
     "corrected_summary_images",
     "structural_summary_images",
 )
