@@ -5,7 +5,7 @@ No result depends on a hook, because worker processes of Kedro run none.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from kedro.framework import project
@@ -78,35 +78,35 @@ class StartHook:
             StaleInputsError: Kedro's own runner shall run a part of the pipeline whose inputs are stale. The runner of
                 this project sees to that itself, and can make them.
         """
+        inputs = pipeline.inputs()
         entries = [
-            catalog.load(name)
-            for name in sorted(pipeline.inputs())
-            if name.startswith(("params:recordings.", "params:units."))
+            catalog.load(name) for name in sorted(inputs) if name.startswith(("params:recordings.", "params:units."))
         ]
         running = [entry for entry in entries if isinstance(entry, Recording)]
         shared = {
             name: catalog.load(f"params:{name}") for name in ("motion_correction", "source_extraction", "evaluation")
         }
-        same_data, doubts = shared_data(running)
-        problems = {one.name: [*stage_problems(one, shared), *same_data.get(one.name, [])] for one in running}
+        sessions = {one.session_name: one for one in running}  # any plane of a session has its path and its metadata
+        same_data, doubts = shared_data(list(sessions.values()))
+        problems = {one.name: stage_problems(one, shared) for one in running}
+        for name, lines in same_data.items():
+            problems[name] = [*problems.get(name, []), *lines]
         if any(problems.values()):
             raise ManifestError.listing(problems)
-        for one in running:
-            is_read = f"{one.session_name}.raw_frames" in pipeline.inputs()
-            own = [*doubts.get(one.session_name, []), *recording_doubts(one, read_files=is_read)]
-            doubts[one.session_name] = list(dict.fromkeys(own))  # the same for each plane
+        for name, one in sessions.items():
+            is_read = f"{name}.raw_frames" in inputs
+            doubts[name] = [*doubts.get(name, []), *recording_doubts(one, read_files=is_read)]
         for line in group_problems(doubts):
             logger.warning("%s", line)
-        self._check_export(running, pipeline, catalog, run_params.get("env"))
+        self._check_export(sessions, pipeline, catalog, run_params.get("env"))
         if "RecordingRunner" not in str(run_params.get("runner")):
             nodes = {node.name: node for node in [*project.pipelines["__default__"].nodes, *pipeline.nodes]}
             refuse_stale_inputs(Freshness(nodes.values(), catalog), pipeline.nodes)
 
     def _check_export(
-        self, running: Iterable[Recording], pipeline: Pipeline, catalog: CatalogProtocol, env: str | None
+        self, sessions: Mapping[str, Recording], pipeline: Pipeline, catalog: CatalogProtocol, env: str | None
     ) -> None:
         """Stops a run that exports recordings without their metadata, and says which are not exported."""
-        sessions = {one.session_name: one for one in running}
         functions: dict[str, set[str]] = defaultdict(set)
         for node in pipeline.nodes:
             session = ".".join((node.namespace or "").split(".")[:2])

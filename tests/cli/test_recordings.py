@@ -181,6 +181,19 @@ def test_a_file_that_cannot_be_read_is_one_message(project, raw):
         assert "line 2" in output
 
 
+def test_check_reads_the_curation_table_of_each_plane(project, tmp_path):
+    images = np.random.default_rng(0).integers(0, 4096, (40, 32, 32), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "volumes.tif", images, photometric="minisblack")
+    for plane, decision in ((1, "accept"), (2, "maybe")):
+        (tmp_path / f"curation_{plane}.csv").write_text(f"component_id,decision\n3,{decision}\n")
+    write_recording(project, tmp_path / "volumes.tif", planes=2, curation=str(tmp_path / "curation_{plane}.csv"))
+    output = run(project, "check", code=1)
+    assert f"curation: {tmp_path / 'curation_2.csv'}" in output
+    assert "should be accept or reject" in output
+    assert "curation_1.csv" not in output
+    assert "does not exist" not in output
+
+
 def test_check_lists_all_problems_of_data_metadata_and_parameters(project, raw):
     (raw / "Animal_1" / "frame_7.tif").unlink()
     (raw / "Animal_1" / "frame_9.tif").write_bytes(b"II*\0")

@@ -1,6 +1,6 @@
 """`kedro recordings check`: all checks that are possible before a computation."""
 
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
 from rsc2p_kedro.core.problems import group_problems, name_recordings
-from rsc2p_kedro.datasets.raw import RawRecording, RecordingError, inspect_recording
+from rsc2p_kedro.datasets.raw import RawRecording, RecordingError
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
@@ -49,11 +49,13 @@ def check(project: ProjectMetadata, verbose: bool, env: str | None) -> None:
     missing: dict[tuple[str, str], list[str]] = {}
     for recording in recordings:
         lines = problems.get(recording.name, [])
+        raw = None if recording.simulation is not None else recording.inspect()
         known_rate = not any(line.startswith("frame_rate_hz") for line in lines)
-        lines += stage_problems(recording, parameters) if known_rate else []
-        lines += [*_raw_problems(recording, project.project_path), *same_data.get(recording.name, [])]
-        doubts[recording.name] = [*doubts.get(recording.name, []), *recording_doubts(recording)]
-        lines += _link_problems(recording, project.project_path, parameters.get("nwb") or {})
+        of_units = [stage_problems(unit, parameters, raw=raw) for unit in recording.units] if known_rate else []
+        lines += _each_once(of_units)
+        lines += [*_raw_problems(recording, raw), *same_data.get(recording.name, [])]
+        doubts[recording.name] = [*doubts.get(recording.name, []), *recording_doubts(recording, raw=raw)]
+        lines += _link_problems(raw, parameters.get("nwb") or {})
         lines += [line for line in metadata[recording.animal, recording.session_key] if line not in lines]
         missing[recording.animal, recording.session_key], problems[recording.name] = split_missing(lines)
     state = _state(recordings, problems, missing, verbose)
@@ -125,14 +127,16 @@ def _caiman_problems(parameters: dict[str, Any], recordings: list[Recording]) ->
     return [problem] if problem else []
 
 
-def _raw_problems(recording: Recording, project: Path) -> list[str]:
-    """Problems with the files of a recording. Raw frames of simulated recordings are written by the run."""
-    problems: list[str] = []
-    if recording.simulation is None:
-        raw = inspect_recording(project / recording.path, layout=recording.layout)
-        lines = [line for unit in recording.units for line in _selection_problems(unit, raw)]
-        problems += [f"raw data: {line}" for line in dict.fromkeys(lines)]
-    return problems
+def _each_once(of_units: Iterable[list[str]]) -> list[str]:
+    """Problems of all planes of a recording, each once."""
+    return list(dict.fromkeys(line for lines in of_units for line in lines))
+
+
+def _raw_problems(recording: Recording, raw: RawRecording | None) -> list[str]:
+    """Problems with the files of a recording; None for a simulated one, whose files are written by the run."""
+    if raw is None:
+        return []
+    return [f"raw data: {line}" for line in _each_once(_selection_problems(unit, raw) for unit in recording.units)]
 
 
 def _selection_problems(unit: Recording, raw: RawRecording) -> list[str]:
@@ -147,10 +151,9 @@ def _selection_problems(unit: Recording, raw: RawRecording) -> list[str]:
     return problems
 
 
-def _link_problems(recording: Recording, project: Path, nwb: dict[str, Any]) -> list[str]:
+def _link_problems(raw: RawRecording | None, nwb: dict[str, Any]) -> list[str]:
     """Problems of links from the NWB file to the raw data, which can only lead to TIFFs."""
-    if nwb.get("raw") != "external" or recording.simulation is not None:
+    if nwb.get("raw") != "external" or raw is None:
         return []
-    raw = inspect_recording(project / recording.path, layout=recording.layout)
     others = [file for file in raw.files if file.path.suffix.lower() not in TIFF_SUFFIXES]
     return [f"nwb.raw: {cannot_link(raw.format)}"] if others else []

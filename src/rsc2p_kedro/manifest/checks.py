@@ -21,7 +21,7 @@ from rsc2p_kedro.core.problems import group_problems
 from rsc2p_kedro.datasets.curation import read_curation
 from rsc2p_kedro.datasets.frame_ranges import read_frame_ranges
 from rsc2p_kedro.datasets.frame_times import read_frame_times
-from rsc2p_kedro.datasets.raw import inspect_recording
+from rsc2p_kedro.datasets.raw import RawRecording
 from rsc2p_kedro.datasets.seeds import read_seeds
 from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.recordings import Recording
@@ -170,12 +170,15 @@ def _parameter_problem(key: str, model: type[FrozenModel], detail: Any) -> str:
     return f"{where}: {detail['msg']}, given {detail['input']!r}."
 
 
-def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[str]:
+def stage_problems(
+    recording: Recording, parameters: Mapping[str, Any], *, raw: RawRecording | None = None
+) -> list[str]:
     """Validates the parameters of the stages for one recording, its seeds, its frame times and its curation.
 
     Args:
         recording: the recording, which may have parameters of its own.
         parameters: shared parameters by stage, as mappings or models; missing stages have their defaults.
+        raw: its files, if they have been inspected already. None inspects them where they matter.
 
     Returns:
         One line for each problem.
@@ -193,13 +196,18 @@ def stage_problems(recording: Recording, parameters: Mapping[str, Any]) -> list[
             problems += [f"parameters.{stage}: {detail['msg']}" for detail in error.errors()]
             continue
         if isinstance(own, ExtractionParameters):
-            problems += _seed_problems(recording, own.initialization == "seeded")
+            problems += _seed_problems(recording, own.initialization == "seeded", raw)
         if isinstance(own, MotionCorrectionParameters) and own.channel == "structural":
             problems += [] if recording.has_structural_channel else [NO_STRUCTURAL_CHANNEL]
-    return problems + _time_problems(recording) + _exclusion_problems(recording) + _curation_problems(recording)
+    return [
+        *problems,
+        *_time_problems(recording, raw),
+        *_exclusion_problems(recording, raw),
+        *_curation_problems(recording),
+    ]
 
 
-def _exclusion_problems(recording: Recording) -> list[str]:
+def _exclusion_problems(recording: Recording, raw: RawRecording | None) -> list[str]:
     """Problems of the frames that are left out."""
     wanted, n_frames = recording.exclude_frames, None
     try:
@@ -208,18 +216,18 @@ def _exclusion_problems(recording: Recording) -> list[str]:
         return [f"exclude_frames: {error}"]
     ranges += [item[1] for item in wanted if item != "auto"] if isinstance(wanted, tuple) else []
     if ranges:
-        needed = _frames_needed(recording)
+        needed = _frames_needed(recording, raw)
         n_frames = None if needed is None else needed - (recording.frames[0] if recording.frames else 0)
     if n_frames is not None and max(ranges) > n_frames:
         return [f"exclude_frames: frame {max(ranges) - 1} is named, but the movie has {n_frames} frames, from 0 on."]
     return []
 
 
-def _time_problems(recording: Recording) -> list[str]:
+def _time_problems(recording: Recording, raw: RawRecording | None) -> list[str]:
     """Problems of the table of frame times, if the recording has one."""
     if recording.frame_times is None:
         return []
-    n_frames, rate = _frames_needed(recording), recording.frame_rate_hz
+    n_frames, rate = _frames_needed(recording, raw), recording.frame_rate_hz
     return _told("frame_times", lambda path: read_frame_times(path, frame_rate_hz=rate, n_frames=n_frames), recording)
 
 
@@ -237,29 +245,29 @@ def _told(field: str, read: Callable[[Any], object], recording: Recording) -> li
     return []
 
 
-def _frames_needed(recording: Recording) -> int | None:
+def _frames_needed(recording: Recording, raw: RawRecording | None) -> int | None:
     """Number of frames that will be read, counted from the first on disk. None if there are none on disk (yet)."""
     if recording.simulation is not None:
         return recording.simulation.n_frames
     if recording.frames is not None:
         return recording.frames[1]
-    return inspect_recording(recording.path, layout=recording.layout).n_frames or None
+    return (raw or recording.inspect()).n_frames or None
 
 
-def _seed_problems(recording: Recording, seeded: bool) -> list[str]:
+def _seed_problems(recording: Recording, seeded: bool, raw: RawRecording | None) -> list[str]:
     if seeded and recording.seeds is None:
         return ["seeds: are missing, but `initialization: seeded` needs them; give centres (CSV) or masks (TIFF)."]
     if recording.seeds is not None and not seeded:
         return ["seeds: are given, but would not be used; set `initialization: seeded` for the recording."]
-    shape = _frame_shape(recording) if seeded else None
+    shape = _frame_shape(recording, raw) if seeded else None
     return _told("seeds", lambda path: read_seeds(path, shape), recording) if seeded else []
 
 
-def _frame_shape(recording: Recording) -> tuple[int, int] | None:
+def _frame_shape(recording: Recording, raw: RawRecording | None) -> tuple[int, int] | None:
     """(H, W) of the frames. None if there are none on disk (yet)."""
     if recording.simulation is not None:
         return recording.simulation.height_px, recording.simulation.width_px
-    raw = inspect_recording(recording.path, layout=recording.layout)
+    raw = raw or recording.inspect()
     return (raw.shape[0], raw.shape[1]) if raw.n_frames and len(raw.shape) == 2 else None
 
 

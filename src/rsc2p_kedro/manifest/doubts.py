@@ -8,19 +8,20 @@ from pathlib import Path
 
 from rsc2p_kedro.core.plausibility import questions
 from rsc2p_kedro.datasets.frame_times import read_frame_times
-from rsc2p_kedro.datasets.raw import Layout, RawRecording, inspect_recording
+from rsc2p_kedro.datasets.raw import Layout, RawRecording
 from rsc2p_kedro.manifest.recordings import Recording
 
 _QUIET_S = 60
 """Files that changed within this time may still be written or copied. Chosen, not tuned."""
 
 
-def recording_doubts(recording: Recording, *, read_files: bool = True) -> list[str]:
+def recording_doubts(recording: Recording, *, read_files: bool = True, raw: RawRecording | None = None) -> list[str]:
     """Finds values of a recording that are unusual, and signs that its files are not complete.
 
     Args:
         recording: with valid values.
         read_files: whether to look at the headers of its files as well, which takes seconds where they are many.
+        raw: its files, if they have been inspected already.
 
     Returns:
         One line for each doubt, with the likely cause.
@@ -32,7 +33,7 @@ def recording_doubts(recording: Recording, *, read_files: bool = True) -> list[s
     ]
     if not read_files or recording.simulation is not None or not recording.path.exists():
         return doubts
-    raw = inspect_recording(recording.path, layout=recording.layout)
+    raw = raw or recording.inspect()
     notes = [f"raw data: {note}." for note in raw.notes]
     return [*doubts, *notes, *_recent_changes(raw), *_surplus_times(recording, raw)]
 
@@ -69,7 +70,7 @@ def shared_data(recordings: Sequence[Recording]) -> tuple[dict[str, list[str]], 
     """Finds recordings that are made of the same frames.
 
     Args:
-        recordings: all recordings of the manifest, or their planes.
+        recordings: all recordings of the manifest; of one with several planes, the session or any one of them.
 
     Returns:
         Problems (two animals cannot have the same frames, and two simulated recordings would overwrite each other) and
@@ -82,14 +83,14 @@ def shared_data(recordings: Sequence[Recording]) -> tuple[dict[str, list[str]], 
     doubts: dict[str, list[str]] = defaultdict(list)
     for (path, _), sharing in by_path.items():
         for first, second in combinations(sharing, 2):
-            if first.session_name == second.session_name or not _overlap(first, second):
+            if not _overlap(first, second):
                 continue
             certain = first.animal != second.animal or None not in (first.simulation, second.simulation)
-            line = f"path: {path} is the data of {first.name} too"
+            line, later = f"path: {path} is the data of {first.session_name} too", second.session_name
             if certain:
-                problems[second.name].append(f"{line}: correct one of them, or tell them apart by `frames` or `files`.")
+                problems[later].append(f"{line}: correct one of them, or tell them apart by `frames` or `files`.")
             else:
-                doubts[second.name].append(f"{line}; if this is not meant, correct one of them.")
+                doubts[later].append(f"{line}; if this is not meant, correct one of them.")
     return dict(problems), dict(doubts)
 
 

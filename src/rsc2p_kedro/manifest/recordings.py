@@ -22,7 +22,7 @@ from pydantic import (
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, Acquisition, EngineName, FrozenModel, did_you_mean
 from rsc2p_kedro.core.plausibility import check_possible
-from rsc2p_kedro.datasets.raw import Layout, RawFrames, RawRecording, as_patterns, select_frames
+from rsc2p_kedro.datasets.raw import Layout, RawFrames, RawRecording, as_patterns, inspect_recording, select_frames
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
@@ -305,6 +305,14 @@ class Recording(FrozenModel):
             dataset=self.dataset,
             axes=self.axes,
         )
+
+    def inspect(self) -> RawRecording:
+        """Inspects the files of the recording, reading their headers only.
+
+        Returns:
+            All its images, what the files tell, and all problems with them.
+        """
+        return inspect_recording(self.path, layout=self.layout)
 
     def select(self, raw: RawRecording, *, structural: bool = False) -> RawFrames:
         """Selects the frames of this recording, of its plane and of one channel.
