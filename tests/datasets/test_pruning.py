@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rsc2p_kedro.datasets.atomic import record_path
 from rsc2p_kedro.datasets.pruning import (
     Result,
     StoredDataset,
@@ -50,9 +51,8 @@ class Store:
         seconds = 1767225600 + 86400 * (day - 1) + 3600  # an hour after midnight of that day, UTC
         os.utime(place, (seconds, seconds))
         if made_of is not None:
-            hidden = "" if dataset.versioned else "."
             record = {"input_versions": {one: version(made) for one, made in made_of.items()}}
-            place.with_name(f"{hidden}{place.name}.made.json").write_text(json.dumps(record))
+            record_path(place).write_text(json.dumps(record))
 
     def days(self, name: str) -> list[int]:
         return [int(one[8:10]) for one in reversed(self.datasets[name].versions())]

@@ -1,18 +1,14 @@
 """`kedro recordings prune`: removes old versions of results."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from contextlib import nullcontext
 
 import click
-from filelock import FileLock, Timeout
 from kedro.framework.cli.utils import env_option
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
-from kedro.io import DataCatalog
 
 from rsc2p_kedro.cli.environment import count, no_recordings, read_recordings
 from rsc2p_kedro.datasets.pruning import (
@@ -27,9 +23,10 @@ from rsc2p_kedro.datasets.pruning import (
     remove,
     size_of,
 )
-
-_ALL = "all_recordings"
-"""Name under which tables and pages over all recordings are listed, and locked."""
+from rsc2p_kedro.runners.freshness import dataset_of
+from rsc2p_kedro.runners.places import Places
+from rsc2p_kedro.runners.recording import ALL_RECORDINGS
+from rsc2p_kedro.runners.run_folder import run_folder
 
 _SMALL, _NAMED = 1_000_000, 2
 """Size in bytes below which datasets share a line of the list, and number of versions that a line names."""
@@ -50,14 +47,14 @@ def prune(project: ProjectMetadata, env: str | None, keep: int, dry_run: bool) -
         click.echo(no_recordings(env))
         return
     with KedroSession.create(project_path=project.project_path, env=env) as session:
-        stored = _stored_datasets(session.load_context().catalog)  # type: ignore[attr-defined]
+        places = Places(session.load_context().catalog)  # type: ignore[attr-defined]
+        stored, folder = _stored_datasets(places), run_folder(places)
     groups: dict[str, list[StoredDataset]] = defaultdict(list)
     for dataset in stored.values():
         groups[_recording(dataset.name)].append(dataset)
-    logs = stored["index"].path.parent / "logs" if "index" in stored else None
     kept, freed, busy = kept_results(stored, keep), 0, []
     for name, datasets in groups.items():
-        with _lock(logs, name) as free:
+        with folder.lock_if_free(name) if folder else nullcontext(True) as free:
             if free:
                 # A run may have made results in the meantime, so its own results are looked at again under its lock.
                 kept = {**kept_results({one.name: one for one in datasets}, keep), **kept}
@@ -75,49 +72,23 @@ def prune(project: ProjectMetadata, env: str | None, keep: int, dry_run: bool) -
 def _recording(dataset: str) -> str:
     """Recording that a dataset belongs to."""
     parts = dataset.split(".")
-    return ".".join(parts[:2]) if len(parts) > 2 else _ALL
+    return ".".join(parts[:2]) if len(parts) > 2 else ALL_RECORDINGS
 
 
-def _stored_datasets(catalog: DataCatalog) -> dict[str, StoredDataset]:
-    """All local datasets that any pipeline makes, by name."""
+def _stored_datasets(places: Places) -> dict[str, StoredDataset]:
+    """All datasets that any pipeline makes and that are stored, by name."""
     nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}.values()
     inputs = {
-        _plain(output): [_plain(name) for name in node.inputs if not name.startswith("params:")]
+        dataset_of(output): [dataset_of(name) for name in node.inputs if not name.startswith("params:")]
         for node in nodes
         for output in node.outputs
     }
-    places: dict[str, tuple[Path, bool]] = {}
-    for output in sorted({output for node in nodes for output in node.outputs}):
-        dataset: Any = catalog.get(output) if output in catalog else None
-        path = getattr(dataset, "_filepath", None)
-        if path is not None and getattr(dataset, "_protocol", "file") == "file":
-            places[_plain(output)] = Path(path), getattr(dataset, "_version", None) is not None
+    outputs = sorted({output for node in nodes for output in node.outputs})
+    stored = {dataset_of(output): place for output in outputs if (place := places[output]) is not None}
     return {
-        name: StoredDataset(name, path, versioned, inputs_on_disk(name, inputs, places))
-        for name, (path, versioned) in places.items()
+        name: StoredDataset(name, place.path, place.versioned, inputs_on_disk(name, inputs, stored))
+        for name, place in stored.items()
     }
-
-
-def _plain(name: str) -> str:
-    return name.partition("@")[0]
-
-
-@contextmanager
-def _lock(folder: Path | None, name: str) -> Iterator[bool]:
-    """Keeps runs from a recording during the block; gives False if a run is working on it."""
-    if folder is None or not folder.is_dir():  # there was no run that takes locks
-        yield True
-        return
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _prune(name: str, datasets: list[StoredDataset], kept: Mapping[Result, str], dry_run: bool) -> int:

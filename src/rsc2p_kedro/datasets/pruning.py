@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from rsc2p_kedro.datasets.atomic import recover
+from rsc2p_kedro.datasets.atomic import record_path, recover
 from rsc2p_kedro.datasets.zarr_store import METADATA
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")  # Kedro's names of versions; they sort by time
@@ -147,13 +147,11 @@ def _made_of(result: Result, stored: Mapping[str, StoredDataset]) -> Iterator[tu
 
 def _recorded_inputs(path: Path) -> dict[str, str]:
     """Version of each input that the record beside a result tells; empty without a record."""
-    for record in (path.with_name(f"{path.name}.made.json"), path.with_name(f".{path.name}.made.json")):
-        try:
-            inputs = json.loads(record.read_text(encoding="utf-8"))["input_versions"]
-            return {str(name): str(version) for name, version in inputs.items()}
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return {}
+    try:
+        inputs = json.loads(record_path(path).read_text(encoding="utf-8"))["input_versions"]
+        return {str(name): str(version) for name, version in inputs.items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def removables(dataset: StoredDataset, kept: Mapping[Result, str]) -> list[Removable]:

@@ -255,8 +255,10 @@ class _Run:
 
     def _is_used_up(self, name: str) -> bool:
         """Whether only nodes of one recording make and need a dataset in memory."""
+        if name not in self._freshness.producers:  # such as parameters, which every node has
+            return False
         users = [node for node in self._freshness.nodes.values() if name in node.inputs]
-        return name in self._freshness.producers and bool(users) and all(node.namespace for node in users)
+        return bool(users) and all(node.namespace for node in users)
 
     def _failed(self, name: str, error: Exception) -> None:
         """Keeps a failure for the end of the run and for later runs; its traceback is in the log file."""

@@ -100,7 +100,7 @@ class RunFolder:
             Nothing.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock, owner = FileLock(self.path / f"{name}.lock"), self.path / f"{name}.owner.json"
+        lock, owner = self._file_lock(name), self.path / f"{name}.owner.json"
         try:
             lock.acquire(timeout=0)
         except NotImplementedError:
@@ -114,6 +114,33 @@ class RunFolder:
         finally:
             owner.unlink(missing_ok=True)
             lock.release()
+
+    @contextmanager
+    def lock_if_free(self, name: str) -> Iterator[bool]:
+        """Keeps runs from writing a recording during the block, unless one is writing it.
+
+        Args:
+            name: name of the recording.
+
+        Yields:
+            Whether no run is writing it.
+        """
+        if not self.path.is_dir():  # there was no run that takes locks
+            yield True
+            return
+        lock = self._file_lock(name)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _file_lock(self, name: str) -> FileLock:
+        return FileLock(self.path / f"{name}.lock")
 
     def write_failure(self, recording: str, failure: Failure) -> None:
         """Keeps the failure of a recording for `kedro recordings status`.
