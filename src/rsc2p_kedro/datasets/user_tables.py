@@ -118,6 +118,25 @@ def column_names(path: Path, *, expected: str) -> list[str]:
     return [cell.strip() for cell in _rows(path, expected)[0][1]]
 
 
+def decode(data: bytes) -> str | None:
+    """Text in any of the encodings that spreadsheets write.
+
+    Args:
+        data: content of a file.
+
+    Returns:
+        The text, with U+FFFD for what is in none of these encodings; None if the file is a workbook.
+    """
+    if data.startswith(_WORKBOOKS):
+        return None
+    try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")  # what Excel on Windows calls CSV
+
+
 def decode_text(path: Path, *, expected: str) -> str:
     """Text of a file in any of the encodings that spreadsheets write.
 
@@ -131,15 +150,9 @@ def decode_text(path: Path, *, expected: str) -> str:
     Raises:
         TableError: the file is a workbook, or in an unknown encoding.
     """
-    data = path.read_bytes()
-    if data.startswith(_WORKBOOKS):
+    text = decode(path.read_bytes())
+    if text is None:
         raise TableError.listing(path, expected, ["It is a workbook: save the sheet as 'CSV UTF-8'"])
-    try:
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return data.decode("utf-16")
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")  # what Excel on Windows calls CSV
     bad = next((at for at in (text.find("\0"), text.find("\ufffd")) if at >= 0), None)
     if bad is not None:
         line = text.count("\n", 0, bad) + 1

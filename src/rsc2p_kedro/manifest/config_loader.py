@@ -237,11 +237,7 @@ _SESSION = "{animal}.{session}."
 
 def _of_plane(value: Any, separator: str) -> Any:
     """A catalog entry or its name with the plane below the session."""
-    if isinstance(value, Mapping):
-        return {key: _of_plane(part, separator) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_of_plane(part, separator) for part in value]
-    return value.replace("{session}", f"{{session}}{separator}plane_{{plane}}") if isinstance(value, str) else value
+    return _replaced(value, "{session}", f"{{session}}{separator}plane_{{plane}}")
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:

@@ -4,7 +4,6 @@ Columns are `animal`, `session`, and fields of a recording's entry in dotted for
 `subject.sex`, `session.session_start_time`, `parameters.evaluation.min_snr`. Empty cells say nothing.
 """
 
-import codecs
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, did_you_mean
+from rsc2p_kedro.datasets.user_tables import decode
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.metadata_checks import METADATA_PARTS
 
@@ -142,15 +142,9 @@ def _decode(path: Path) -> str:
     """
     if not path.is_file():
         raise TableError(f"There is no file {path}: give the table of your sessions, saved as CSV.")
-    data = path.read_bytes()
-    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+    text = decode(path.read_bytes())
+    if text is None:
         raise TableError.listing(path, ["it is a workbook: save the sheet as 'CSV UTF-8' and import that file."])
-    try:
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return data.decode("utf-16")
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")  # what Excel on Windows calls CSV
     if "\x00" in text or "\ufffd" in text:
         raise TableError.listing(path, ["its encoding is unknown: save the table as 'CSV UTF-8'."])
     return text

@@ -101,8 +101,13 @@ def _add_acquisition(
     """Adds a plane, and its raw movies: of the functional channel and, if there is one, of the structural channel."""
     plane, suffix = add_imaging_plane(nwb, metadata, number), plane_suffix(number)
     timing = Timing(metadata.frame_rate_hz, metadata.first_frame, results.frame_times_s, results.delay_s)
-    common: dict[str, Any] = {"plane": plane, "metadata": metadata, "parameters": parameters, "timing": timing}
-    common["line_offset_px"] = results.line_offset_px
+    common: dict[str, Any] = {
+        "plane": plane,
+        "metadata": metadata,
+        "parameters": parameters,
+        "timing": timing,
+        "line_offset_px": results.line_offset_px,
+    }
     if metadata.channel_names is None or results.structural_movie is None:
         return plane, timing, add_raw_movie(nwb, results.movie, links=results.links, suffix=suffix, **common)
     functional, structural = (f"{channel_label(name)}{suffix}" for name in metadata.channel_names)

@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.bad_frames import GIVEN
 from rsc2p_kedro.core.parameters import IngestionParameters
+from rsc2p_kedro.datasets.raw.frames import MINIMUM_FRAMES
 from rsc2p_kedro.manifest.recordings import Recording
-
-FEWEST_FRAMES = 16
-"""Fewest frames that may be left: those that a recording must have."""
 
 
 def exclusion_table(
@@ -61,12 +59,12 @@ def checked_table(recording: Recording, excluded: NDArray[np.bool_], reasons: ND
         ValueError: too few frames are left.
     """
     left = int((~excluded).sum())
-    if left < FEWEST_FRAMES:
+    if left < MINIMUM_FRAMES:
         kinds = ", ".join(
             f"{number} {reason}" for reason, number in pd.Series(reasons[excluded]).value_counts().items()
         )
         raise ValueError(
-            f"Of {len(excluded)} frames of {recording.name} only {left} are left, at least {FEWEST_FRAMES} are needed "
+            f"Of {len(excluded)} frames of {recording.name} only {left} are left, at least {MINIMUM_FRAMES} are needed "
             f"({kinds}). Check the raw frames, or set `exclude_frames: none` for this recording to use them all."
         )
     return pd.DataFrame({"frame": np.arange(len(excluded)), "excluded": excluded, "reason": reasons.astype(str)})
@@ -127,10 +125,10 @@ def long_files(files: NDArray) -> list[str]:
         ValueError: a file has too few frames for a baseline of its own.
     """
     names, first, counts = np.unique(files, return_index=True, return_counts=True)
-    short = names[counts < FEWEST_FRAMES].tolist()
+    short = names[counts < MINIMUM_FRAMES].tolist()
     if short:
         raise ValueError(
-            f"`dff_within_files: true` needs files of at least {FEWEST_FRAMES} frames that are not excluded; "
+            f"`dff_within_files: true` needs files of at least {MINIMUM_FRAMES} frames that are not excluded; "
             f"{len(short)} have fewer, such as {short[0]}. Set it to false for this recording."
         )
     return names[np.argsort(first)].tolist()

@@ -5,7 +5,6 @@ minutes at the start of each command, so nodes are made once, with their final n
 """
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial, update_wrapper
@@ -14,6 +13,7 @@ from typing import Any
 from kedro.pipeline import Node
 
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.runners.joint import dots_in_names
 
 Names = str | Sequence[str] | Mapping[str, str]
 
@@ -144,9 +144,7 @@ def node_of_all(function: Callable, inputs: Sequence[str], outputs: str, stage: 
     Returns:
         The node.
     """
-    with warnings.catch_warnings():
-        # Kedro reserves dots for namespaces, and this node has inputs from the namespaces of all recordings.
-        warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
+    with dots_in_names():
         return Node(function, inputs=list(inputs), outputs=outputs, name=function.__name__, tags=[stage])
 
 

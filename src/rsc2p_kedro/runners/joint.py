@@ -1,9 +1,24 @@
 """Nodes over all recordings, which run over those recordings that have results."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kedro.pipeline.node import Node
+
+
+@contextmanager
+def dots_in_names() -> Iterator[None]:
+    """Allows dots in the names of datasets of the nodes that are made in the block.
+
+    Kedro reserves dots for namespaces, and a node over all recordings has inputs from the namespaces of all of them.
+
+    Yields:
+        Nothing.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
+        yield
 
 
 def without_missing_inputs(node: Node, available: Callable[[str], bool]) -> Node | None:
@@ -21,7 +36,5 @@ def without_missing_inputs(node: Node, available: Callable[[str], bool]) -> Node
         return node
     if not any("." in name and not name.startswith("params:") for name in inputs):
         return None
-    with warnings.catch_warnings():
-        # Kedro reserves dots for namespaces, and this node has inputs from the namespaces of all recordings.
-        warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
+    with dots_in_names():
         return node._copy(inputs=inputs)

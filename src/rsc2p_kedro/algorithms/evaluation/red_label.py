@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.extraction.footprints import MASK_LEVEL, footprint_masks
+from rsc2p_kedro.algorithms.extraction.neuron_size import weighted_median
 from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.core.results import Components, RedLabels
 
@@ -115,10 +116,10 @@ def estimate_crosstalk(red: NDArray, green: NDArray, denoised: NDArray) -> tuple
     noise = (R - slopes[:, None] * G).std(axis=1)
     errors = np.maximum(noise * np.linalg.norm(C, axis=1) / shared, 1e-12)
     weights = 1 / errors**2
-    spread = _weighted_median(np.abs(slopes - _weighted_median(slopes, weights)), weights) / 0.6745
+    spread = weighted_median(np.abs(slopes - weighted_median(slopes, weights)), weights) / 0.6745
     by_noise = 1.2533 / np.sqrt(weights.sum())
     by_spread = 1.2533 * spread * np.sqrt((weights**2).sum()) / weights.sum()
-    return max(_weighted_median(slopes, weights), 0.0), float(max(by_noise, by_spread))
+    return max(weighted_median(slopes, weights), 0.0), float(max(by_noise, by_spread))
 
 
 def _without_drift(traces: NDArray) -> Float:
@@ -127,12 +128,6 @@ def _without_drift(traces: NDArray) -> Float:
     basis = np.linalg.qr(np.stack([np.ones_like(t), t, t**2], axis=1))[0]
     traces = traces.astype(np.float64)
     return traces - (traces @ basis) @ basis.T
-
-
-def _weighted_median(values: Float, weights: Float) -> float:
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
 def label_components(

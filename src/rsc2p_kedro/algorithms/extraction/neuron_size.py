@@ -171,11 +171,19 @@ def _typical_radius(candidates: Factorization, inputs: Inputs, largest_px: float
         return None
     norms = np.sqrt(np.asarray(candidates.A.astype(np.float64).power(2).sum(axis=0)).ravel())
     strength = np.minimum(norms * candidates.C.std(axis=1), _MAX_STRENGTH)
-    return _weighted_median(radius[counted], (radius**2 * strength)[counted])
+    return weighted_median(radius[counted], (radius**2 * strength)[counted])
 
 
-def _weighted_median(values: NDArray, weights: NDArray) -> float:
-    """Value (n,) up to which half of the total weight (n,) lies."""
+def weighted_median(values: NDArray, weights: NDArray) -> float:
+    """The value up to which half of the total weight lies.
+
+    Args:
+        values: (n,), n >= 1.
+        weights: (n,), of each value, >= 0.
+
+    Returns:
+        One of the values.
+    """
     order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(cumulative, 0.5 * cumulative[-1])])

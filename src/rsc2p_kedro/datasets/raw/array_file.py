@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import ImageFile, Layout, RecordingError, arrange
+from rsc2p_kedro.datasets.raw.recording import ImageFile, Layout, arrange, unreadable
 
 _NAMES = {
     **dict.fromkeys(("t", "time", "frame", "frames", "timepoint", "num_frames"), "T"),
@@ -74,12 +74,7 @@ class ArrayFile(ImageFile):
                 for run in _runs(images):
                     out[run] = self._images(array, images[run])
         except Exception as error:  # libraries raise errors of many kinds on damaged data
-            name = f"{self.path.name} {self.inside}".strip()
-            problem = (
-                f"{name} cannot be read (images {images[0]} to {images[-1]}: {error}): "
-                "copy it again from where it was recorded"
-            )
-            raise RecordingError(self.path, [problem]) from error
+            raise unreadable(self.path, images, error, name=f"{self.path.name} {self.inside}".strip()) from error
 
     def _images(self, array: Any, images: Sequence[int]) -> NDArray:
         """Images (n, H, W) of a run in which at most one leading axis changes; else they are read one by one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import ImageFile, RecordingError
+from rsc2p_kedro.datasets.raw.recording import ImageFile, unreadable
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class FlatFile(ImageFile):
                         raise EOFError("the file is truncated")
                     image[...] = ~buffer[..., sample] if self.inverted else buffer[..., sample]
         except (OSError, EOFError) as error:
-            raise _unreadable(self.path, images, error) from error
+            raise unreadable(self.path, images, error) from error
 
 
 def complete_frames(path: Path, shape: tuple[int, int], dtype: np.dtype, samples: int = 1) -> tuple[int, list[str]]:
@@ -66,11 +66,3 @@ def complete_frames(path: Path, shape: tuple[int, int], dtype: np.dtype, samples
     n_bytes = shape[0] * shape[1] * samples * dtype.itemsize
     n_frames, rest = divmod(path.stat().st_size, n_bytes)
     return n_frames, [f"{path.name} ends within a frame, which is left out"] if rest else []
-
-
-def _unreadable(path: Path, images: Sequence[int], error: Exception) -> RecordingError:
-    problem = (
-        f"{path.name} cannot be read (images {images[0]} to {images[-1]}: {error}): "
-        "copy it again from where it was recorded"
-    )
-    return RecordingError(path, [problem])

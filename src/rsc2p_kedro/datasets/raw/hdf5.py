@@ -10,7 +10,14 @@ import numpy as np
 from natsort import natsorted
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, letters, name_axes, order_of_images
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, common_problems, first_few, refused
+from rsc2p_kedro.datasets.raw.recording import (
+    Layout,
+    RawRecording,
+    common_problems,
+    first_few,
+    numbered_channels,
+    refused,
+)
 from rsc2p_kedro.datasets.raw.stacks import pixel_problems
 
 with suppress(ImportError):  # of the extra `blosc`; importing it makes its filters known to h5py
@@ -82,7 +89,7 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     problems += common_problems([images])
     if told is None and not problems:
         problems += pixel_problems([images], replace(layout, dataset=None))
-    channels = tuple(str(number + 1) for number in range(order.shape[2]))
+    channels = numbered_channels(order.shape[2])
     return RawRecording(
         path, _FORMAT, (images,), order, channels, problems=tuple(problems), notes=(*notes, *more_notes)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, refused
-from rsc2p_kedro.datasets.raw.vendor import MissingLibraryError, array_recording, library, own_file
+from rsc2p_kedro.datasets.raw.vendor import array_recording, library, read_file
 
 SUFFIX = ".lif"
 _FORMAT = "Leica LIF"
@@ -47,19 +47,15 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     Returns:
         The recording; None if this is no LIF file.
     """
-    file = own_file(path, SUFFIX)
-    if file is None:
-        return None
-    try:
-        with library("liffile", SUFFIX, needs="LifFile").LifFile(file) as opened:
-            return _read(path, file, opened, layout)
-    except MissingLibraryError as error:
-        return refused(path, _FORMAT, [str(error)])
-    except Exception as error:  # damaged files raise errors of many kinds
-        return refused(path, _FORMAT, [f"{file.name} cannot be read ({error}): copy it again"])
+    return read_file(path, SUFFIX, _FORMAT, lambda file: _read(path, file, layout))
 
 
-def _read(path: Path, file: Path, opened: Any, layout: Layout) -> RawRecording:
+def _read(path: Path, file: Path, layout: Layout) -> RawRecording:
+    with library("liffile", SUFFIX, needs="LifFile").LifFile(file) as opened:
+        return _read_image(path, file, opened, layout)
+
+
+def _read_image(path: Path, file: Path, opened: Any, layout: Layout) -> RawRecording:
     """The recording of one image of an open file."""
     images = {image.name: image for image in opened.images}
     movies = [name for name, image in images.items() if image.sizes.get("T", 1) > 1]

@@ -2,21 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, refused
-from rsc2p_kedro.datasets.raw.vendor import (
-    MissingLibraryError,
-    PlaneArray,
-    PlaneSource,
-    array_recording,
-    library,
-    own_file,
-)
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told
+from rsc2p_kedro.datasets.raw.vendor import PlaneArray, array_recording, library, read_file
 
 SUFFIX = ".nd2"
 _FORMAT = "Nikon ND2"
@@ -32,30 +26,26 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     Returns:
         The recording; None if this is no ND2 file.
     """
-    file = own_file(path, SUFFIX)
-    if file is None:
-        return None
-    try:
-        with library("nd2", SUFFIX, needs="ND2File").ND2File(file) as opened:
-            return array_recording(
-                path,
-                _FORMAT,
-                PlaneSource(_open, file),
-                file=file,
-                sizes=dict(opened.sizes),
-                dtype=opened.dtype,
-                layout=layout,
-                channels=[channel.channel.name for channel in opened.metadata.channels or ()],
-                metadata=_metadata(opened, file.name),
-            )
-    except MissingLibraryError as error:
-        return refused(path, _FORMAT, [str(error)])
-    except Exception as error:  # damaged files raise errors of many kinds
-        return refused(path, _FORMAT, [f"{file.name} cannot be read ({error}): copy it again"])
+    return read_file(path, SUFFIX, _FORMAT, lambda file: _read(path, file, layout))
+
+
+def _read(path: Path, file: Path, layout: Layout) -> RawRecording:
+    with library("nd2", SUFFIX, needs="ND2File").ND2File(file) as opened:
+        return array_recording(
+            path,
+            _FORMAT,
+            partial(_open, file),
+            file=file,
+            sizes=dict(opened.sizes),
+            dtype=opened.dtype,
+            layout=layout,
+            channels=[channel.channel.name for channel in opened.metadata.channels or ()],
+            metadata=_metadata(opened, file.name),
+        )
 
 
 @contextmanager
-def _open(path: Path, _: str) -> Iterator[PlaneArray]:
+def _open(path: Path) -> Iterator[PlaneArray]:
     with library("nd2", SUFFIX, needs="ND2File").ND2File(path) as opened:
         sizes = dict(opened.sizes)
         loops = {name: n for name, n in sizes.items() if name not in "CYX"}

@@ -25,6 +25,7 @@ from rsc2p_kedro.datasets.raw.recording import (
     arrange,
     common_problems,
     first_few,
+    numbered_channels,
     refused,
 )
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
@@ -213,7 +214,7 @@ def _recording(path: Path, grid: Sequence[Sequence[_Series]], layout: Layout, me
         files, order, problems, more_notes = _embedded(path, grid, layout)
         notes += more_notes
     single = len(grid) == len(grid[0]) == 1
-    names = tuple(str(number + 1) for number in range(order.shape[2]))
+    names = numbered_channels(order.shape[2])
     named = len(grid[0]) == order.shape[2]
     channels = tuple(one.colour or one.name for one in grid[0]) if named and not single else names
     times = [row[0].times() for row in grid]

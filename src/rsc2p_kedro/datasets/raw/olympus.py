@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, refused
-from rsc2p_kedro.datasets.raw.vendor import MissingLibraryError, PlaneSource, array_recording, library, own_file
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told
+from rsc2p_kedro.datasets.raw.vendor import array_recording, library, read_file
 
 SUFFIX = ".oir"
 _FORMAT = "Olympus OIR"
@@ -27,26 +27,22 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     Returns:
         The recording; None if this is no OIR file.
     """
-    file = own_file(path, SUFFIX)
-    if file is None:
-        return None
-    try:
-        with _library().OirFile(file) as opened:
-            return array_recording(
-                path,
-                _FORMAT,
-                PlaneSource(_open, file),
-                file=file,
-                sizes=dict(opened.sizes),
-                dtype=opened.dtype,
-                layout=layout,
-                channels=[channel.name for channel in opened.channels],
-                metadata=_metadata(opened, file.name),
-            )
-    except MissingLibraryError as error:
-        return refused(path, _FORMAT, [str(error)])
-    except Exception as error:  # damaged files raise errors of many kinds
-        return refused(path, _FORMAT, [f"{file.name} cannot be read ({error}): copy it again"])
+    return read_file(path, SUFFIX, _FORMAT, lambda file: _read(path, file, layout))
+
+
+def _read(path: Path, file: Path, layout: Layout) -> RawRecording:
+    with _library().OirFile(file) as opened:
+        return array_recording(
+            path,
+            _FORMAT,
+            partial(_open, file),
+            file=file,
+            sizes=dict(opened.sizes),
+            dtype=opened.dtype,
+            layout=layout,
+            channels=[channel.name for channel in opened.channels],
+            metadata=_metadata(opened, file.name),
+        )
 
 
 def _library() -> Any:
@@ -54,7 +50,7 @@ def _library() -> Any:
 
 
 @contextmanager
-def _open(path: Path, _: str) -> Iterator[NDArray]:
+def _open(path: Path) -> Iterator[NDArray]:
     with _LOCK:
         array = _unpacked(path, path.stat().st_mtime_ns)
     yield array

@@ -17,13 +17,12 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.numbering import numbering_problems
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, numbered_channels
 from rsc2p_kedro.datasets.raw.stacks import (
     MAX_CHANNELS,
     PIXEL_SIZES_UM,
     contradictions,
     missing_files,
-    numbered_channels,
     pixel_problems,
     sequence_order,
     slices_problem,

@@ -232,6 +232,40 @@ def common_problems(files: Sequence[ImageFile]) -> list[str]:
     return [f"{first_few(names)} {problem}" for problem, names in affected.items()]
 
 
+def numbered_channels(n: int) -> tuple[str, ...]:
+    """Names channels that files do not name.
+
+    Args:
+        n: number of channels.
+
+    Returns:
+        Their numbers from 1, as text.
+    """
+    return tuple(str(number + 1) for number in range(n))
+
+
+def unreadable(
+    path: Path, images: Sequence[int], error: Exception, *, name: str = "", unit: str = "images"
+) -> RecordingError:
+    """Makes the error of a file whose images cannot be read.
+
+    Args:
+        path: the file.
+        images: indices of the images that should have been read.
+        error: what happened.
+        name: of the file and of what is in it; empty takes that of the file.
+        unit: what the format calls its images.
+
+    Returns:
+        The error, with what to do.
+    """
+    problem = (
+        f"{name or path.name} cannot be read ({unit} {images[0]} to {images[-1]}: {error}): "
+        "copy it again from where it was recorded"
+    )
+    return RecordingError(path, [problem])
+
+
 def first_few(names: Sequence[str], most: int = 5) -> str:
     """Lists the first few of many names, for messages.
 

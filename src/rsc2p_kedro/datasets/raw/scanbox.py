@@ -15,7 +15,7 @@ from natsort import natsorted
 
 from rsc2p_kedro.datasets.raw.flat_file import FlatFile, complete_frames
 from rsc2p_kedro.datasets.raw.matlab import read_structure
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, arrange, refused
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, arrange, numbered_channels, refused
 
 SUFFIX = ".sbx"
 _FORMAT = "Scanbox"
@@ -111,7 +111,7 @@ def _channels(info: Mapping[str, Any]) -> tuple[str, ...]:
     names = np.atleast_1d(_get(info, "chan.names", []))
     if len(saved) == count and len(saved) and saved[-1] < len(names):
         return tuple(str(names[number]) for number in saved)
-    return tuple(str(number + 1) for number in range(int(count)))
+    return numbered_channels(int(count))
 
 
 def _planes(info: Mapping[str, Any]) -> tuple[int, list[str]]:

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few
-from rsc2p_kedro.datasets.raw.stacks import contradictions, numbered_channels
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, numbered_channels
+from rsc2p_kedro.datasets.raw.stacks import contradictions
 from rsc2p_kedro.datasets.raw.tiff import find_files, inspect_files, typical_tiff
 from rsc2p_kedro.datasets.raw.tiff_file import FirstPage, TIFFFile, first_page
 

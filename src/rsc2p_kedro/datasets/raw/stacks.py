@@ -145,18 +145,6 @@ def slices_problem(n_slices: int) -> str:
     )
 
 
-def numbered_channels(n: int) -> tuple[str, ...]:
-    """Names channels that files do not name.
-
-    Args:
-        n: number of channels.
-
-    Returns:
-        Their numbers from 1, as text.
-    """
-    return tuple(str(number + 1) for number in range(n))
-
-
 def missing_files(paths: Sequence[Path], source: str) -> list[str]:
     """Reports files that metadata name and that are not there.
 

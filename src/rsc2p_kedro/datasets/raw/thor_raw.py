@@ -12,7 +12,7 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.flat_file import FlatFile, complete_frames
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, arrange, refused
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, arrange, numbered_channels, refused
 from rsc2p_kedro.datasets.raw.thor_experiment import (
     DETECTORS,
     FILE_NAME,
@@ -70,7 +70,7 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     channels = experiment.channels
     if layout.n_channels not in (None, len(channels)):
         channels = DETECTORS[: order.shape[2]] if layout.n_channels == len(DETECTORS) else ()
-        channels = channels or tuple(str(number + 1) for number in range(order.shape[2]))
+        channels = channels or numbered_channels(order.shape[2])
     return RawRecording(
         path,
         _FORMAT,

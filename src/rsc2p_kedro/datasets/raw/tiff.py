@@ -14,9 +14,9 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.numbering import numbering_problems
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, numbered_channels
 from rsc2p_kedro.datasets.raw.selection import select_files
-from rsc2p_kedro.datasets.raw.stacks import StackOrder, contradictions, numbered_channels, stack_order
+from rsc2p_kedro.datasets.raw.stacks import StackOrder, contradictions, stack_order
 from rsc2p_kedro.datasets.raw.tiff_file import TIFFFile, inspect_file
 
 SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf8"})

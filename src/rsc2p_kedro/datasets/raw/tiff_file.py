@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import ImageFile, RecordingError
+from rsc2p_kedro.datasets.raw.recording import ImageFile, unreadable
 from rsc2p_kedro.datasets.raw.tiff_directories import Directories, Page, PageKind
 
 
@@ -100,11 +100,7 @@ class TIFFFile(ImageFile):
         try:
             (self._read_plain if self.plain else self._read_decoded)(images, out)
         except Exception as error:  # decoders raise errors of many kinds on damaged data
-            problem = (
-                f"{self.path.name} cannot be read (pages {images[0]} to {images[-1]}: {error}): "
-                "copy it again from where it was recorded"
-            )
-            raise RecordingError(self.path, [problem]) from error
+            raise unreadable(self.path, images, error, unit="pages") from error
 
     def page_descriptions(self, most: int = 1000) -> list[str]:
         """Reads the ImageDescription of each page, in which microscopes write the time of a frame.

@@ -6,8 +6,7 @@ Each format is read by the library of a permissive licence that is best kept: `n
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, name_axes, order_of_images
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, refused
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, numbered_channels, refused
 
 EXTRA = "microscopes"
 """Optional dependencies of this project that read vendors' formats."""
@@ -94,29 +93,28 @@ class PlaneArray:
         return out.reshape([*map(len, ranges), *self.lengths[-2:]])
 
 
-@dataclass(frozen=True)
-class PlaneSource:
-    """Opens an array of planes; each use opens the file anew, so that threads do not share it.
+def read_file(path: Path, suffix: str, kind: str, read: Callable[[Path], RawRecording]) -> RawRecording | None:
+    """Inspects the file of a recording, if there is one.
 
-    Attributes:
-        opened: opens the file and gives an array of planes.
-        path: of the file.
-        name: of the image in the file.
+    Args:
+        path: the file, or a folder that holds no other file of this kind.
+        suffix: of the format.
+        kind: name of the format.
+        read: inspects the file.
+
+    Returns:
+        What `read` returns, or a recording that says that the file is damaged or its library missing; None if there is
+        no file of this format, or several.
     """
-
-    opened: Callable[[Path, str], Any]
-    path: Path
-    name: str = ""
-
-    @contextmanager
-    def __call__(self) -> Iterator[Any]:
-        """Opens the array.
-
-        Yields:
-            The array, until the context ends.
-        """
-        with self.opened(self.path, self.name) as array:
-            yield array
+    file = own_file(path, suffix)
+    if file is None:
+        return None
+    try:
+        return read(file)
+    except MissingLibraryError as error:
+        return refused(path, kind, [str(error)])
+    except Exception as error:  # damaged files raise errors of many kinds
+        return refused(path, kind, [f"{file.name} cannot be read ({error}): copy it again"])
 
 
 def array_recording(
@@ -137,7 +135,7 @@ def array_recording(
     Args:
         path: folder or file of the recording.
         kind: name of the format.
-        source: opens the array.
+        source: opens the array, anew each time, so that threads do not share it.
         file: that holds it.
         sizes: lengths of its axes by their names, in their order.
         dtype: of the pixels.
@@ -161,7 +159,7 @@ def array_recording(
     images = ArrayFile(file, axes, tuple(sizes.values()), np.dtype(dtype), source, inside=inside)
     order, problems, notes = order_of_images(images, layout)
     unique = len(set(channels)) == len(channels) == order.shape[2] and all(channels)
-    names = tuple(channels) if unique else tuple(str(number + 1) for number in range(order.shape[2]))
+    names = tuple(channels) if unique else numbered_channels(order.shape[2])
     return RawRecording(
         path, kind, (images,), order, names, metadata or {}, problems=tuple(problems), notes=tuple(notes)
     )

@@ -9,7 +9,7 @@ from typing import Any
 import zarr
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, letters, name_axes, order_of_images
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, refused
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, numbered_channels, refused
 from rsc2p_kedro.datasets.raw.stacks import pixel_problems
 
 _FORMAT, _OME = "zarr", "OME-Zarr"
@@ -121,7 +121,7 @@ def _read(
         problems += pixel_problems([images], replace(layout, dataset=None))
     labels = [str(channel.get("label", "")) for channel in _ome(attributes).get("omero", {}).get("channels", [])]
     named = len(labels) == order.shape[2] and all(labels) and len(set(labels)) == len(labels)
-    channels = labels if named else [str(number + 1) for number in range(order.shape[2])]
+    channels = labels if named else numbered_channels(order.shape[2])
     told = _scales(multiscale)
     return RawRecording(
         path, kind, (images,), order, tuple(channels), metadata=told, problems=tuple(problems), notes=tuple(notes)

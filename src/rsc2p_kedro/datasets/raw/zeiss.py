@@ -3,20 +3,14 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, refused
-from rsc2p_kedro.datasets.raw.vendor import (
-    MissingLibraryError,
-    PlaneArray,
-    PlaneSource,
-    array_recording,
-    library,
-    own_file,
-)
+from rsc2p_kedro.datasets.raw.vendor import PlaneArray, array_recording, library, read_file
 
 SUFFIX = ".czi"
 _FORMAT = "Zeiss CZI"
@@ -32,30 +26,26 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     Returns:
         The recording; None if this is no CZI file. Files of several scenes are a problem.
     """
-    file = own_file(path, SUFFIX)
-    if file is None:
-        return None
-    try:
-        with _library().CziFile(file) as opened:
-            if len(opened.scenes) != 1:
-                problem = f"{file.name} holds {len(opened.scenes)} scenes: save the one to analyse as its own file"
-                return refused(path, _FORMAT, [problem])
-            scene = next(iter(opened.scenes.values()))
-            return array_recording(
-                path,
-                _FORMAT,
-                PlaneSource(_open, file),
-                file=file,
-                sizes=dict(scene.sizes),
-                dtype=scene.dtype,
-                layout=layout,
-                channels=list(scene.channels),
-                metadata=_metadata(scene, file.name) | _start(opened, file.name),
-            )
-    except MissingLibraryError as error:
-        return refused(path, _FORMAT, [str(error)])
-    except Exception as error:  # damaged files raise errors of many kinds
-        return refused(path, _FORMAT, [f"{file.name} cannot be read ({error}): copy it again"])
+    return read_file(path, SUFFIX, _FORMAT, lambda file: _read(path, file, layout))
+
+
+def _read(path: Path, file: Path, layout: Layout) -> RawRecording:
+    with _library().CziFile(file) as opened:
+        if len(opened.scenes) != 1:
+            problem = f"{file.name} holds {len(opened.scenes)} scenes: save the one to analyse as its own file"
+            return refused(path, _FORMAT, [problem])
+        scene = next(iter(opened.scenes.values()))
+        return array_recording(
+            path,
+            _FORMAT,
+            partial(_open, file),
+            file=file,
+            sizes=dict(scene.sizes),
+            dtype=scene.dtype,
+            layout=layout,
+            channels=list(scene.channels),
+            metadata=_metadata(scene, file.name) | _start(opened, file.name),
+        )
 
 
 def _library() -> Any:
@@ -63,7 +53,7 @@ def _library() -> Any:
 
 
 @contextmanager
-def _open(path: Path, _: str) -> Iterator[PlaneArray]:
+def _open(path: Path) -> Iterator[PlaneArray]:
     with _library().CziFile(path) as opened:
         scene = next(iter(opened.scenes.values()))
         names = [name for name in scene.sizes if name not in "YX"]

@@ -15,8 +15,9 @@ from rsc2p_kedro.datasets.raw import RawFrames, RawRecording, RecordingError, wi
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
-SELECTION = "frames channels plane planes flyback_frames dataset axes files exclude"
-"""Fields of a recording that say which images are the frames of a movie."""
+SELECTION = "frames channels"
+"""Fields of a recording that say which images are the frames of a movie. What says how images are to be read, such as
+`planes`, belongs to the dataset `raw_frames`."""
 
 
 @uses(recording=SELECTION, ingestion="line_offset")
