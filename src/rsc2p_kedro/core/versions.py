@@ -9,7 +9,7 @@ STAGE_VERSIONS = {
     "simulation": 1,
     "ingestion": 1,
     "motion_correction": 1,
-    "source_extraction": 1,
+    "source_extraction": 2,
     "evaluation": 2,
     "export": 1,
     "reporting": 1,
