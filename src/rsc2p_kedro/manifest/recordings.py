@@ -118,7 +118,9 @@ class Recording(FrozenModel):
         None, ge=0, description="Images of each channel at the end of a volume that were taken while the focus returns."
     )
     plane_depths_um: tuple[float, ...] | None = Field(
-        None, description="Depth of each plane below the surface of the brain in um, in the order of acquisition."
+        None,
+        description="Depth of each plane in um, in the order of acquisition: below the surface of the brain, or as the "
+        "microscope counts.",
     )
     pixel_size_um: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None, description="Size of a pixel in um, (y, x) [dxy]."

@@ -9,7 +9,7 @@ unit are in XResolution and YResolution. ImageJ calls the images of any stack sl
 import re
 from pathlib import Path
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, stepped_depths
 from rsc2p_kedro.datasets.raw.stacks import PIXEL_SIZES_UM
 from rsc2p_kedro.datasets.raw.tiff import read_stacks, typical_tiff
 from rsc2p_kedro.datasets.raw.tiff_file import FirstPage, first_page
@@ -43,6 +43,9 @@ def _metadata(page: FirstPage, name: str) -> dict[str, Told]:
         x, y = (round(scale / pixels, 6) for pixels in page.pixels_per_unit)
         if all(PIXEL_SIZES_UM[0] <= size <= PIXEL_SIZES_UM[1] for size in (x, y)):
             told["pixel_size_um"] = Told((y, x), f"ImageJ header of {name}, XResolution, YResolution and unit")
+    slices = int(header.get("slices", "1")) if header.get("frames", "1") != "1" else 1
+    step = float(re.sub(r"[^\d.eE+-]", "", header.get("spacing", "")) or 0) * (scale or 0)
+    told |= stepped_depths(step, slices, f"ImageJ header of {name}, spacing")
     interval = float(re.sub(r"[^\d.eE+-]", "", header.get("finterval", "")) or 0)
     if interval > 0:
         told["frame_rate_hz"] = Told(round(1 / interval, 6), f"ImageJ header of {name}, finterval")

@@ -17,7 +17,16 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.numbering import numbering_problems
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, numbered_channels
+from rsc2p_kedro.datasets.raw.recording import (
+    Layout,
+    RawRecording,
+    Told,
+    common_problems,
+    first_few,
+    numbered_channels,
+    stepped_depths,
+    told_depths,
+)
 from rsc2p_kedro.datasets.raw.stacks import (
     MAX_CHANNELS,
     PIXEL_SIZES_UM,
@@ -301,7 +310,22 @@ def _metadata(dataset: _Dataset, times: NDArray[np.float64] | None, n_planes: in
     fluorophores = {channel.get("Fluor") for channel in channels}
     add("imaging_plane.indicator", next(iter(fluorophores)) if len(fluorophores) == 1 else None, "Fluor")
     _add_instrument(dataset.root, add)
-    return told
+    return told | (_depths(dataset, pixels) if n_planes == dataset.sizes[1] else {})
+
+
+def _depths(dataset: _Dataset, pixels: ElementTree.Element) -> dict[str, Told]:
+    """Depths of the planes: the position of each, or the distance between them."""
+    found: dict[int, float] = {}
+    for plane in pixels.findall("{*}Plane"):
+        scale = _UM.get(plane.get("PositionZUnit", ""))
+        if scale and plane.get("PositionZ"):
+            found.setdefault(int(plane.get("TheZ", "0")), float(plane.get("PositionZ", "nan")) * scale)
+    n_planes, source = dataset.sizes[1], f"OME metadata in {dataset.source}"
+    depths = [found[z] for z in range(n_planes) if z in found]
+    step = _in_unit(pixels, "PhysicalSizeZ", "µm", _UM) or 0.0
+    if len(set(depths)) < n_planes:  # some programs write the position of the stage, the same for all planes
+        return stepped_depths(step, n_planes, f"{source}, PhysicalSizeZ")
+    return told_depths(depths, n_planes, f"{source}, PositionZ")
 
 
 def _add_instrument(root: ElementTree.Element, add: Callable[[str, object, str], None]) -> None:

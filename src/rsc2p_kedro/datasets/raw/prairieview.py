@@ -8,6 +8,7 @@ With `bidirectionalZ` every second volume is taken in the opposite direction. Th
 Without the XML file, the names tell cycle, channel and number: `name_Cycle00001_Ch2_000001.ome.tif`.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ import numpy as np
 from natsort import natsorted
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, told_depths
 from rsc2p_kedro.datasets.raw.selection import select_files
 from rsc2p_kedro.datasets.raw.stacks import contradictions, missing_files
 from rsc2p_kedro.datasets.raw.tiff import inspect_files, tiffs_in
@@ -32,6 +33,21 @@ _VOLUMES = "TSeries ZSeries Element"
 _DATES = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S")
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """One frame.
+
+    Attributes:
+        time_s: of its start.
+        images: by channel, name of the file and number of the page from 0.
+        z_um: position of the focus, the sum of all its drives; NaN if it is not told.
+    """
+
+    time_s: float
+    images: dict[int, tuple[str, int]]
+    z_um: float
+
+
 @dataclass
 class _Scan:
     """What the XML file says.
@@ -39,8 +55,8 @@ class _Scan:
     Attributes:
         attributes: of the root: version and date.
         settings: by key, `key_index` for those with an index.
-        cycles: for each, its type, whether it is taken in the opposite direction, and its frames: time in s and, by
-            channel, name of the file and number of the page from 0.
+        z_um: position of the focus at the start; NaN if it is not told.
+        cycles: for each, its type, whether it is taken in the opposite direction, and its frames.
         channels: names by number.
         started: time of day of the first cycle.
         system: identifier of the microscope.
@@ -48,7 +64,8 @@ class _Scan:
 
     attributes: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
-    cycles: list[tuple[str, bool, list[tuple[float, dict[int, tuple[str, int]]]]]] = field(default_factory=list)
+    z_um: float = math.nan
+    cycles: list[tuple[str, bool, list[_Frame]]] = field(default_factory=list)
     channels: dict[int, str] = field(default_factory=dict)
     started: str = ""
     system: str = ""
@@ -102,13 +119,13 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
     except ElementTree.ParseError as error:
         problem = f"{description.name} is damaged ({error}): copy it again from where it was recorded, or leave it out"
         return RawRecording(path, "PrairieView", (), empty, problems=(f"{problem} with `exclude`",))
-    names = dict.fromkeys(name for _, _, frames in scan.cycles for _, images in frames for name, _ in images.values())
+    names = dict.fromkeys(name for _, _, frames in scan.cycles for frame in frames for name, _ in frame.images.values())
     paths = [folder / name for name in names]
     problems = missing_files(paths, description.name)
     files = () if problems else inspect_files(paths)
     problems += [*common_problems(files), *_kind_problems(scan)]
     numbers = sorted(scan.channels)
-    table, times, notes = _table(scan, files, numbers)
+    table, times, depths, notes = _table(scan, files, numbers)
     if not problems:
         problems += _page_problems(scan, files, description.name)
     volumes = bool(scan.cycles) and scan.cycles[0][0] == _VOLUMES
@@ -129,7 +146,7 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
         files,
         order if files else empty.reshape(0, 1, 1).repeat(max(1, len(numbers)), axis=2),
         tuple(names_of_channels) or ("1",),
-        _metadata(scan, description.name, times),
+        _metadata(scan, description.name, times) | _depths(scan, depths, order.shape[1], description.name),
         times if files and order.size and np.isfinite(times).all() else None,
         tuple(problems),
         tuple(notes),
@@ -151,7 +168,7 @@ def _parse(description: Path) -> _Scan:
             _add_frame(scan, element)
             element.clear()
         elif element.tag == "PVStateShard" and not scan.settings:
-            scan.settings = dict(_values(element))
+            scan.settings, scan.z_um = dict(_values(element)), _focus(element)
         elif element.tag == "SystemIDs":
             scan.system = element.get("SystemID", "")
     return scan
@@ -168,11 +185,12 @@ def _add_frame(scan: _Scan, element: ElementTree.Element) -> None:
         number = int(file.get("channel", "1"))
         scan.channels.setdefault(number, file.get("channelName") or f"Ch{number}")
         images[number] = (file.get("filename", ""), int(file.get("page", "1")) - 1)
-    if not scan.settings and (shard := element.find("PVStateShard")) is not None:
-        scan.settings = dict(_values(shard))
+    shard = element.find("PVStateShard")
+    if not scan.settings and shard is not None:
+        scan.settings, scan.z_um = dict(_values(shard)), _focus(shard)
     if images:
         time = element.get("absoluteTime") or element.get("relativeTime") or "nan"
-        scan.cycles[-1][2].append((float(time), images))
+        scan.cycles[-1][2].append(_Frame(float(time), images, math.nan if shard is None else _focus(shard)))
 
 
 def _values(shard: ElementTree.Element) -> Iterator[tuple[str, str]]:
@@ -183,6 +201,19 @@ def _values(shard: ElementTree.Element) -> Iterator[tuple[str, str]]:
             yield key, value
         for indexed in element.findall("IndexedValue"):
             yield f"{key}_{indexed.get('index')}", indexed.get("value", "")
+
+
+def _focus(shard: ElementTree.Element) -> float:
+    """Position of the focus in um, the sum of motor and piezo; NaN if it is not told."""
+    found = shard.findall("*[@key='positionCurrent']/SubindexedValues[@index='ZAxis']/SubindexedValue")
+    texts = [value.get("value", "") for value in found]
+    before_5 = shard.find("*[@key='positionCurrent_ZAxis']")
+    if before_5 is not None:
+        texts = before_5.get("value", "").split(",")
+    try:
+        return sum(float(text) for text in texts) if texts else math.nan
+    except ValueError:
+        return math.nan
 
 
 def _kind_problems(scan: _Scan) -> list[str]:
@@ -199,26 +230,28 @@ def _kind_problems(scan: _Scan) -> list[str]:
 
 def _table(
     scan: _Scan, files: tuple[TIFFFile, ...], channels: list[int]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
-    """Numbers of the images (T, Z, C), times (T, Z) from the first, and notes on what is incomplete."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Numbers of the images (T, Z, C), times (T, Z) from the first, depths (Z,), and notes on what is incomplete."""
     starts = dict(zip((file.path.name for file in files), np.cumsum([0, *(f.n_images for f in files)]), strict=False))
     volumes = bool(scan.cycles) and scan.cycles[0][0] == _VOLUMES
-    rows, times, n_left = [], [], 0
+    rows, times, depths, n_left = [], [], [], 0
     n_planes = max((len(frames) for _, _, frames in scan.cycles), default=1) if volumes else 1
     for _, backward, frames in scan.cycles:
         groups = [frames] if volumes else [[frame] for frame in frames]
         for group in groups:
-            if len(group) < n_planes or any(set(images) != set(channels) for _, images in group):
+            if len(group) < n_planes or any(set(frame.images) != set(channels) for frame in group):
                 n_left += bool(group)
                 continue
             group = group[::-1] if backward else group
-            rows.append([[starts.get(images[c][0], 0) + images[c][1] for c in channels] for _, images in group])
-            times.append([time for time, _ in group])
+            rows.append([[starts.get(f.images[c][0], 0) + f.images[c][1] for c in channels] for f in group])
+            times.append([frame.time_s for frame in group])
+            depths.append([frame.z_um for frame in group])
     what = "volume" if volumes else "frame"
     notes = [f"{n_left} incomplete {what}{'s' * (n_left > 1)} left out: the recording was stopped"] if n_left else []
     table = np.array(rows, np.int64).reshape(-1, n_planes, max(1, len(channels)))
     seconds = np.array(times, np.float64).reshape(-1, n_planes)
-    return table, seconds - (seconds.min() if seconds.size else 0), notes
+    places = np.median(np.array(depths, np.float64).reshape(-1, n_planes), axis=0) if depths else np.empty(0)
+    return table, seconds - (seconds.min() if seconds.size else 0), places, notes
 
 
 def _split_planes(
@@ -237,8 +270,8 @@ def _page_problems(scan: _Scan, files: tuple[TIFFFile, ...], name: str) -> list[
     """Problem of files that hold fewer images than the XML file names."""
     needed: dict[str, int] = defaultdict(int)
     for _, _, frames in scan.cycles:
-        for _, images in frames:
-            for file, page in images.values():
+        for frame in frames:
+            for file, page in frame.images.values():
                 needed[file] = max(needed[file], page + 1)
     short = [file.path.name for file in files if file.n_images < needed[file.path.name]]
     if not short:
@@ -272,6 +305,14 @@ def _metadata(scan: _Scan, name: str, times: NDArray[np.float64]) -> dict[str, T
     parts += [f"laser power {first_few([f'{float(v):g}' for v in power.values()])} (setting)"] if power else []
     told["device.description"] = Told(", ".join(parts), f"{name}, version, objectiveLens and laserPower")
     return told
+
+
+def _depths(scan: _Scan, of_planes: NDArray[np.float64], n_planes: int, name: str) -> dict[str, Told]:
+    """Depths of the planes, from the positions of the focus."""
+    depths = of_planes[:n_planes]
+    if n_planes == 1 and not np.isfinite(depths).all():  # told once, for all frames
+        depths = np.array([scan.z_um])
+    return told_depths(depths.tolist(), n_planes, f"{name}, positionCurrent ZAxis")
 
 
 def _pixel_size(settings: Mapping[str, str]) -> tuple[float, float] | None:

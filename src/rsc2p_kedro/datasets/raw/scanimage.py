@@ -22,7 +22,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, numbered_channels
+from rsc2p_kedro.datasets.raw.recording import (
+    Layout,
+    RawRecording,
+    Told,
+    common_problems,
+    first_few,
+    numbered_channels,
+    stepped_depths,
+    told_depths,
+)
 from rsc2p_kedro.datasets.raw.stacks import contradictions
 from rsc2p_kedro.datasets.raw.tiff import find_files, inspect_files, typical_tiff
 from rsc2p_kedro.datasets.raw.tiff_file import FirstPage, TIFFFile, first_page
@@ -412,10 +421,35 @@ def _metadata(
     if start is not None:
         where = f"{source(key)} (clock of the microscope; its offset from UTC is not told)"
         told["session.session_start_time"] = Told(start, where)
+    if volumes.flyback_frames:
+        told["flyback_frames"] = Told(volumes.flyback_frames, source("frames of a volume with the flyback"))
+    told |= _depths(header, volumes, name)
     scanner = next(iter(header.texts("hScan2D.scanMode", "hScan2D.scannerType")), "")
     described = f"ScanImage {header.version}".strip() + (f", {scanner} scanning" if scanner else "")
     told["device.description"] = Told(described, source("version and hScan2D"))
     return told
+
+
+def _depths(header: Header, volumes: _Volumes, name: str) -> dict[str, Told]:
+    """Depths of the planes: each of them, or start and step."""
+    n_planes, source = volumes.n_planes, f"ScanImage header of {name}"
+    for key in ("hStackManager.zs", "hStackManager.arbitraryZs", "hFastZ.userZs"):
+        rows = header.get(key, "").strip("[]").split(";")
+        depths = header.numbers(key)
+        if len(rows) in (1, len(depths)) and len(depths) in (n_planes, n_planes + volumes.flyback_frames):
+            return told_depths(depths[:n_planes], n_planes, f"{source}, SI.{key}")
+    if header.texts("hStackManager.stackDefinition") == ["arbitrary"]:
+        return {}
+    start = header.number("hStackManager.stackZStartPos", "stackZStartPos")
+    for key in (
+        "hStackManager.actualStackZStepSize",
+        "hStackManager.stackZStepSize",
+        "stackZStepSize",
+        "acq.zStepSize",
+    ):
+        if step := header.number(key):
+            return stepped_depths(step, n_planes, f"{source}, {key}", start_um=start)
+    return {}
 
 
 def _frame_rate(header: Header, volumes: _Volumes) -> tuple[float, str]:
