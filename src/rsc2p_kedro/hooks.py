@@ -111,8 +111,7 @@ class StartHook:
         for node in pipeline.nodes:
             session = ".".join((node.namespace or "").split(".")[:2])
             functions[node.name.rpartition(".")[2]].add(session)
-        exported = functions["build_nwb"] | functions["build_nwb_of_planes"]
-        to_export = [one for name, one in sessions.items() if name in exported]
+        to_export = [one for name, one in sessions.items() if name in functions["build_nwb"]]
         if to_export:
             check_metadata(catalog.load("params:nwb"), to_export, env=env)
         without = [one for name, one in sessions.items() if name in functions["explain_missing_nwb"]]
