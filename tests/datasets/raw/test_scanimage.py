@@ -240,6 +240,15 @@ def test_acquisitions_of_a_day_follow_one_another(tmp_path):
     assert recording.n_frames == 6
     np.testing.assert_allclose(recording.frame_times_s[:, 0], [0, 4 / 30, 60, 60 + 4 / 30, 60 + 8 / 30, 60.4])
     assert "2 acquisitions are read one after the other" in recording.notes
+    assert recording.trials.tolist() == [0, 0, 1, 1, 1, 1]
+
+
+def test_parts_of_an_acquisition_are_one_trial_and_acquisitions_are_trials(tmp_path):
+    for part in range(2):
+        write(tmp_path / f"m_00001_{part + 1:05d}.tif", counting(10, 1 + 10 * part))
+    write(tmp_path / "m_00002_00001.tif", counting(20), epoch="2019 5 6 10 31 12.5", acquisition=2)
+    frames = read_frames(tmp_path, frames=(5, 40))
+    assert frames.first_files == ["m_00001_00001.tif"] * 15 + ["m_00002_00001.tif"] * 20
 
 
 def test_acquisitions_that_do_not_belong_together(tmp_path):

@@ -125,7 +125,7 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
     files = () if problems else inspect_files(paths)
     problems += [*common_problems(files), *_kind_problems(scan)]
     numbers = sorted(scan.channels)
-    table, times, depths, notes = _table(scan, files, numbers)
+    table, times, depths, trials, notes = _table(scan, files, numbers)
     if not problems:
         problems += _page_problems(scan, files, description.name)
     volumes = bool(scan.cycles) and scan.cycles[0][0] == _VOLUMES
@@ -133,7 +133,7 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
     n_planes = table.shape[1] - flyback if volumes else None
     problems += contradictions(layout, Layout(len(numbers), n_planes), description.name)
     if n_planes is None:
-        order, times = _split_planes(table, times, layout)
+        order, times, trials = _split_planes(table, times, trials, layout)
     else:  # the user may say that the last images of each cycle belong to the flyback
         order, times = table[:, : max(1, n_planes)], times[:, : max(1, n_planes)]
     names_of_channels = [scan.channels[number] for number in numbers]
@@ -150,6 +150,7 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
         times if files and order.size and np.isfinite(times).all() else None,
         tuple(problems),
         tuple(notes),
+        trials=trials if files and not volumes else None,
     )
 
 
@@ -230,13 +231,13 @@ def _kind_problems(scan: _Scan) -> list[str]:
 
 def _table(
     scan: _Scan, files: tuple[TIFFFile, ...], channels: list[int]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Numbers of the images (T, Z, C), times (T, Z) from the first, depths (Z,), and notes on what is incomplete."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], list[str]]:
+    """Numbers of the images (T, Z, C), times (T, Z) from the first, depths (Z,), cycles (T,), notes on what lacks."""
     starts = dict(zip((file.path.name for file in files), np.cumsum([0, *(f.n_images for f in files)]), strict=False))
     volumes = bool(scan.cycles) and scan.cycles[0][0] == _VOLUMES
-    rows, times, depths, n_left = [], [], [], 0
+    rows, times, depths, trials, n_left = [], [], [], [], 0
     n_planes = max((len(frames) for _, _, frames in scan.cycles), default=1) if volumes else 1
-    for _, backward, frames in scan.cycles:
+    for cycle, (_, backward, frames) in enumerate(scan.cycles):
         groups = [frames] if volumes else [[frame] for frame in frames]
         for group in groups:
             if len(group) < n_planes or any(set(frame.images) != set(channels) for frame in group):
@@ -246,24 +247,25 @@ def _table(
             rows.append([[starts.get(f.images[c][0], 0) + f.images[c][1] for c in channels] for f in group])
             times.append([frame.time_s for frame in group])
             depths.append([frame.z_um for frame in group])
+            trials.append(cycle)
     what = "volume" if volumes else "frame"
     notes = [f"{n_left} incomplete {what}{'s' * (n_left > 1)} left out: the recording was stopped"] if n_left else []
     table = np.array(rows, np.int64).reshape(-1, n_planes, max(1, len(channels)))
     seconds = np.array(times, np.float64).reshape(-1, n_planes)
     places = np.median(np.array(depths, np.float64).reshape(-1, n_planes), axis=0) if depths else np.empty(0)
-    return table, seconds - (seconds.min() if seconds.size else 0), places, notes
+    return table, seconds - (seconds.min() if seconds.size else 0), places, np.array(trials, np.int64), notes
 
 
 def _split_planes(
-    table: NDArray[np.int64], times: NDArray[np.float64], layout: Layout
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    table: NDArray[np.int64], times: NDArray[np.float64], trials: NDArray[np.int64], layout: Layout
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Takes frames over time as volumes, if the user says so."""
     Z, flyback = layout.n_planes or 1, layout.flyback_frames or 0
     if Z + flyback == 1:
-        return table, times
+        return table, times, trials
     T = len(table) // (Z + flyback)
     table = table[: T * (Z + flyback)].reshape(T, Z + flyback, -1)[:, :Z]
-    return table, times[: T * (Z + flyback)].reshape(T, Z + flyback)[:, :Z]
+    return table, times[: T * (Z + flyback)].reshape(T, Z + flyback)[:, :Z], trials[: T * (Z + flyback) : Z + flyback]
 
 
 def _page_problems(scan: _Scan, files: tuple[TIFFFile, ...], name: str) -> list[str]:
@@ -373,7 +375,18 @@ def _read_named(path: Path, paths: list[Path], layout: Layout) -> RawRecording:
     problems += contradictions(layout, told, "the names of the files")
     n = min(sum(len(images[channel][cycle]) for cycle in cycles) for channel in channels)
     columns = [[number for cycle in cycles for number in images[channel][cycle]][:n] for channel in channels]
+    trials = np.repeat(cycles, [len(images[channels[0]][cycle]) for cycle in cycles])[:n]
     table = np.array(columns, np.int64).T.reshape(n, 1, len(channels))
-    order, _ = _split_planes(table, np.zeros((n, 1)), layout)
+    order, _, trials = _split_planes(table, np.zeros((n, 1)), trials, layout)
     names = tuple(f"Ch{channel}" for channel in channels)
-    return RawRecording(path, "PrairieView TIFF", files, order, names, problems=tuple(problems), notes=tuple(notes))
+    volumes = layout.n_planes is not None and layout.n_planes > 1
+    return RawRecording(
+        path,
+        "PrairieView TIFF",
+        files,
+        order,
+        names,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        trials=None if volumes else trials,
+    )

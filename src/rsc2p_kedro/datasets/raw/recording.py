@@ -127,6 +127,7 @@ class RawRecording:
             `imaging_plane.excitation_wavelength_nm`.
         frame_times_s: (T, Z) float64, start of each frame in s from the start of the recording, where the files tell
             it; None where frames are evenly spaced or nothing is told.
+        trials: (T,) int64, number of the trial of each frame, where the files tell it (cycles, acquisitions).
         problems: why the recording cannot be used as it is, one text each, with what to do.
         notes: what the user should know although the recording can be used (an incomplete last volume is left out).
     """
@@ -138,6 +139,7 @@ class RawRecording:
     channels: tuple[str, ...] = ("1",)
     metadata: Mapping[str, Told] = field(default_factory=dict)
     frame_times_s: NDArray[np.float64] | None = None
+    trials: NDArray[np.int64] | None = field(default=None, kw_only=True)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -152,6 +154,8 @@ class RawRecording:
             raise ValueError(f"order names images outside of the {n_images} images of the files.")
         if self.frame_times_s is not None and self.frame_times_s.shape != self.order.shape[:2]:
             raise ValueError(f"frame_times_s should be {self.order.shape[:2]}, has shape {self.frame_times_s.shape}.")
+        if self.trials is not None and len(self.trials) != len(self.order):
+            raise ValueError(f"trials should be {len(self.order)}, are {len(self.trials)}.")
 
     @property
     def n_frames(self) -> int:

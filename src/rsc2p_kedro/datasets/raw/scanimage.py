@@ -163,9 +163,17 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     problems += [*_gaps(files, pages, path), *_differences(files, pages, volumes)]
     problems += contradictions(layout, told, "the ScanImage header")
     metadata = _metadata(header, file.name, files, volumes, pages)
-    name = f"ScanImage {header.version}".strip() + " TIFF"
     return RawRecording(
-        path, name, files, order, volumes.channels, metadata, times, tuple(problems), (*notes, *_stale_notes(files))
+        path,
+        f"ScanImage {header.version}".strip() + " TIFF",
+        files,
+        order,
+        volumes.channels,
+        metadata,
+        times,
+        tuple(problems),
+        (*notes, *_stale_notes(files)),
+        trials=pages.acquisitions[order[:, 0, 0]] if order.size else None,
     )
 
 

@@ -151,7 +151,7 @@ def _contents(
         times,
         given.line_offset.offset_px,
         given.excluded_frames,
-        given.frame_table["file"].to_numpy(dtype=str),
+        given.frame_table["trial"].to_numpy(dtype=str),
         delay,
         given.structural_movie,
         given.structural_summary_images,
