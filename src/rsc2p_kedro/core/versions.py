@@ -12,7 +12,7 @@ STAGE_VERSIONS = {
     "source_extraction": 2,
     "evaluation": 2,
     "export": 1,
-    "reporting": 1,
+    "reporting": 2,
     "engine_comparison": 1,
     "reproducibility": 1,
 }
