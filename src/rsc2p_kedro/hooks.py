@@ -88,7 +88,8 @@ class StartHook:
         }
         sessions = {one.session_name: one for one in running}  # any plane of a session has its path and its metadata
         same_data, doubts = shared_data(list(sessions.values()))
-        problems = {one.name: stage_problems(one, shared) for one in running}
+        units = {unit.name: unit for one in running for unit in one.units}  # files of planes have `{plane}` in sessions
+        problems = {name: stage_problems(unit, shared) for name, unit in units.items()}
         for name, lines in same_data.items():
             problems[name] = [*problems.get(name, []), *lines]
         if any(problems.values()):

@@ -130,6 +130,8 @@ def select_frames(
     start, stop = frames or (0, recording.n_frames)
     problems = [*recording.problems, *_selection_problems(recording, channel, plane)]
     problems += _window_problems(recording.n_frames, start, stop)
+    if not problems and not recording.n_frames:
+        problems.append("there is no whole frame (of all planes and channels): check that the recording is complete")
     if problems:
         raise RecordingError(path, problems)
     numbers = recording.order[start:stop, (plane or 1) - 1, channel_index(recording, channel)]

@@ -75,13 +75,16 @@ def holds_movie(path: Path) -> bool:
         path: of an NWB file.
 
     Returns:
-        Whether it has a `TwoPhotonSeries` among its acquisitions.
+        Whether it has a `TwoPhotonSeries` among its acquisitions, or is a damaged file, which may have had one.
     """
     if not h5py.is_hdf5(path):
         return False
-    with h5py.File(path, "r") as file:
-        acquisition = file.get("acquisition", {})
-        return any(item.attrs.get("neurodata_type") == _KINDS[0] for item in acquisition.values())
+    try:
+        with h5py.File(path, "r") as file:
+            acquisition = file.get("acquisition", {})
+            return any(item.attrs.get("neurodata_type") == _KINDS[0] for item in acquisition.values())
+    except OSError:
+        return True
 
 
 def _choose(file: h5py.File, layout: Layout) -> tuple[list[str], str]:

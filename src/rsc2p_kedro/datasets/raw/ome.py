@@ -106,6 +106,23 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     return _ordered(path, datasets, files, table[whole], seconds[whole], layout, notes)
 
 
+def metadata_of(file: Path) -> dict[str, Told]:
+    """Reads what the OME-XML of a TIFF tells, for formats that have another description of the order of images.
+
+    Args:
+        file: a TIFF.
+
+    Returns:
+        Pixel size, start, wavelengths and microscope, by the field of the manifest; empty without readable OME-XML.
+    """
+    try:
+        described, root = _described(file)
+        dataset = _dataset(described, file, root, root.findall("{*}Image")[0])
+    except (OSError, ElementTree.ParseError, ValueError, IndexError):
+        return {}
+    return _metadata(dataset, None, dataset.sizes[1])
+
+
 def _ordered(
     path: Path,
     datasets: list[_Dataset],
@@ -161,7 +178,7 @@ def _datasets(path: Path, companions: list[Path], layout: Layout) -> tuple[list[
         if file in known:
             continue
         try:
-            described, root = _metadata_of(file)
+            described, root = _described(file)
         except (OSError, ElementTree.ParseError, ValueError) as error:
             failed.setdefault(str(error), []).append(file.name)
             continue
@@ -188,7 +205,7 @@ def _datasets(path: Path, companions: list[Path], layout: Layout) -> tuple[list[
     return datasets, list(dict.fromkeys(problems)), notes
 
 
-def _metadata_of(file: Path) -> tuple[Path, ElementTree.Element]:
+def _described(file: Path) -> tuple[Path, ElementTree.Element]:
     """The file that holds the metadata of a file, and their root.
 
     Raises:
@@ -296,9 +313,9 @@ def _metadata(dataset: _Dataset, times: NDArray[np.float64] | None, n_planes: in
         add("frame_rate_hz", round(float(1 / np.median(steps)), 6), "DeltaT")
     elif increment and n_planes == dataset.sizes[1]:
         add("frame_rate_hz", round(1 / increment, 6), "TimeIncrement")
-    date = dataset.image.findtext("{*}AcquisitionDate") or ""
+    date = dataset.image.findtext("{*}AcquisitionDate") or dataset.image.get("AcquiredDate") or ""
     try:
-        start = datetime.fromisoformat(date.strip())
+        start = datetime.fromisoformat(date.strip().removesuffix("-00:00"))  # RFC 3339: the offset is unknown
     except ValueError:
         start = None
     zone = "" if start is None or start.tzinfo else " (offset from UTC is not told)"

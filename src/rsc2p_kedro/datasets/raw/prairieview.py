@@ -360,7 +360,8 @@ def _read_named(path: Path, paths: list[Path], layout: Layout) -> RawRecording:
         images[int(part[3])][int(part[2])] += range(start, start + file.n_images)
     channels = sorted(images)
     cycles = sorted({cycle for numbers in images.values() for cycle in numbers})
-    problems, notes = common_problems(files), ["the XML file of PrairieView is missing: names tell channels and cycles"]
+    lacking = "the XML file of PrairieView is missing or damaged"
+    problems, notes = common_problems(files), [f"{lacking}: names tell channels and cycles"]
     lengths = {len(images[channel][cycle]) for channel in channels for cycle in cycles}
     if len({part[1] for part in parts}) > 1:
         problems.append("there are files of several recordings of PrairieView in this folder: keep one in a folder")
@@ -368,8 +369,8 @@ def _read_named(path: Path, paths: list[Path], layout: Layout) -> RawRecording:
         problems.append("the channels hold different numbers of images: copy the files again, with the XML file")
     elif layout.n_planes is None and (len(cycles) > 1 or not parts[0][1].upper().startswith("TSERIES")):
         problems.append(
-            f"the XML file of PrairieView is missing, and {len(cycles)} cycles of {max(lengths)} images may be trials "
-            f"of one plane or volumes: add `planes: 1`, or `planes: {max(lengths)}`, or copy the XML file"
+            f"{lacking}, and {len(cycles)} cycles of {max(lengths)} images may be trials of one plane or volumes: add "
+            f"`planes: 1`, or `planes: {max(lengths)}`, or copy the XML file"
         )
     told = Layout(n_channels=len(channels))
     problems += contradictions(layout, told, "the names of the files")
