@@ -156,6 +156,21 @@ def test_file_with_fewer_pages_than_named(tmp_path):
     assert f"{name} hold fewer images than {NAME}.xml names" in problem
 
 
+def test_positions_of_the_stage_are_no_trials(tmp_path):
+    folder = write(tmp_path / "t", [20, 20])
+    file = folder / f"{NAME}.xml"
+    text = file.read_text()
+    for cycle in (1, 2):
+        keys = "".join(
+            f'<PVStateValue key="xYStageGrid{axis}Index" value="{n}"/>' for axis, n in {"X": cycle, "Y": 0}.items()
+        )
+        head, start, rest = text.partition(f'cycle="{cycle}"')
+        text = head + start + rest.replace(">\n", f">\n<PVStateShard>{keys}</PVStateShard>\n", 1)
+    file.write_text(text)
+    (problem,) = inspect_recording(folder).problems
+    assert problem.startswith("the cycles were taken at 2 positions of the stage, each a recording of its own: put")
+
+
 def test_other_kinds_of_scans_are_no_movies(tmp_path):
     folder = write(tmp_path / "t", [20], kind="ZSeries")
     assert inspect_recording(folder).problems == (

@@ -85,7 +85,8 @@ def write(
     bigtiff: bool = True,
 ) -> Path:
     """A file with some frames; each image holds 10 times its frame plus its channel."""
-    group = {"RoiGroups": {"imagingRoiGroup": {"rois": [{"enable": 1}] * rois}}}
+    roi = {"enable": 1, "scanfields": {"pixelResolutionXY": [W, 6]}}
+    group = {"RoiGroups": {"imagingRoiGroup": {"rois": [roi] * rois}}}
     with tifffile.TiffWriter(path, bigtiff=bigtiff) as writer:
         for frame in frames:
             for channel in range(n_channels):
@@ -304,7 +305,10 @@ def test_several_regions_in_an_image_are_refused(tmp_path):
     one = write(tmp_path / "one_00001.tif", counting(20), software, rois=1)
     assert inspect_recording(one).problems == ()
     two = write(tmp_path / "two_00001.tif", counting(20), software, rois=2)
-    assert "2 regions (mROI) lie one below the other" in inspect_recording(two).problems[0]
+    problem = inspect_recording(two).problems[0]  # 16 rows: 6 of each region, and 4 while the mirrors move
+    assert "2 regions (mROI) lie one below the other in each image (rows 0 to 5, 10 to 15, from 0)" in problem
+    three = write(tmp_path / "three_00001.tif", counting(20), software, rois=3)
+    assert "3 regions (mROI) lie one below the other in each image, which is" in inspect_recording(three).problems[0]
 
 
 def test_agrees_with_roiextractors_on_a_file_as_scanimage_lays_it_out(tmp_path, monkeypatch):

@@ -70,8 +70,8 @@ def _read_with(reader: Reader, path: Path, layout: Layout) -> RawRecording | Non
     except Exception as error:
         name = reader.__module__.rpartition(".")[2]
         problem = (
-            f"the files cannot be read as those of {name} ({type(error).__name__}: {error}): copy them again from where "
-            "they were recorded. If other programs open them, please report this message"
+            f"the files cannot be read as those of {name} ({type(error).__name__}: {error}): copy them again from "
+            "where they were recorded. If other programs open them, please report this message"
         )
         return refused(path, name, [problem])
 

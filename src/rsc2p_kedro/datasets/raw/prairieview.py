@@ -58,6 +58,7 @@ class _Scan:
         z_um: position of the focus at the start; NaN if it is not told.
         cycles: for each, its type, whether it is taken in the opposite direction, and its frames.
         channels: names by number.
+        places: positions in the grid of the stage, (x, y) as text.
         started: time of day of the first cycle.
         system: identifier of the microscope.
     """
@@ -67,6 +68,7 @@ class _Scan:
     z_um: float = math.nan
     cycles: list[tuple[str, bool, list[_Frame]]] = field(default_factory=list)
     channels: dict[int, str] = field(default_factory=dict)
+    places: set[tuple[str, ...]] = field(default_factory=set)
     started: str = ""
     system: str = ""
 
@@ -168,11 +170,19 @@ def _parse(description: Path) -> _Scan:
         if element.tag == "Frame" and scan.cycles:
             _add_frame(scan, element)
             element.clear()
-        elif element.tag == "PVStateShard" and not scan.settings:
-            scan.settings, scan.z_um = dict(_values(element)), _focus(element)
+        elif element.tag == "PVStateShard":
+            _add_state(scan, element)
         elif element.tag == "SystemIDs":
             scan.system = element.get("SystemID", "")
     return scan
+
+
+def _add_state(scan: _Scan, shard: ElementTree.Element) -> None:
+    """Adds the position of the stage and, from the first settings, all of them."""
+    if not scan.settings:
+        scan.settings, scan.z_um = dict(_values(shard)), _focus(shard)
+    if found := [item for axis in "XY" if (item := shard.find(f"*[@key='xYStageGrid{axis}Index']")) is not None]:
+        scan.places.add(tuple(item.get("value", "") for item in found))
 
 
 def _is_backward(scan: _Scan, sequence: ElementTree.Element) -> bool:
@@ -187,8 +197,6 @@ def _add_frame(scan: _Scan, element: ElementTree.Element) -> None:
         scan.channels.setdefault(number, file.get("channelName") or f"Ch{number}")
         images[number] = (file.get("filename", ""), int(file.get("page", "1")) - 1)
     shard = element.find("PVStateShard")
-    if not scan.settings and shard is not None:
-        scan.settings, scan.z_um = dict(_values(shard)), _focus(shard)
     if images:
         time = element.get("absoluteTime") or element.get("relativeTime") or "nan"
         scan.cycles[-1][2].append(_Frame(float(time), images, math.nan if shard is None else _focus(shard)))
@@ -224,6 +232,11 @@ def _kind_problems(scan: _Scan) -> list[str]:
         return ["there are no images in this recording of PrairieView: remove it from the manifest"]
     if len(kinds) > 1:
         return [f"the recording mixes sequences of several types ({', '.join(kinds)}): keep one type"]
+    if len(scan.places) > 1:
+        return [
+            f"the cycles were taken at {len(scan.places)} positions of the stage, each a recording of its own: put the "
+            "TIFFs of each position in a folder, without the XML file"
+        ]
     if kinds[0] in ("ZSeries", "Single", "Linescan", "Point Scan"):
         return [f"this is a {kinds[0]} of PrairieView, not a movie: remove it from the manifest"]
     return []

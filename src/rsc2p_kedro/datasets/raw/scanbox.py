@@ -67,6 +67,10 @@ def _read(path: Path, file: Path, info: Mapping[str, Any], layout: Layout) -> Ra
     """The recording of a file with its description."""
     if _get(info, "mesoscope.enabled"):
         raise ValueError("describes regions of a mesoscope, which cannot be read yet")
+    if int(_get(info, "scanbox_version", 2 if "sz" in info else 1)) < 2:
+        raise ValueError(
+            "is of Scanbox 1, whose samples are no pixels yet: save the frames that Scanbox's own sbxread gives as TIFF"
+        )
     lines, columns = (int(n) for n in np.ravel(_get(info, "sz", _DEFAULT_SIZE)))
     folds = _folds(info, lines)
     shape, channels = (lines // folds, columns), _channels(info)
