@@ -54,12 +54,9 @@ def thor(path: Path, movie: NDArray, _: RawRecording) -> bool:
 
 
 def thor_tiff(path: Path, movie: NDArray, _: RawRecording) -> bool:
-    return all(
-        np.array_equal(
-            movie[t, z, 0], tifffile.imread(path / f"ChanA_0001_0001_{z + 1:04d}_{t + 1:04d}.tif", is_ome=False)
-        )
-        for t, z in np.ndindex(30, 3)
-    )
+    names = {(t, z): f"ChanA_0001_0001_{z + 1:04d}_{t + 1:04d}.tif" for t, z in np.ndindex(30, 3)}
+    images = {place: tifffile.imread(path / name, is_ome=False) for place, name in names.items()}
+    return all(np.array_equal(movie[t, z, 0], image) for (t, z), image in images.items())
 
 
 def scanbox(path: Path, movie: NDArray, recording: RawRecording) -> bool:
