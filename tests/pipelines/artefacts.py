@@ -76,7 +76,7 @@ def process(movie: np.ndarray, *, dff_within_files: bool = False, **fields: obje
     components = source_extraction.refit_components(*found, fit, recording, ext, QUIET, CAIMAN)
     quality = evaluation.evaluate_components(corrected, components, excluded, recording, ev, QUIET, CAIMAN)
     spikes = evaluation.infer_component_spikes(components, excluded, recording, ev, QUIET)
-    frames = pd.DataFrame({"file": ["a.tif"] * 250 + ["b.tif"] * (len(movie) - 250)})
+    frames = pd.DataFrame({"trial": ["a.tif"] * 250 + ["b.tif"] * (len(movie) - 250)})
     dff = evaluation.compute_dff(components, excluded, frames, recording, ev, CAIMAN)
     return {
         "bad": bad, "motion": motion, "excluded": excluded, "components": components, "quality": quality,
