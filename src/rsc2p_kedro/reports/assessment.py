@@ -314,6 +314,23 @@ def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
     return Assessment(check, level, finding[0].upper() + finding[1:], recommendation)
 
 
+def assess_alternation(period: int) -> Assessment:
+    """Checks that the frames are of one channel and plane.
+
+    Args:
+        period: number of frames after which they resemble each other again; 1 where none alternate.
+
+    Returns:
+        The assessment `Alternating frames`.
+    """
+    check = "Alternating frames"
+    if period == 1:
+        return Assessment(check, Level.OK, "Successive frames resemble each other: they are of one channel and plane.")
+    finding = f"The movie looks like {period} images that alternate, as of several channels or planes saved in turn."
+    recommendation = f"Add `channels` or `planes`, whose product is {period}, to the recording, and run it again."
+    return Assessment(check, Level.PROBLEM, finding, recommendation)
+
+
 def assess_line_offset(found: LineOffset) -> Assessment:
     """Tells the offset of odd rows of bidirectional scanning and whether it was corrected.
 
