@@ -14,9 +14,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from rsc2p_kedro.core.commands import command, use_environment
 from rsc2p_kedro.core.problems import group_problems, name_recordings
 from rsc2p_kedro.manifest.checks import ManifestError, stage_problems
-from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 from rsc2p_kedro.manifest.doubts import recording_doubts, shared_data
 from rsc2p_kedro.manifest.recordings import Recording
@@ -55,6 +55,7 @@ class RecordingsContext(KedroContext):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        use_environment(self.env)
         for hook in project.settings.HOOKS:
             if isinstance(hook, SessionConfiguration) and isinstance(self.config_loader, ManifestConfigLoader):
                 hook.update(self.config_loader)

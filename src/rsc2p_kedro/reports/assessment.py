@@ -12,6 +12,7 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.core.results import SILENT, DetectorSaturation, LineOffset
 from rsc2p_kedro.plots.style import count, digits
 
@@ -519,7 +520,9 @@ def assess_inspection(inspection_table: pd.DataFrame, *, tolerated: Collection[s
     check = "NWB file"
     reasons = inspection_table.loc[inspection_table["check"] == NOT_EXPORTED, "message"].tolist()
     if reasons:
-        recommendation = "Add these metadata (`kedro recordings check` prints the lines), then `kedro run` again."
+        recommendation = (
+            f"Add these metadata (`{command('recordings check')}` prints the lines), then `{command('run')}`."
+        )
         return Assessment(check, Level.REVIEW, reasons[0], recommendation)
     if inspection_table.empty:
         return Assessment(check, Level.OK, "The validators reported nothing.")
