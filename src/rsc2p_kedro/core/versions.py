@@ -9,7 +9,7 @@ STAGE_VERSIONS = {
     "simulation": 1,
     "ingestion": 1,
     "motion_correction": 1,
-    "source_extraction": 2,
+    "source_extraction": 3,
     "evaluation": 3,
     "export": 1,
     "reporting": 1,

@@ -434,8 +434,9 @@ def assess_saturation(saturation: DetectorSaturation, n_saturated: int) -> Asses
         f"{'reaches' if n_saturated == 1 else 'reach'} this level."
     )
     recommendation = (
-        "Record with lower laser power or detector gain. In this recording, transients of bright cells are flattened, "
-        "and one cell may have become two components, its middle and its rim: check the brightest ones."
+        "Record with lower laser power or detector gain. In this recording, transients of bright cells are flattened. "
+        "The embedded engine gives such values no weight; still, one cell may have become two components, its middle "
+        "and its rim: check the brightest ones."
     )
     return Assessment(check, Level.REVIEW, finding, recommendation)
 
