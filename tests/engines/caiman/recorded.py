@@ -3,6 +3,9 @@
 import numpy as np
 import scipy.sparse as sp
 
+from rsc2p_kedro.engines.caiman import worker
+from rsc2p_kedro.engines.caiman.exchange import Response
+
 H, W, T = 6, 9, 40
 OFFSET = 30.0
 
@@ -63,3 +66,39 @@ def shifts(*, piecewise: bool = True) -> dict[str, np.ndarray]:
         arrays["y_shifts_els"] = -0.01 * np.array([1, 2, 1, 2, 1, 2]) + 0 * t
         arrays["centre_rows"], arrays["centre_columns"] = np.array([1.0, 2.5, 4.0]), np.array([2.0, 6.0])
     return arrays
+
+
+def measures() -> dict[str, np.ndarray]:
+    """Quality of the two components."""
+    return {
+        "snr": np.array([3.0, np.inf]),
+        "r_value": np.array([0.3, -1.0]),
+        "accepted": np.array([True, False]),
+        "n_transients": np.array([4, 0]),
+        "cnn_preds": np.array([0.9, 0.2]),
+    }
+
+
+def relative_fluorescence() -> dict[str, np.ndarray]:
+    """dF/F of the two components and the parts of its baseline; that of the second is not above 0."""
+    ones = np.ones((2, T))
+    return {
+        "dff": ones * [[0.5], [np.nan]],
+        "trace_percentile": ones * [[3.0], [1.0]],
+        "background_percentile": ones * [[7.0], [-2.0]],
+    }
+
+
+class RecordedCaiman:
+    """Replaces CaImAn: stores the requests and returns recorded responses."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict]] = []
+        self.outputs: dict[str, dict[str, np.ndarray]] = {}
+
+    def __call__(self, task, settings, *, write_movie=None, **request):
+        self.requests.append((task.__name__, request))
+        if task is worker.apply_motion:  # every pixel of a frame is the frame's y shift plus 0.4
+            corrected = np.repeat(request["arrays"]["shifts_rig"][:, :1], H * W, axis=1).reshape(-1, H, W)
+            return Response({"corrected": np.float32(corrected + 0.4)}, "1.12.1")
+        return Response(self.outputs[task.__name__], "1.12.1")

@@ -11,31 +11,15 @@ from tests.engines.caiman import recorded
 
 from rsc2p_kedro.core import parameters as p
 from rsc2p_kedro.engines import get_engine
-from rsc2p_kedro.engines.caiman import CaimanError, conversions, engine, worker
-from rsc2p_kedro.engines.caiman.exchange import Response
+from rsc2p_kedro.engines.caiman import CaimanError, conversions, engine
 
 H, W, T = recorded.H, recorded.W, recorded.T
 ACQUISITION, COMPUTE = p.Acquisition(frame_rate_hz=10), p.Compute(threads=2, show_progress=False)
 
 
-class RecordedCaiman:
-    """Replaces CaImAn: stores the requests and returns recorded responses."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict]] = []
-        self.outputs: dict[str, dict[str, np.ndarray]] = {}
-
-    def __call__(self, task, settings, *, write_movie=None, **request):
-        self.requests.append((task.__name__, request))
-        if task is worker.apply_motion:  # every pixel of a frame is the frame's y shift plus 0.4
-            corrected = np.repeat(request["arrays"]["shifts_rig"][:, :1], H * W, axis=1).reshape(-1, H, W)
-            return Response({"corrected": np.float32(corrected + 0.4)}, "1.12.1")
-        return Response(self.outputs[task.__name__], "1.12.1")
-
-
 @pytest.fixture
-def caiman(monkeypatch) -> RecordedCaiman:
-    recorded_caiman = RecordedCaiman()
+def caiman(monkeypatch) -> recorded.RecordedCaiman:
+    recorded_caiman = recorded.RecordedCaiman()
     monkeypatch.setattr(engine, "run_task", recorded_caiman)
     return recorded_caiman
 
@@ -163,13 +147,7 @@ def test_seeded_initialization_needs_seeds_and_passes_masks(caiman, movie):
 
 @pytest.mark.parametrize("use_cnn", [False, True])
 def test_acceptance_is_caimans_and_the_classifier_gets_the_size_of_neurons(caiman, movie, use_cnn):
-    caiman.outputs["evaluate"] = {
-        "snr": np.array([3.0, np.inf]),
-        "r_value": np.array([0.3, -1.0]),
-        "accepted": np.array([True, False]),
-        "n_transients": np.array([4, 0]),
-        "cnn_preds": np.array([0.9, 0.2]),
-    }
+    caiman.outputs["evaluate"] = recorded.measures()
     parameters = p.EvaluationParameters(engine="caiman", use_classifier=use_cnn, min_classifier_score=0.8)
     quality = caiman_engine().evaluate(movie, components(), ACQUISITION, parameters, compute=COMPUTE)
     groups = caiman.requests[0][1]["groups"]
@@ -184,12 +162,7 @@ def test_acceptance_is_caimans_and_the_classifier_gets_the_size_of_neurons(caima
 
 
 def test_dff_has_its_f0_and_flags_components_without_one(caiman):
-    ones = np.ones((2, T))
-    caiman.outputs["delta_f_over_f"] = {
-        "dff": ones * [[0.5], [np.nan]],
-        "trace_percentile": ones * [[3.0], [1.0]],
-        "background_percentile": ones * [[7.0], [-2.0]],
-    }
+    caiman.outputs["delta_f_over_f"] = recorded.relative_fluorescence()
     parameters = p.EvaluationParameters(engine="caiman", dff_percentile=20, dff_window_s=3, dff_dark_level=25)
     result = caiman_engine().compute_dff(components(), ACQUISITION, parameters)
     request = caiman.requests[0][1]

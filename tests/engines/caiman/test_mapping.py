@@ -18,7 +18,7 @@ MODELS = (
 
 # Keys of CaImAn 1.12.1's parameter groups, as CNMFParams lists them (only groups that this project sets).
 CAIMANS_KEYS = {
-    "data": {"fnames", "dims", "fr", "decay_time", "dxy"},
+    "data": {"fnames", "dims", "fr", "decay_time"},
     "motion": {
         "border_nan", "gSig_filt", "max_deviation_rigid", "max_shifts", "min_mov", "niter_rig", "nonneg_movie",
         "num_frames_split", "overlaps", "pw_rigid", "shifts_opencv", "strides",
@@ -35,7 +35,6 @@ CAIMANS_KEYS = {
 EXPECTED_TARGETS = [
     (p.Acquisition, {"frame_rate_hz": 14.7}, {"data.fr": 14.7}),
     (p.Acquisition, {"decay_time_s": 1.1}, {"data.decay_time": 1.1}),
-    (p.Acquisition, {"pixel_size_um": (1.2, 1.1)}, {"data.dxy": [1.2, 1.1]}),
     (p.MotionCorrectionParameters, {"piecewise": False}, {"motion.pw_rigid": False}),
     (p.MotionCorrectionParameters, {"patch_stride_px": 64}, {"motion.strides": [64, 64]}),
     (p.MotionCorrectionParameters, {"patch_overlap_px": 20}, {"motion.overlaps": [20, 20]}),

@@ -61,7 +61,6 @@ TARGETS: dict[type[FrozenModel], dict[str, tuple[Target, ...]]] = {
     Acquisition: {
         "frame_rate_hz": (Target("data", "fr"),),
         "decay_time_s": (Target("data", "decay_time"),),
-        "pixel_size_um": (Target("data", "dxy", lambda size: list(size or (1.0, 1.0))),),
     },
     MotionCorrectionParameters: {
         "piecewise": (Target("motion", "pw_rigid"),),
@@ -101,6 +100,9 @@ TARGETS: dict[type[FrozenModel], dict[str, tuple[Target, ...]]] = {
 """Fields that set parameters of CaImAn."""
 
 APPLIED_OUTSIDE: dict[type[FrozenModel], dict[str, str]] = {
+    Acquisition: {
+        "pixel_size_um": "figures and NWB files use it; CaImAn's algorithms work in pixels and do not read its `dxy`",
+    },
     MotionCorrectionParameters: {
         "engine": "selects CaImAn",
         "channel": "selects the movie that CaImAn registers",
