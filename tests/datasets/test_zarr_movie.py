@@ -125,6 +125,14 @@ def test_each_run_makes_a_version_and_any_can_be_loaded(tmp_path, movie):
         absent.load()
 
 
+def test_no_earlier_version_is_loaded_instead_of_a_damaged_one(tmp_path, movie):
+    for version, frames in ((OLD, movie), (NEW, movie + 1)):
+        _dataset(tmp_path, version=Version(None, version)).save(frames)
+    (tmp_path / "movie.zarr" / NEW / "movie.zarr" / "zarr.json").unlink()
+    with pytest.raises(DatasetError, match=rf"{NEW}.*zarr\.json is missing.*delete the folder"):
+        _dataset(tmp_path, version=Version(None, None)).load()
+
+
 def test_movie_of_a_project_without_versions_is_named_and_not_taken_for_one(tmp_path, movie, caplog):
     _dataset(tmp_path).save(movie)
     dataset = _dataset(tmp_path, version=Version(None, NEW))

@@ -1,5 +1,6 @@
 """What has changed since the last run decides what runs: on a small pipeline of texts, with real files."""
 
+import json
 import logging
 import re
 import signal
@@ -173,6 +174,37 @@ def test_a_missing_result_is_made_again_and_nothing_else(toy):
 def test_a_result_of_which_nothing_is_known_is_made_again(toy):
     toy.result("a.1.shouted").with_name("shouted.txt.made.json").unlink()
     assert toy.run() == ["shout"], "it is the same as before, so what was made of it is fresh"
+
+
+@pytest.mark.parametrize(
+    "edit", [{"making": {"function": "shout", "version": 0, "parameters": None}}, {"made_at": 5}, {"fingerprint": "x"}]
+)
+def test_a_result_whose_record_was_edited_is_made_again(toy, edit):
+    record = toy.result("a.1.shouted").with_name("shouted.txt.made.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | edit))
+    assert toy.run() == ["shout"]
+
+
+def test_parameters_that_were_edited_in_a_record_do_not_make_the_result_fresh(toy):
+    record = toy.result("a.1.shouted").with_name("shouted.txt.made.json")
+    contents = json.loads(record.read_text())
+    contents["making"]["parameters"] = {"settings.volume": 2}
+    record.write_text(json.dumps(contents))
+    assert "shout" in toy.run(volume=2)
+    assert (toy.path / "index.html").read_text().startswith("HELLO A.1!!")
+
+
+def test_a_renamed_recording_has_new_results_where_its_name_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(freshness, "_NAMED_STAGES", ("evaluation",))
+    toy = Toy(tmp_path, "a.1")
+    toy.run()
+    toy.raw("a.1").rename(toy.raw("a.2"))
+    toy.names = ("a.2",)
+    assert toy.run() == ALL, "under another name there is nothing"
+    (tmp_path / "a" / "2").rename(tmp_path / "a" / "3")
+    toy.raw("a.2").rename(toy.raw("a.3"))
+    toy.names = ("a.3",)
+    assert toy.run() == ["compare", "join"], "the results were renamed as well"
 
 
 def test_a_result_that_is_saved_by_anything_else_is_not_taken_for_the_earlier_one(toy):

@@ -59,13 +59,16 @@ def read_record(path: Path) -> MadeRecord | None:
         path: file or folder of the result.
 
     Returns:
-        The record. None if there is none, or none that this version of the project understands.
+        The record. None if there is none, or none that this version of the project understands, or if it was changed
+        by hand.
     """
     try:
         contents = json.loads(record_path(path).read_text(encoding="utf-8"))
-        contents.pop("fingerprint")
-        return MadeRecord(**{**contents, "making": Making(**contents["making"])})
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        fingerprint = contents.pop("fingerprint")
+        record = MadeRecord(**{**contents, "making": Making(**contents["making"])})
+        is_whole = record.making.fingerprint == fingerprint and isinstance(record.made_at, str)
+        return record if is_whole else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -77,7 +77,7 @@ class ZarrMovieDataset(AbstractVersionedDataset[da.Array | NDArray, da.Array]):
             version: of a versioned dataset, see Kedro.
             metadata: ignored by Kedro, read by plugins.
         """
-        super().__init__(PurePosixPath(Path(filepath).as_posix()), version, exists_function=_is_store)
+        super().__init__(PurePosixPath(Path(filepath).as_posix()), version, exists_function=_is_folder)
         self._chunks = tuple(int(n) for n in chunks) if chunks is not None else None
         self._compute = Compute(threads=threads, show_progress=show_progress)  # type: ignore[call-arg]
         self.metadata = metadata
@@ -139,6 +139,11 @@ class ZarrMovieDataset(AbstractVersionedDataset[da.Array | NDArray, da.Array]):
 
     def _exists(self) -> bool:
         return _is_store(str(self._get_load_path()))
+
+
+def _is_folder(path: str) -> bool:
+    """Whether there is a version, damaged or not: instead of a damaged one, none of other parameters may be loaded."""
+    return Path(path).is_dir()
 
 
 def _is_store(folder: str) -> bool:

@@ -68,12 +68,14 @@ class StoredMovie:
             folder: of the array.
 
         Raises:
-            FileNotFoundError: there is no array.
+            FileNotFoundError: there is no such folder.
             DatasetError: the array cannot be opened, or chunks are missing; the message names the files.
         """
         self._folder = folder
-        if not (folder / METADATA).is_file():
+        if not folder.is_dir():
             raise FileNotFoundError(folder)
+        if not (folder / METADATA).is_file():
+            raise self._refusal([METADATA], "is missing")
         try:
             self._array = zarr.open_array(folder, mode="r", zarr_format=3)
         except Exception as error:  # JSON that is damaged raises almost anything

@@ -116,6 +116,11 @@ def dataset_of(name: str) -> str:
     return name.partition("@")[0]
 
 
+_NAMED_STAGES = ("export", "reporting")
+"""Stages whose results show the name of the recording, so that a renamed recording has new ones. All other results are
+the same under any name."""
+
+
 class Freshness:
     """Tells whether results are fresh, for one catalog and one set of parameters.
 
@@ -192,10 +197,11 @@ class Freshness:
             name.removeprefix(f"{own}."): self._stored_fingerprint(name) if joint else self._fingerprint(name)
             for name in datasets
         }
+        named = {"recording.name": own} if own and stage_of(node) in _NAMED_STAGES else {}
         making = Making(
             _label(node.func, self._caiman_version),
             STAGE_VERSIONS.get(_stage_of_function(node.func), 0),
-            dict(sorted(self._parameters(node).items())),
+            dict(sorted((self._parameters(node) | named).items())),
             {name: value for name, value in sorted(inputs.items()) if value is not None},
         )
         if not joint:

@@ -45,17 +45,19 @@ class RunReport:
         """Recordings that are done, successfully or not."""
         return len(self.seconds) + len(self.reused) + len(self.failures)
 
-    def done(self, name: str, *, made: bool, seconds: float) -> None:
+    def done(self, name: str, *, made: bool, seconds: float, n_frames: int = 0) -> None:
         """Counts a recording.
 
         Args:
             name: its name.
             made: whether anything was made.
             seconds: run time.
+            n_frames: of its movie; 0 if that is not known.
         """
         if made:
             self.seconds[name] = seconds
-            logger.info("%s done in %s", name, duration(seconds))
+            speed = f" ({n_frames} frames, {n_frames / seconds:.3g} frames/s)" if n_frames else ""
+            logger.info("%s done in %s%s", name, duration(seconds), speed)
         else:
             self.reused.append(name)
 

@@ -4,13 +4,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from kedro.framework import project
 from kedro.framework.hooks.manager import _NullPluginManager
-from kedro.io import CatalogProtocol, Version
+from kedro.io import CatalogProtocol, DatasetError, Version
 from kedro.io.core import generate_timestamp
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -142,7 +142,8 @@ class _Run:
             except Exception as error:
                 self._failed(name, error)
             else:
-                self.report.done(name, made=made, seconds=time.perf_counter() - start)
+                seconds = time.perf_counter() - start
+                self.report.done(name, made=made, seconds=seconds, n_frames=self._n_frames(name) if made else 0)
                 if self._folder and made:
                     self._folder.forget_failure(name)
 
@@ -188,6 +189,14 @@ class _Run:
             logger.info(describe_plan(name, nodes, plan))
             self._run_nodes(plan.nodes, progress=self.report.progress(name))
         return bool(plan.nodes)
+
+    def _n_frames(self, name: str) -> int:
+        """Number of frames of a recording, of all its planes together; 0 if it has no movie that can be opened."""
+        datasets = [dataset for dataset in self._freshness.producers if dataset.startswith(f"{name}.")]
+        movies = [dataset for dataset in datasets if dataset.endswith(".movie") and self._freshness.available(dataset)]
+        with suppress(DatasetError):
+            return sum(len(self._catalog.load(dataset)) for dataset in movies)
+        return 0
 
     def _plan(self, name: str, nodes: Sequence[Node]) -> Plan:
         plan = make_plan(self._freshness, nodes, force=self._force, complete=self._complete)

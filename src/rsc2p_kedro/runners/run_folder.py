@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +49,13 @@ class Failure:
     at: str
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that is not told about when the disk is full; what cannot be saved is, on the console."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 class RunFolder:
     """The folder `logs` beside the page over all recordings: logs, locks and failures."""
 
@@ -72,7 +79,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / f"{run_id}.log"
-        handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+        handler = _LogFile(file, encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         root = logging.getLogger()
         consoles = list(root.handlers)
@@ -109,7 +116,8 @@ class RunFolder:
             logger.info("%s is being processed by another run (%s). Waiting until it ends.", name, _owner(owner))
             lock.acquire()
         try:
-            owner.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now()}))
+            with suppress(OSError):  # on a full disk, what cannot be saved is told
+                owner.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now()}))
             yield
         finally:
             owner.unlink(missing_ok=True)
@@ -143,14 +151,15 @@ class RunFolder:
         return FileLock(self.path / f"{name}.lock")
 
     def write_failure(self, recording: str, failure: Failure) -> None:
-        """Keeps the failure of a recording for `kedro recordings status`.
+        """Keeps the failure of a recording for `kedro recordings status`, unless the disk is full.
 
         Args:
             recording: its name.
             failure: what failed.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._failure_path(recording).write_text(json.dumps(asdict(failure), indent=1), encoding="utf-8")
+        with suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._failure_path(recording).write_text(json.dumps(asdict(failure), indent=1), encoding="utf-8")
 
     def read_failure(self, recording: str) -> Failure | None:
         """The failure of the last run of a recording.
