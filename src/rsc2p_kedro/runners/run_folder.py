@@ -49,13 +49,6 @@ class Failure:
     at: str
 
 
-class _LogFile(logging.FileHandler):
-    """A log file that is not told about when the disk is full; what cannot be saved is, on the console."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
-
-
 class RunFolder:
     """The folder `logs` beside the page over all recordings: logs, locks and failures."""
 
@@ -79,8 +72,9 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / f"{run_id}.log"
-        handler = _LogFile(file, encoding="utf-8", delay=True)
+        handler = logging.FileHandler(file, encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told by its results
         root = logging.getLogger()
         consoles = list(root.handlers)
         for console in consoles:
