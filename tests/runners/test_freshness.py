@@ -24,7 +24,7 @@ from rsc2p_kedro.core.parameters import FrozenModel
 from rsc2p_kedro.datasets.made import read_record
 from rsc2p_kedro.runners import RecordingRunner, freshness
 from rsc2p_kedro.runners.freshness import Freshness, StaleInputsError, refuse_stale_inputs
-from rsc2p_kedro.runners.recording import RunFailedError
+from rsc2p_kedro.runners.recording import RunFailedError, _Run
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain:UserWarning")
 
@@ -288,6 +288,22 @@ def test_a_failure_does_not_stop_the_others_and_the_same_command_tries_it_again(
     assert toy.run() == ALL
     assert not (tmp_path / "logs" / "a.1.failed.json").exists()
     assert len((tmp_path / "index.html").read_text().splitlines()) == 2
+
+
+def test_an_interrupted_run_says_where_and_the_same_command_goes_on(toy, monkeypatch, caplog):
+    run_node = _Run._run_node
+
+    def interrupt(run: _Run, node: Node) -> None:
+        if node.name.endswith("repeat"):
+            raise KeyboardInterrupt
+        run_node(run, node)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Run, "_run_node", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            toy.run(volume=2, echo=3)
+    assert "Interrupted at a.1.motion_correction.repeat" in caplog.text
+    assert toy.run(volume=2, echo=3) == ALL[1:]
 
 
 def test_a_second_run_waits_for_the_first_and_then_finds_its_results(toy, caplog):

@@ -103,8 +103,13 @@ class RecordingRunner(SequentialRunner):
         nodes = {node.name: node for node in [*registered.nodes, *pipeline.nodes, *joint]}
         run = _Run(self, Freshness(nodes.values(), catalog), catalog, hook_manager or _NullPluginManager(), run_id)
         with run.log():
-            run.all_recordings(by_recording(pipeline.nodes))
-            run.joint_nodes({node.name: node for node in [*pipeline.nodes, *joint] if node.namespace is None}.values())
+            try:
+                run.all_recordings(by_recording(pipeline.nodes))
+                over_all = {node.name: node for node in [*pipeline.nodes, *joint] if node.namespace is None}
+                run.joint_nodes(over_all.values())
+            except KeyboardInterrupt:
+                run.interrupted()
+                raise
             run.end()
         return {name: catalog[name] for name in pipeline.outputs()}
 
@@ -168,6 +173,11 @@ class _Run:
             self.report.left_out = sorted({*self.report.left_out, *left_out})
         if self._folder:
             self._folder.forget_failure(ALL_RECORDINGS)
+
+    def interrupted(self) -> None:
+        """Logs where the run was interrupted (Ctrl-C)."""
+        at = "" if self._running is None else f" at {self._running.name}"
+        logger.warning("Interrupted%s. What is complete is kept: the same command goes on from there.", at)
 
     def end(self) -> None:
         """Logs what was made, reused and failed, and raises an error if something failed."""
