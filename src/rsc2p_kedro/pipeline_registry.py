@@ -7,14 +7,13 @@ from kedro.framework.project import settings
 from kedro.pipeline import Node, Pipeline
 from kedro.utils import find_kedro_project
 
-from rsc2p_kedro.hooks import SessionConfiguration
 from rsc2p_kedro.manifest.checks import (
     ManifestError,
     explain_how_to_start,
     misspelled_groups,
     parse_manifest,
 )
-from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
+from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader, running_config_loader
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.metadata_checks import missing_metadata
 from rsc2p_kedro.pipelines import (
@@ -97,9 +96,9 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 def _config_loader() -> ManifestConfigLoader:
     """Configuration of the running session, or that of KEDRO_ENV if there is none (`kedro registry list`)."""
-    hook = next((hook for hook in settings.HOOKS if isinstance(hook, SessionConfiguration)), None)
-    if hook is not None and hook.config_loader is not None:
-        return hook.config_loader
+    loader = running_config_loader()
+    if loader is not None:
+        return loader
     root = find_kedro_project(Path.cwd()) or Path.cwd()
     folder, env = str(root / settings.CONF_SOURCE), os.environ.get("KEDRO_ENV")
     return ManifestConfigLoader(folder, env=env, **settings.CONFIG_LOADER_ARGS)

@@ -70,8 +70,8 @@ class RunFolder:
         Yields:
             Path of the file.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / f"{run_id}.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(file, encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         root = logging.getLogger()
