@@ -11,6 +11,8 @@ from rsc2p_kedro.runners import cluster
 from rsc2p_kedro.runners.cluster import Capacity, ClusterError, estimated_memory_gb, import_extra, local_defaults
 from rsc2p_kedro.runners.worker import UnfitWorkerError, check_worker, code_versions
 
+SLURM = {"type": "dask_jobqueue.SLURMCluster", "cores": 4, "memory": "8GB"}
+
 
 def settings(**values) -> Cluster:
     return Cluster.model_validate(values)
@@ -63,7 +65,7 @@ def test_more_pixels_in_memory_need_a_larger_part_of_a_worker():
             {"type": "dask_jobqueue.SLURMCluster", "cores": 4, "memory": "8GB", "n_workers": 2},
             "n_workers: has no effect",
         ),
-        ({"type": "dask_jobqueue.SLURMCluster", "cores": 4}, "needs `cores` and `memory`"),
+        ({**SLURM, "memory": None}, "needs `cores` and `memory`"),
         ({"scheduler": "tcp://a:1", "n_workers": 2}, "n_workers: has no effect with `scheduler`"),
         ({"scheduler": "a:1"}, "pattern"),
         ({"type": "slurm"}, "pattern"),

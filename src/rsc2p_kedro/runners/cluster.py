@@ -24,6 +24,10 @@ _USABLE = 0.9
 """Part of the memory of a worker that recordings may take; its nanny ends a worker that uses 95 % of it."""
 
 
+_CONNECT_S = 30
+"""Time in s in which a scheduler that was started by others must answer, and have a worker. Not tuned."""
+
+
 class ClusterError(RuntimeError):
     """A cluster cannot be started or used."""
 
@@ -147,7 +151,7 @@ def connect(settings: Cluster, *, needed_gb: float, n_recordings: int, logs: Pat
                 target, capacity = _start_jobs(stack, settings, logs)
         try:
             # Not the default client of the process, which would send the run's own work to the workers.
-            client = stack.enter_context(distributed.Client(target, set_as_default=False, timeout="60s"))
+            client = stack.enter_context(distributed.Client(target, set_as_default=False, timeout=_CONNECT_S))
         except OSError as error:
             raise ClusterError(f"There is no Dask scheduler at {target} ({error}).") from error
         logger.info("Cluster: %s", client.dashboard_link and f"dashboard at {client.dashboard_link}")
@@ -215,11 +219,13 @@ def _start_jobs(stack: ExitStack, settings: Cluster, logs: Path) -> tuple[Any, C
 
 def _capacity_of(client: Any) -> Capacity:
     """What the smallest worker of a cluster can take that somebody else has started."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    if not workers:
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_S)
+    except TimeoutError as error:
         raise ClusterError(
             f"The Dask scheduler at {client.scheduler.address} has no workers. Start some, then run again."
-        )
+        ) from error
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
     memory = [worker["resources"].get(RESOURCE, worker["memory_limit"] / 1e9) for worker in workers]
     declared = all(RESOURCE in worker["resources"] for worker in workers)
     if not declared:

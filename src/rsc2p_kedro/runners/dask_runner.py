@@ -300,8 +300,9 @@ class _RunOnCluster:
     def _tell_progress(self) -> None:
         """Logs how far the run is, if that has changed or was not told for long."""
         report, since = self._run.report, time.monotonic() - self._told_at
-        n_failed = len(report.failures)
-        counts = (report.n_done - n_failed, len(self._running), len(self._waiting), n_failed)
+        n_failed, n_running = len(report.failures), sum(map(len, self._client.processing().values()))
+        waiting = len(self._waiting) + max(0, len(self._running) - n_running)  # those of jobs that have not started
+        counts = (report.n_done - n_failed, n_running, waiting, n_failed)
         if since < (_REPEAT_AFTER_S if counts == self._told else _TELL_EVERY_S if self._running else 0):
             return
         self._told, self._told_at = counts, time.monotonic()
