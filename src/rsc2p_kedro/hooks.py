@@ -55,6 +55,9 @@ class RecordingsContext(KedroContext):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._pipelines_to_validate = [
+            "__default__"
+        ]  # with the nodes of all stages; a session that runs others adds them
         for hook in project.settings.HOOKS:
             if isinstance(hook, SessionConfiguration) and isinstance(self.config_loader, ManifestConfigLoader):
                 hook.update(self.config_loader)

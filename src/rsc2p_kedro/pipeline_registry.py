@@ -1,6 +1,8 @@
 """Registration of the pipelines: all stages, for all recordings of the manifest."""
 
 import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from kedro.framework.project import settings
@@ -48,7 +50,31 @@ ON_REQUEST = {"engine_comparison": engine_comparison, "reproducibility": reprodu
 """Pipelines that are not part of a plain `kedro run`, because they repeat the work of the stages."""
 
 
-def register_pipelines() -> dict[str, Pipeline]:
+class Registered(Mapping[str, Pipeline]):
+    """Pipelines by name. Those that few runs use are made when they are asked for: they have two nodes of five."""
+
+    def __init__(self, made: Mapping[str, Pipeline], later: Mapping[str, Callable[[], Pipeline]]) -> None:
+        """Stores the pipelines.
+
+        Args:
+            made: those that are there.
+            later: functions that make the others.
+        """
+        self._made, self._later = {**made}, {**later}
+
+    def __getitem__(self, name: str) -> Pipeline:
+        if name in self._later:
+            self._made[name] = self._later.pop(name)()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._made, *self._later])
+
+    def __len__(self) -> int:
+        return len(self._made) + len(self._later)
+
+
+def register_pipelines() -> Mapping[str, Pipeline]:
     """Registers all pipelines, each over all recordings of the manifest.
 
     A plain run exports the recordings whose metadata are complete, and the others do all but the export. The pipeline
@@ -85,13 +111,13 @@ def register_pipelines() -> dict[str, Pipeline]:
     if parameters.get("only_recordings"):
         # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
         pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
-    return {
+    made = {
         **pipelines,
-        **{name: pipeline.create_pipeline(units) for name, pipeline in ON_REQUEST.items()},
         ALL_RECORDINGS: all_recordings,
         # One Pipeline of all nodes: adding pipelines one to another copies all of them at each step.
         "__default__": Pipeline(list({**pipelines, "export": export.create_pipeline(complete)}.values())),
     }
+    return Registered(made, {name: partial(module.create_pipeline, units) for name, module in ON_REQUEST.items()})
 
 
 def _config_loader() -> ManifestConfigLoader:

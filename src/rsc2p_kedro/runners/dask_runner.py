@@ -83,7 +83,7 @@ class _RunOnCluster:
         run.report.n_recordings = len(recordings)
         self._folder = run.folder
         self._logs = run.folder.path / run.run_id
-        self._waiting = deque(recordings)
+        self._waiting, self._planned = deque(recordings), deque[str]()
         self._running: dict[Any, str] = {}
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._unfit: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -145,21 +145,30 @@ class _RunOnCluster:
             raise ClusterError(str(error)) from error
 
     def _start_next(self) -> bool:
-        """Gives workers as many recordings as they take; whether there was one."""
-        started = False
-        while self._waiting and len(self._running) < self._places():
-            name = self._waiting.popleft()
-            try:
-                stage = self._run.next_stage(name, self._recordings[name], tell=not self._tries[name])
-            except Exception as error:
-                self._run.fail(name, error)
-                continue
-            if stage:
-                self._submit(name)
-                started = True
-            else:
-                self._run.done(name, made=False, seconds=0.0)
-        return started or bool(self._waiting)
+        """Gives workers as many recordings as they take; whether any is left."""
+        places = self._places()
+        while (self._planned or self._waiting) and len(self._running) < places:
+            if self._planned or self._plan_next():
+                self._submit(self._planned.popleft())
+        while self._waiting and len(self._planned) < places:  # while workers are busy
+            self._plan_next()
+            if not self._ended.empty():
+                break
+        return bool(self._planned or self._waiting)
+
+    def _plan_next(self) -> bool:
+        """Finds out whether there is anything to make of the next recording."""
+        name = self._waiting.popleft()
+        try:
+            stage = self._run.next_stage(name, self._recordings[name], tell=not self._tries[name])
+        except Exception as error:
+            self._run.fail(name, error)
+            return False
+        if not stage:
+            self._run.done(name, made=False, seconds=0.0)
+            return False
+        self._planned.append(name)
+        return True
 
     def _places(self) -> int:
         """Recordings that all workers take at once, those included that a queue system has not yet started."""
@@ -259,8 +268,8 @@ class _RunOnCluster:
             time.sleep(0.5)
         if self._client.status != "running" or self._n_lost > 1 + self._settings.retries:
             raise ClusterError(
-                f"The Dask scheduler {address} was lost, with {len(lost)} recordings being processed and "
-                f"{len(self._waiting)} waiting. Results so far are kept: the same command makes the rest."
+                f"The Dask scheduler {address} was lost, with {len(lost)} recordings in work. Results so far are "
+                "kept: the same command makes the rest."
             )
         self._prepare_workers()
         for again in lost:
@@ -301,7 +310,9 @@ class _RunOnCluster:
         """Logs how far the run is, if that has changed or was not told for long."""
         report, since = self._run.report, time.monotonic() - self._told_at
         n_failed, n_running = len(report.failures), sum(map(len, self._client.processing().values()))
-        waiting = len(self._waiting) + max(0, len(self._running) - n_running)  # those of jobs that have not started
+        waiting = (
+            len(self._waiting) + len(self._planned) + max(0, len(self._running) - n_running)
+        )  # those of jobs that have not started
         counts = (report.n_done - n_failed, n_running, waiting, n_failed)
         if since < (_REPEAT_AFTER_S if counts == self._told else _TELL_EVERY_S if self._running else 0):
             return
