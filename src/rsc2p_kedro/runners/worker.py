@@ -279,12 +279,13 @@ def run_recording(task: RecordingTask) -> Outcome:
     runner = RecordingRunner(**task.options, joint=False)
     own_log = f"{task.project.run_id}/{task.recording}"
     run = Run(runner, Freshness(nodes.values(), catalog), catalog, hooks, own_log)
-    monitor, start = MemoryMonitor(), time.perf_counter()
+    monitor, start, start_cpu = MemoryMonitor(), time.perf_counter(), time.process_time()
     with run.log():
         logger.info("%s with %d threads on %s", task.recording, threads, worker_name())
         run.all_recordings({task.recording: [nodes[name] for name in task.nodes]})
         seconds, peak = time.perf_counter() - start, monitor.stop() / 1e9
-        logger.info("%s took %.1f s, peak memory %.2f GB", task.recording, seconds, peak)
+        cpu = time.process_time() - start_cpu
+        logger.info("%s took %.1f s, %.1f s of the processor, peak memory %.2f GB", task.recording, seconds, cpu, peak)
     error = next(iter(run.report.failures.values()), None)
     text = "" if error is None else f"{type(error).__name__}: {error}"
     return Outcome(bool(run.report.seconds), seconds, peak, threads, worker_name(), text)
