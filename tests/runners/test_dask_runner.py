@@ -5,11 +5,13 @@ The whole way of real recordings, with workers killed in each stage, is in tests
 
 import logging
 import os
+import queue
+import time
 from pathlib import Path
 
 import dask
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from tests.integration.conftest import Project, simulated
 from tests.runners import stand_in
 
@@ -33,7 +35,7 @@ def scheduler() -> str:
             n_workers=2,
             threads_per_worker=2,
             resources={RESOURCE: 4.0},
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         ) as started,
     ):
@@ -117,3 +119,22 @@ def test_a_scheduler_that_is_not_there_is_named(tmp_path, monkeypatch):
     project = Project(tmp_path, {"a": {"1": simulated("f/a")}}, compute=compute)
     with pytest.raises(ClusterError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
         project.run(runner=DaskRunner())
+
+
+def test_a_worker_that_comes_later_and_does_not_see_the_results_tells_the_run_and_ends(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("content")
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    with (
+        LocalCluster(n_workers=1, dashboard_address=":0", silence_logs=logging.CRITICAL) as started,
+        Client(started, set_as_default=False) as client,
+    ):
+        client.subscribe_topic(worker.TOPIC, lambda event: told.put(event[1]))
+        client.register_plugin(worker_fitness(token, "content", worker.code_versions()))
+        token.write_text("of another file system")
+        started.scale(2)
+        assert "sees another file" in told.get(timeout=120)
+        deadline = time.monotonic() + 120
+        while len(client.scheduler_info(n_workers=-1)["workers"]) > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

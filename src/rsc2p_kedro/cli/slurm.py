@@ -10,7 +10,8 @@ from kedro.framework.startup import ProjectMetadata
 from kedro.utils import find_kedro_project
 
 from rsc2p_kedro.cli.environment import environment, no_recordings, read_recordings
-from rsc2p_kedro.manifest.commands import PACKAGE
+
+PACKAGE = __name__.partition(".")[0]
 
 _MOST_TASKS = 1000
 """Tasks of an array that SLURM accepts with its default setting, MaxArraySize=1001."""

@@ -207,7 +207,7 @@ class Freshness:
         Args:
             recording: its name.
         """
-        for known in (self._makings, self._files):
+        for known in (self._makings, self._files, self.places.found):
             for name in [name for name in known if name.startswith(f"{recording}.")]:
                 del known[name]
         own = (f"recordings.{recording}", f"units.{recording}.")
