@@ -104,5 +104,5 @@ def test_a_worker_without_the_folder_of_the_results_says_so(tmp_path):
 
 def test_a_worker_with_other_code_says_so(tmp_path):
     (tmp_path / "token").write_text("content")
-    with pytest.raises(UnfitWorkerError, match="another version"):
-        check_worker(tmp_path / "token", "content", {**code_versions(), "version": "0.0"})
+    with pytest.raises(UnfitWorkerError, match=r"another version .*\(export 1 instead of 99\)"):
+        check_worker(tmp_path / "token", "content", {**code_versions(), "export": 99})

@@ -157,7 +157,7 @@ def code_versions() -> dict[str, Any]:
     Returns:
         Version of the package, and the number of each stage.
     """
-    return {"version": __version__, "stages": dict(STAGE_VERSIONS)}
+    return {"version": __version__, **STAGE_VERSIONS}
 
 
 def check_worker(token: Path, content: str, versions: Mapping[str, Any]) -> None:
@@ -188,10 +188,14 @@ def check_worker(token: Path, content: str, versions: Mapping[str, Any]) -> None
         probe.unlink()
     except OSError as error:
         raise UnfitWorkerError(f"{host} cannot write to {token.parent} ({error}). {advice}") from error
-    if versions != code_versions():
+    own = code_versions()
+    other = [
+        f"{name} {own.get(name)} instead of {version}" for name, version in versions.items() if own.get(name) != version
+    ]
+    if other:
         raise UnfitWorkerError(
-            f"{host} has another version of {PACKAGE} ({code_versions()}) than the run ({dict(versions)}). "
-            "Start the workers from the same environment."
+            f"{host} has another version of {PACKAGE} than the run ({', '.join(other)}). Start the workers from the "
+            "same environment, and do not change it during a run."
         )
 
 
