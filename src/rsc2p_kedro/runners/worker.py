@@ -265,7 +265,9 @@ def open_recording(task: RecordingTask, threads: int) -> tuple[CatalogProtocol, 
         )
         hooks.hook.after_context_created(context=context)
         catalog = context._get_catalog(save_version=task.project.run_id, load_versions=dict(task.load_versions))
-        found = {node.name: node for pipeline in project.pipelines.values() for node in pipeline.nodes}
+        found = {node.name: node for node in project.pipelines["__default__"].nodes}
+        if not found.keys() >= set(task.nodes):  # of pipelines that are not part of a plain run
+            found |= {node.name: node for pipeline in project.pipelines.values() for node in pipeline.nodes}
     return catalog, {name: node for name, node in found.items() if recording_of(node) == task.recording}, hooks
 
 
