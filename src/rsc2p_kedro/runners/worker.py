@@ -8,6 +8,7 @@ of the run.
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -28,7 +29,6 @@ from threadpoolctl import threadpool_limits
 
 from rsc2p_kedro import __version__
 from rsc2p_kedro.core.versions import STAGE_VERSIONS
-from rsc2p_kedro.engines.cost import MemoryMonitor
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 from rsc2p_kedro.runners.freshness import Freshness, recording_of
 from rsc2p_kedro.runners.recording import RecordingRunner, Run
@@ -102,7 +102,7 @@ class Outcome:
     Attributes:
         made: whether anything was made.
         seconds: run time.
-        peak_memory_gb: most memory that the worker's process held.
+        peak_memory_gb: most memory that the worker's process has held since it started.
         threads: threads that it used.
         worker: host and process.
         error: type and text of the error; empty if there was none.
@@ -285,16 +285,30 @@ def run_recording(task: RecordingTask) -> Outcome:
     runner = RecordingRunner(**task.options, joint=False)
     own_log = f"{task.project.run_id}/{task.recording}"
     run = Run(runner, Freshness(nodes.values(), catalog), catalog, hooks, own_log)
-    monitor, start, start_cpu = MemoryMonitor(), time.perf_counter(), time.process_time()
+    start, start_cpu = time.perf_counter(), time.process_time()
     with run.log():
         logger.info("%s with %d threads on %s", task.recording, threads, worker_name())
         run.all_recordings({task.recording: [nodes[name] for name in task.nodes]})
-        seconds, peak = time.perf_counter() - start, monitor.stop() / 1e9
-        cpu = time.process_time() - start_cpu
-        logger.info("%s took %.1f s, %.1f s of the processor, peak memory %.2f GB", task.recording, seconds, cpu, peak)
+        seconds, cpu, peak = time.perf_counter() - start, time.process_time() - start_cpu, peak_memory_gb()
+        logger.info("%s took %.1f s, %.1f s of the processor", task.recording, seconds, cpu)
+        logger.info("Peak memory of this worker so far: %.2f GB", peak)
     error = next(iter(run.report.failures.values()), None)
     text = "" if error is None else f"{type(error).__name__}: {error}"
     return Outcome(bool(run.report.seconds), seconds, peak, threads, worker_name(), text)
+
+
+def peak_memory_gb() -> float:
+    """Most memory (resident set size) that this process has held since it started.
+
+    Returns:
+        Memory in GB; 0 where the system does not tell it (Windows).
+    """
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def worker_name() -> str:
