@@ -132,6 +132,9 @@ def connect(settings: Cluster, *, needed_gb: float, n_recordings: int, logs: Pat
 
     Yields:
         Dask's client, and what one worker can take.
+
+    Raises:
+        ClusterError: a library is missing, or no scheduler answers.
     """
     distributed = import_extra("distributed")
     import dask
