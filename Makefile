@@ -7,7 +7,10 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 
 export KEDRO_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup demo test test-slow lint docs viz clean parameters pins
+# Debian's packages, and root to install them; without either, the test says what is missing.
+SLURM_PACKAGES := slurm-wlm munge
+
+.PHONY: help setup demo test test-slow test-slurm lint docs viz clean parameters pins
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -34,6 +37,10 @@ test: $(VENV)/.installed-viz,test,oracles  ## install what tests need and run al
 
 test-slow: $(VENV)/.installed-viz,test,oracles  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(VENV)/.installed-viz,test,oracles  ## run the demo's recordings through a SLURM of this machine alone
+	@command -v slurmctld >/dev/null || [ "$$(id -u)" != 0 ] || apt-get install --yes --no-install-recommends $(SLURM_PACKAGES) || true
+	RSC2P_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 lint: $(VENV)/.installed-viz,test,oracles,lint  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

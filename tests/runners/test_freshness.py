@@ -331,3 +331,20 @@ def test_old_versions_that_fill_the_disk_are_told_with_the_command_that_removes_
     (line,) = [line for line in caplog.messages if "Old versions" in line]
     assert re.match(r"Old versions of these recordings take [\d.]+ k?B, and 1.0 kB are free.*recordings prune", line)
     assert len(list((toy.path / "a/1/shouted.txt").iterdir())) == 2, "none is removed"
+
+
+def test_what_was_read_of_a_recording_is_forgotten_and_found_again(tmp_path):
+    toy = Toy(tmp_path, "a.1", "a.12")
+    toy.run()
+    known = Freshness(toy.pipeline().nodes, toy.catalog())
+    nodes = nodes_of("a.1")
+    before = [known.state(node) for node in nodes]
+    other = [known.state(node) for node in nodes_of("a.12")]
+    known.forget("a.1")
+    caches = [*known._makings, *known._files, *known.places.found]
+    assert {name.rpartition(".")[0] for name in caches if name.startswith("a.1.")} == set()
+    assert any(name.startswith("a.12.") for name in caches), "of no other recording"
+    toy.raw("a.1").write_text("something else")
+    assert [known.state(node).status for node in nodes] == ["stale"] * 3
+    assert {state.status for state in before} == {"fresh"}
+    assert other == [known.state(node) for node in nodes_of("a.12")]
