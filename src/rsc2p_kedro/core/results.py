@@ -480,6 +480,57 @@ class DetectorSaturation:
         _check(problems, self)
 
 
+BLANK_FRAMES, NOISE, UNKNOWN = "blank frames", "noise of the pixels", "unknown"
+"""Where a dark level comes from; :class:`DetectorResponse`."""
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorResponse:
+    """Dark level, gain and read noise of the detector, from the noise of the pixels over their level.
+
+    Attributes:
+        dark_level: counts of a pixel without light; None where it cannot be told.
+        dark_level_error: its standard error in counts; 0 where there is no dark level.
+        source: `noise of the pixels`, `blank frames` or `unknown`.
+        gain: counts per photon; None where it cannot be told.
+        gain_error: its standard error.
+        read_noise: standard deviation of the noise without light, in counts.
+        typical_level: median of the levels of the pixels, in counts.
+        lowest_level: mean of the darkest group of pixels, in counts.
+        noise_correlation: correlation of the noise of neighbouring pixels along y and x; 0 in raw movies.
+        clipped_share: fraction of the pixels, 0 to 1, that were left out, as their values reach the lowest or highest
+            one of the movie, or saturate.
+        levels: (K,) float64, counts; mean level of groups of pixels.
+        noise_variance: (K,) float64, counts squared, variance of the noise of these groups.
+        third_moment: (K,) float64, counts cubed, third central moment of the noise.
+
+    Raises:
+        ValueError: shapes do not agree, an array holds NaN or infinity, or an error is negative.
+    """
+
+    dark_level: float | None
+    dark_level_error: float
+    source: str
+    gain: float | None
+    gain_error: float
+    read_noise: float
+    typical_level: float
+    lowest_level: float
+    noise_correlation: tuple[float, float]
+    clipped_share: float
+    levels: NDArray[np.float64]
+    noise_variance: NDArray[np.float64]
+    third_moment: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for name in ("levels", "noise_variance", "third_moment"):
+            _expect(problems, name, getattr(self, name), self.levels.shape)
+        if min(self.dark_level_error, self.gain_error, self.read_noise) < 0:
+            problems.append("errors and read noise should not be negative")
+        _check(problems, self)
+
+
 @dataclass(frozen=True, eq=False)
 class DeltaFOverF:
     """dF/F of N components over T frames.
