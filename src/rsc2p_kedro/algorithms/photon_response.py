@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.ndimage import binary_dilation, convolve1d
 
-from rsc2p_kedro.core.results import NOISE, UNKNOWN, DetectorResponse
+from rsc2p_kedro.core.results import BLANK_FRAMES, NOISE, UNKNOWN, DetectorResponse
 
 Values = NDArray[np.float64]
 
@@ -43,14 +43,17 @@ MIN_FRAMES = 6
 MOST_CLIPPED = 0.01
 """Fraction of a group's values at the lowest or highest value of the movie from which the group is left out. A normal
 distribution that is cut at 1 % of its values has lost 3 % of its variance."""
+COUNTED = 0.2
+"""Relative difference of the gain from one step of the digitizer below which the values are taken for counted photons:
+some are lost when two arrive at once. Chosen, not tuned."""
 OUTLIER_MADS = 4.0
 """Excess of the variance of a region, in median absolute deviations of all, from which it is left out; not tuned."""
 GAIN_CHANGE = 0.05
 """Relative change of the slope between runs (gain, laser power of one trial or another) above which each run has its
 own slope through the common dark level; chosen, not tuned."""
 READ_NOISE_PHOTONS = 0.5
-"""Mean of the exponential prior of r^2 / a, in photons: electronics of photomultipliers add well below the size of one
-photon (r = 0.7 photons). Chosen, not tuned; it decides only where the third moment does not."""
+"""Median of r^2 / a in photons a priori: electronics of photomultipliers add less than the size of one photon (r = 0.7
+photons). Chosen, not tuned; it decides only where the third moment does not."""
 LEAST_ERROR = 0.01
 """Error of the dark level in units of the light of the typical pixel that is stated at least: what activity, motion and
 the detector's non-linearity left in simulated movies. Measured by benchmarks/dff.py."""
@@ -62,10 +65,23 @@ TILE_PX = 32
 motion is smooth over larger distances, and three patterns take 0.3 % of the variance of 1024 pixels. Not tuned."""
 WHITE = 0.03
 """Correlation of the noise of neighbouring pixels that is taken for none; not tuned."""
+MOST_CORRELATED = 0.4
+"""Correlation of the noise of neighbouring pixels above which a movie is taken for smoothed, and has no gain: linear
+interpolation half way between two pixels makes 0.5, and 0.25 on average over all positions."""
+AGREEMENT = 4.0
+"""Difference of the level of blank frames from the estimated dark level, in errors, up to which they agree."""
+_FEWEST_PIXELS, _N_QUICK_GROUPS, _LEAST_CORRELATION, _LEAST_RANGE = 3000, 30, 0.9, 0.3
+"""Pixels, groups, correlation of variance and level, and range of the levels relative to the light of the brightest
+group, that :func:`zero_of_variance` needs. With 10 or 100 groups, a correlation of 0.8 or 0.95, and a range of 0.1
+amplitudes of dF/F changed by less than 2 % on six simulated movies."""
 _SUMS = 6
 """Sums of a group: number, x weighted as in v, x weighted as in s, v, s, clipped values."""
 _V, _S = 1.5 * 1.25, 0.75 * 0.9375
 """Sums of the squares and of the cubes of the weights of d less its neighbours."""
+_GAIN_STEPS = 30
+"""Repetitions of scaling runs to a common slope, at most; each leaves less than half of the error of the last."""
+_N_GRID = 4000
+"""Points of the posterior of the read noise."""
 _MIN_GROUPS = 4
 """Points that a line is fitted to, at least."""
 
@@ -272,23 +288,56 @@ class _Lines:
         return np.array([self.slope, self.variance_zero, self.third_slope, self.third_zero])
 
 
-def fit_response(runs: Sequence[RunMoments], *, low: float, ceiling: float | None = None) -> DetectorResponse:
+def fit_response(
+    runs: Sequence[RunMoments], *, low: float, step: float = 1.0, ceiling: float | None = None
+) -> DetectorResponse:
     """Fits dark level, gain and read noise to the moments of some runs.
 
     Args:
         runs: of a movie, in any order that is always the same.
         low: the value that levels are relative to.
+        step: smallest difference between two values of the movie, by which counted photons are told from clipped
+            values: both have many values at the lowest one.
         ceiling: count from which the detector saturates; None if it does not.
 
     Returns:
         The response; without dark level and gain where the noise does not tell them.
     """
-    products = np.sum([run.products for run in runs], axis=0)
-    sums, clipped = _without_clipped(np.stack([run.sums for run in runs]), None if ceiling is None else ceiling - low)
-    sums = _without_outliers(sums)
+    if not runs:
+        return _unknown(low, np.zeros((1, 1, 1, _SUMS)), (0.0, 0.0), 0.0)
+    everything = np.stack([run.sums for run in runs])
+    sums, clipped = _without_clipped(everything, None if ceiling is None else ceiling - low)
+    few = (sums.sum(axis=1)[..., 0] > 0).sum() < _MIN_GROUPS * max(len(sums) // 4, 1)
+    sums = _without_outliers(everything if few else sums)
+    correlation = _correlation(np.sum([run.products for run in runs], axis=0))
+    unknown = _unknown(low, sums, correlation, clipped)
+    fitted = _fit(sums)
+    if fitted is None:
+        return unknown
+    dark = fitted.lines.variance_zero + fitted.excess
+    light = unknown.typical_level - low - dark
+    counted = low == 0 and abs(fitted.lines.slope / step - 1) < COUNTED
+    if light <= 0 or (few and not counted):
+        return unknown
+    parts = (fitted.errors[1], fitted.excess_error, fitted.bend, LEAST_ERROR * light)
+    known = replace(
+        unknown, dark_level=low + dark, dark_level_error=float(np.linalg.norm(parts)), source=NOISE
+    )
+    if max(correlation) > MOST_CORRELATED:
+        return known
+    factor = _gain_factor(correlation)
+    return replace(
+        known,
+        gain=factor * fitted.lines.slope,
+        gain_error=factor * float(np.hypot(fitted.errors[0], fitted.lines.slope * LEAST_ERROR)),
+        read_noise=float(np.sqrt(fitted.lines.slope * fitted.excess)),
+    )
+
+
+def _unknown(low: float, sums: Values, correlation: tuple[float, float], clipped: float) -> DetectorResponse:
+    """A response without dark level and gain, with what is known without them."""
     levels, variances, thirds = _curve(sums)
-    correlation = _correlation(products)
-    unknown = DetectorResponse(
+    return DetectorResponse(
         dark_level=None,
         dark_level_error=0.0,
         source=UNKNOWN,
@@ -296,33 +345,62 @@ def fit_response(runs: Sequence[RunMoments], *, low: float, ceiling: float | Non
         gain_error=0.0,
         read_noise=0.0,
         typical_level=low + float(np.median(levels)) if len(levels) else low,
-        lowest_level=low + float(levels.min(initial=0)),
+        lowest_level=low + float(levels.min(initial=np.inf)) if len(levels) else low,
         noise_correlation=correlation,
         clipped_share=clipped,
         levels=low + levels,
         noise_variance=variances,
         third_moment=thirds,
     )
-    fitted = _fit(sums)
-    if fitted is None:
-        return unknown
-    lines, errors, excess, excess_error = fitted
-    dark = lines.variance_zero + excess
-    light = float(np.median(levels)) - dark
-    bend = _bend(sums, lines)
-    error = float(np.sqrt(errors[1] ** 2 + excess_error**2 + bend**2 + (LEAST_ERROR * light) ** 2))
-    if light <= 0:
-        return unknown
-    factor = _gain_factor(correlation)
-    return replace(
-        unknown,
-        dark_level=low + dark,
-        dark_level_error=error,
-        source=NOISE,
-        gain=factor * lines.slope,
-        gain_error=factor * float(np.hypot(errors[0], lines.slope * LEAST_ERROR)),
-        read_noise=float(np.sqrt(lines.slope * excess)),
-    )
+
+
+def with_blank_frames(response: DetectorResponse, means: NDArray) -> DetectorResponse:
+    """Takes the dark level from frames without light, where it agrees with the noise of the pixels or that is unknown.
+
+    A shutter may leave some light, and frames may be dark for other reasons: a level more than `AGREEMENT` errors from
+    that of the noise is not used.
+
+    Args:
+        response: from the noise of the pixels.
+        means: (n,), mean of each frame that seems to have no light, in counts.
+
+    Returns:
+        The response with the median of these means as its dark level, or as it is.
+    """
+    if not len(means):
+        return response
+    level = float(np.median(means))
+    known = response.dark_level is not None
+    if level >= response.typical_level or (known and abs(level - response.dark_level) > AGREEMENT * response.dark_level_error):
+        return response
+    error = max(1.4826 * float(np.median(np.abs(means - level))), LEAST_ERROR * (response.typical_level - level) / 2)
+    return replace(response, dark_level=level, dark_level_error=error, source=BLANK_FRAMES)
+
+
+def zero_of_variance(levels: NDArray, variances: NDArray) -> float | None:
+    """Level at which the variance of the noise extrapolates to 0, from the levels and variances of single pixels.
+
+    A quick estimate that needs no movie: below the dark level by the read noise's r^2 / a. A straight line is fitted by
+    the Theil-Sen estimator (Sen 1968, doi 10.1080/01621459.1968.10480934) to the medians of 30 groups of pixels.
+
+    Args:
+        levels: (P,), mean of each pixel in counts.
+        variances: (P,), of the noise of these pixels; pixels without noise do not count.
+
+    Returns:
+        Counts. None with fewer than 3000 pixels, of similar brightness, or with variances that do not lie on a line.
+    """
+    levels, variances = levels[variances > 0].astype(np.float64), variances[variances > 0].astype(np.float64)
+    if len(levels) < _FEWEST_PIXELS:
+        return None
+    groups = np.array_split(np.argsort(levels, kind="stable"), _N_QUICK_GROUPS)
+    x = np.array([np.median(levels[group]) for group in groups])
+    v = np.array([np.median(variances[group]) for group in groups])
+    slope = stats.theilslopes(v, x).slope if np.ptp(x) > 0 and np.ptp(v) > 0 else 0.0
+    if slope <= 0 or np.corrcoef(x, v)[0, 1] < _LEAST_CORRELATION:
+        return None
+    zero = float(np.median(x - v / slope))
+    return zero if zero < x[0] and np.ptp(x) > _LEAST_RANGE * (x[-1] - zero) else None
 
 
 def _without_clipped(sums: Values, ceiling: float | None) -> tuple[Values, float]:
@@ -333,8 +411,6 @@ def _without_clipped(sums: Values, ceiling: float | None) -> tuple[Values, float
     if ceiling is not None:
         bad |= level / seen + 3 * np.sqrt(variance / seen) > ceiling
     share = float(number[bad].sum() / max(number.sum(), 1))
-    if (~bad & (number > 0)).sum() < _MIN_GROUPS * max(len(sums) // 4, 1):
-        return sums, share  # counted photons: most values are the lowest one, and nothing is cut off
     return sums * ~bad[:, None, :, None], share
 
 
@@ -411,25 +487,37 @@ def _same_gain(sums: Values, lines: _Lines) -> Values:
     return scaled
 
 
-def _fit(sums: Values) -> tuple[_Lines, Values, float, float] | None:
-    """Lines, the errors (4,) of their numbers, and r^2 / a with its error; None where the variance shows no line."""
-    lines = _lines(_points(sums.sum(axis=1)))
-    for _ in range(3):
+@dataclass(frozen=True)
+class _Fit:
+    """Lines of a movie, standard errors of their numbers in the same order, and r^2 / a in counts with its error."""
+
+    lines: _Lines
+    errors: Values
+    excess: float
+    excess_error: float
+    bend: float
+
+
+def _fit(sums: Values) -> _Fit | None:
+    """Fits both lines; None where the variance of the noise shows none."""
+    scaled, lines = sums, _lines(_points(sums.sum(axis=1)))
+    for _ in range(_GAIN_STEPS):
         if lines is None:
             return None
-        scaled = _same_gain(sums, lines)
+        scaled, before = _same_gain(sums, lines), lines.variance_zero
         lines = _lines(_points(scaled.sum(axis=1)))
-    if lines is None:
-        return None
+        if lines is not None and lines.variance_zero == before:
+            break
     samples = _jackknife(scaled)
-    if samples is None:
+    if lines is None or samples is None:
         return None
     errors = np.max([_jackknife_error(part) for part in samples], axis=0)
     if lines.slope <= 3 * errors[0]:
         return None
     sampling = max(float(_jackknife_error(part[:, 3] - part[:, 1])) for part in samples)
     light = float(np.median(_curve(scaled)[0])) - lines.variance_zero
-    return lines, errors, *_read_noise(lines, float(np.hypot(sampling, RESIDUAL_SIGNAL**3 * light**3 / lines.slope**2)))
+    difference = float(np.hypot(sampling, RESIDUAL_SIGNAL**3 * light**3 / lines.slope**2))
+    return _Fit(lines, errors, *_read_noise(lines, difference), _bend(scaled, lines))
 
 
 def _jackknife(sums: Values) -> list[Values] | None:
@@ -454,17 +542,20 @@ def _jackknife_error(values: Values) -> Values:
 
 
 def _read_noise(lines: _Lines, error: float) -> tuple[float, float]:
-    """Posterior mean and standard deviation of r^2 / a in counts, from the difference of the two zeros.
+    """Posterior median of r^2 / a in counts and its error (half of 16 % to 84 %), from the difference of the two zeros.
 
-    The difference is normally distributed; r^2 / a is not negative, with the exponential prior of `READ_NOISE_PHOTONS`.
+    The difference is normally distributed around r^2 / a, of which u = rho / (rho + m) is uniform in 0..1 a priori:
+    its median is m, and large values are not unlikely.
     """
-    scale = READ_NOISE_PHOTONS * lines.slope
-    if not np.isfinite([lines.third_zero, error]).all() or error > 100 * scale:
-        return scale, scale
-    error = max(error, 1e-6 * scale)
-    middle = lines.third_zero - lines.variance_zero - error**2 / scale
-    posterior = stats.truncnorm(-middle / error, np.inf, loc=middle, scale=error)
-    return float(posterior.mean()), float(posterior.std())
+    median = READ_NOISE_PHOTONS * lines.slope
+    u = (np.arange(_N_GRID) + 0.5) / _N_GRID
+    excess = median * u / (1 - u)
+    if not np.isfinite([lines.third_zero, error]).all():
+        lines, error = replace(lines, third_zero=lines.variance_zero), np.inf
+    deviation = (excess - (lines.third_zero - lines.variance_zero)) / max(error, 1e-3 * median)
+    reached = np.cumsum(np.exp(-(deviation**2 - (deviation**2).min()) / 2))
+    low, middle, high = np.interp([0.16, 0.5, 0.84], reached / reached[-1], excess)
+    return float(middle), float(high - low) / 2
 
 
 def _bend(sums: Values, lines: _Lines) -> float:
