@@ -254,18 +254,16 @@ def _groups_of(levels: Values) -> NDArray[np.int64]:
 
 
 def _usable(frames: NDArray) -> NDArray[np.bool_]:
-    """Pixels (H, W) that change and are not joined to an edge by equal values in any frame, and whose neighbours are."""
+    """Pixels (H, W) that change, and are not joined to an edge of a frame by equal values; nor are their neighbours."""
     filled = (frames == frames[:1]).all(axis=0)
-    for axis in (1, 2):
-        for turned in (frames, np.flip(frames, axis)):
-            same = turned == np.take(turned, [0], axis=axis)
-            joined = np.logical_and.accumulate(same, axis=axis)
-            joined &= np.take(joined, [min(1, frames.shape[axis] - 1)], axis=axis)
-            joined = joined.any(axis=0)
-            filled |= joined if turned is frames else np.flip(joined, axis - 1)
+    for turn in range(4):
+        turned = np.rot90(frames, turn, axes=(1, 2))
+        joined = np.logical_and.accumulate(turned == turned[:, :1], axis=1)
+        joined &= joined[:, 1:2]  # two equal pixels at the edge at least
+        filled |= np.rot90(joined.any(axis=0), -turn)
     filled = binary_dilation(filled, iterations=2)
     filled[[0, -1]], filled[:, [0, -1]] = True, True
-    return ~filled
+    return np.logical_not(filled)
 
 
 @dataclass(frozen=True)
@@ -320,9 +318,7 @@ def fit_response(
     if light <= 0 or (few and not counted):
         return unknown
     parts = (fitted.errors[1], fitted.excess_error, fitted.bend, LEAST_ERROR * light)
-    known = replace(
-        unknown, dark_level=low + dark, dark_level_error=float(np.linalg.norm(parts)), source=NOISE
-    )
+    known = replace(unknown, dark_level=low + dark, dark_level_error=float(np.linalg.norm(parts)), source=NOISE)
     if max(correlation) > MOST_CORRELATED:
         return known
     factor = _gain_factor(correlation)
@@ -369,9 +365,9 @@ def with_blank_frames(response: DetectorResponse, means: NDArray) -> DetectorRes
     """
     if not len(means):
         return response
-    level = float(np.median(means))
-    known = response.dark_level is not None
-    if level >= response.typical_level or (known and abs(level - response.dark_level) > AGREEMENT * response.dark_level_error):
+    level, known = float(np.median(means)), response.dark_level
+    disagree = known is not None and abs(level - known) > AGREEMENT * response.dark_level_error
+    if level >= response.typical_level or disagree:
         return response
     error = max(1.4826 * float(np.median(np.abs(means - level))), LEAST_ERROR * (response.typical_level - level) / 2)
     return replace(response, dark_level=level, dark_level_error=error, source=BLANK_FRAMES)

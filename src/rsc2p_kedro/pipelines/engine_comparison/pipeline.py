@@ -45,7 +45,11 @@ MEASURED: list[tuple[Callable, list[str], str]] = [
         ["corrected_movie", "components", "bad_frames", "recording", "evaluation", "compute", "caiman"],
         "component_quality",
     ),
-    (compute_dff, ["components", "bad_frames", "frame_table", "recording", "evaluation", "caiman"], "dff"),
+    (
+        compute_dff,
+        ["components", "bad_frames", "frame_table", "detector_response", "recording", "evaluation", "caiman"],
+        "dff",
+    ),
 ]
 """Nodes of the stages whose cost is measured, their inputs and their output. Both engines leave out the frames that are
 bad in the raw movie; which others could be registered differs."""
@@ -121,7 +125,7 @@ def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
 def _stage_of(recording: Recording, engine: EngineName) -> Stage:
     """Nodes and datasets of one engine; the raw movies, bad frames and the seeds are those of the recording."""
     name = f"{STAGE}.{engine}"
-    shared = frozenset({"movie", "structural_movie", "bad_frames", "frame_table", "seeds"})
+    shared = frozenset({"movie", "structural_movie", "bad_frames", "frame_table", "detector_response", "seeds"})
     return Stage(recording, name, own=name, shared=shared)
 
 
