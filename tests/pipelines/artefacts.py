@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
+from rsc2p_kedro.algorithms.summary_images import frame_statistics
 from rsc2p_kedro.core.parameters import (
     CaimanSettings,
     Compute,
@@ -76,7 +77,10 @@ def process(movie: np.ndarray, *, dff_within_files: bool = False, **fields: obje
     quality = evaluation.evaluate_components(corrected, components, excluded, recording, ev, QUIET, CAIMAN)
     spikes = evaluation.infer_component_spikes(components, excluded, recording, ev, QUIET)
     frames = pd.DataFrame({"file": ["a.tif"] * 250 + ["b.tif"] * (len(movie) - 250)})
-    dff = evaluation.compute_dff(components, excluded, frames, recording, ev, CAIMAN)
+    statistics = frame_statistics(lazy, compute=QUIET)
+    columns = {name: getattr(statistics, name) for name in ("minimum", "mean", "maximum")}
+    response, _ = ingestion.measure_detector(lazy, bad, frames.assign(**columns), QUIET)
+    dff = evaluation.compute_dff(components, excluded, frames, response, recording, ev, CAIMAN)
     return {
         "bad": bad, "motion": motion, "excluded": excluded, "components": components, "quality": quality,
         "spikes": spikes, "dff": dff,

@@ -313,7 +313,7 @@ def fit_response(
     if fitted is None:
         return unknown
     dark = fitted.lines.variance_zero + fitted.excess
-    light = unknown.typical_level - low - dark
+    light = float(np.median(_curve(sums)[0])) - dark  # relative to the lowest value, as exact as all before
     counted = low == 0 and abs(fitted.lines.slope / step - 1) < COUNTED
     if light <= 0 or (few and not counted):
         return unknown
