@@ -95,7 +95,7 @@ class EmbeddedEngine:
             earlier: components to refit, from any engine. None fits the movie from the start.
 
         Returns:
-            The components. All of their background was fitted: `n_fitted_background` is its full number.
+            The components.
         """
         if earlier is None:
             components = extraction.fit(
@@ -105,11 +105,7 @@ class EmbeddedEngine:
             components = extraction.refit(
                 movie, earlier, acquisition, parameters, compute=compute, valid_mask=valid_mask
             )
-        return replace(
-            components,
-            n_fitted_background=len(components.background_traces),
-            provenance=_provenance(parameters),
-        )
+        return replace(components, provenance=_provenance(parameters))
 
     def evaluate(
         self,
