@@ -154,7 +154,7 @@ def print_slopes(folders: list[Path], figure: Path) -> None:
             components = extract(version, moves=name.startswith("other"))
             dff, off = dff_of(version, components)
             found = slopes(components, dff, truth)
-            low, middle, high = np.percentile(found, [10, 50, 90])
+            low, middle, high = np.percentile(found, [10, 50, 90]) if len(found) else (np.nan,) * 3
             told = "unknown" if off is None else f"{off:.0%}"
             print(f"| {name} | {label} | {middle:.2f} | {low:.2f} | {high:.2f} | {told} |", flush=True)
             drawn.setdefault(name, []).append(float(middle))
@@ -254,9 +254,8 @@ def print_detector(folders: list[Path], files: list[Path]) -> None:
             ratio = np.nan if response.gain is None else response.gain / true_gain
             rows[fault].append((error, told, ratio))
             print(f"{line}: error {error:+.3f}, told {told:.3f}, gain {ratio:.3f} of the true one", flush=True)
-    print(
-        "\n| fault | movies | unknown | median error | largest, told | within 2 errors | gain |\n|---|---|---|---|---|---|---|"
-    )
+    print("\n| fault | movies | unknown | median error | largest, told | within 2 errors | gain |")
+    print("|---|---|---|---|---|---|---|")
     for fault, values in rows.items():
         if values:
             error, told, ratio = np.array(values).T

@@ -35,7 +35,8 @@ def initialize_background(inputs: Inputs, *, refine_gain: bool = True) -> Factor
     binned, n_splines = inputs.binned, inputs.neuropil.n_splines
     H, W = binned.shape
     gain = np.where(binned.mask, 1 / binned.scale, 0).astype(np.float32)
-    gain *= np.float32(np.median(np.abs(binned.mean[binned.mask])) if binned.mask.any() else 1)
+    seen = binned.mean[binned.mask] if binned.mask.any() else np.ones(1, np.float32)
+    gain *= np.float32(np.median(seen - min(seen.min(), 0)))  # with a dark level below 0, the mean may be about 0
     no_footprints = sp.csc_array((H * W, 0), dtype=np.float32)
     state = Factorization(no_footprints, np.zeros((0, inputs.n_bins)), np.zeros((n_splines, inputs.n_bins)), gain)
     if not n_splines:
