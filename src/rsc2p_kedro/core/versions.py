@@ -7,10 +7,10 @@ recording with those that were stored for the present versions, and so forces th
 
 STAGE_VERSIONS = {
     "simulation": 1,
-    "ingestion": 1,
+    "ingestion": 2,
     "motion_correction": 1,
-    "source_extraction": 1,
-    "evaluation": 2,
+    "source_extraction": 2,
+    "evaluation": 3,
     "export": 1,
     "reporting": 1,
     "engine_comparison": 1,
