@@ -42,7 +42,7 @@ from rsc2p_kedro.core.results import GIVEN, NOISE, UNKNOWN, Components, DeltaFOv
 _MAD_TO_SD = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation, 1 / Phi^-1(3/4)."""
 # Evidence: the amplitude of dF/F over the true one, its median over the cells of each of six simulated movies
-# (benchmarks/evaluation_calibration.py dff), 0.96-1.02 with the values below, with one of them changed.
+# with a dark level of 100, 0.96-1.02 with the values below, with one of them changed.
 _BASELINE_PERCENTILE = 20.0
 """Percentile of the slow baseline of :func:`remove_baseline`, in %. Not varied; dF/F does not depend on it."""
 _BASELINE_DECAYS = 20.0

@@ -74,6 +74,8 @@ _FEWEST_PIXELS, _N_QUICK_GROUPS, _LEAST_CORRELATION, _LEAST_RANGE = 3000, 30, 0.
 """Pixels, groups, correlation of variance and level, and range of the levels relative to the light of the brightest
 group, that :func:`zero_of_variance` needs. With 10 or 100 groups, a correlation of 0.8 or 0.95, and a range of 0.1
 amplitudes of dF/F changed by less than 2 % on six simulated movies."""
+_LEAST_LIGHT = 0.1
+"""Light of the darkest group that :func:`zero_of_variance` assumes at least, relative to the range of the levels."""
 _SUMS = 6
 """Sums of a group: number, x weighted as in v, x weighted as in s, v, s, clipped values."""
 _V, _S = 1.5 * 1.25, 0.75 * 0.9375
@@ -395,8 +397,8 @@ def zero_of_variance(levels: NDArray, variances: NDArray) -> float | None:
     slope = stats.theilslopes(v, x).slope if np.ptp(x) > 0 and np.ptp(v) > 0 else 0.0
     if slope <= 0 or np.corrcoef(x, v)[0, 1] < _LEAST_CORRELATION:
         return None
-    zero = float(np.median(x - v / slope))
-    return zero if zero < x[0] and np.ptp(x) > _LEAST_RANGE * (x[-1] - zero) else None
+    zero = min(float(np.median(x - v / slope)), float(x[0] - _LEAST_LIGHT * np.ptp(x)))
+    return zero if np.ptp(x) > _LEAST_RANGE * (x[-1] - zero) else None
 
 
 def _without_clipped(sums: Values, ceiling: float | None) -> tuple[Values, float]:
