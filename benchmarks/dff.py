@@ -146,26 +146,32 @@ def scenes(names: list[str], folders: list[Path]) -> Iterator[tuple[str, NDArray
 
 def print_slopes(names: list[str], folders: list[Path], figure: Path) -> None:
     """The table of slopes, and a figure of them over the dark levels."""
-    print("| movie | dark level | slope, median | 10 % | 90 % | told: off by (95 %) |\n|---|---|---|---|---|---|")
-    drawn: dict[str, list[float]] = {}
+    cut = {f"{level}, cut at 0": level for level in (-50, 0)}
+    labels = [*map(str, OFFSETS), *cut]
+    medians: dict[str, list[float]] = {}
+    rows: dict[str, list[str]] = {}
     for name, movie, offset, truth in scenes(names, folders):
-        versions = [(f"{target}", moved(movie, target - round(offset))) for target in OFFSETS]
-        versions += [(f"{t}, uint16 cut at 0", moved(movie, t - round(offset), cut=True)) for t in (-50, 0)]
-        for label, version in versions:
+        versions = [moved(movie, target - round(offset)) for target in OFFSETS]
+        versions += [moved(movie, level - round(offset), cut=True) for level in cut.values()]
+        for label, version in zip(labels, versions, strict=True):
             components = extract(version, moves=name.startswith("other"))
             dff, off = dff_of(version, components)
             found = slopes(components, dff, truth)
             low, middle, high = np.percentile(found, [10, 50, 90]) if len(found) else (np.nan,) * 3
-            told = "unknown" if off is None else f"{off:.0%}"
-            print(f"| {name} | {label} | {middle:.2f} | {low:.2f} | {high:.2f} | {told} |", flush=True)
-            drawn.setdefault(name, []).append(float(middle))
-    draw(drawn, figure)
+            told = "unknown" if off is None else f"±{off:.0%}"
+            print(f"{name}, {label}: {middle:.2f} ({low:.2f}-{high:.2f}), told {told}", flush=True)
+            medians.setdefault(name, []).append(float(middle))
+            rows.setdefault(name, []).append(f"{middle:.2f} {told}")
+    print(f"\n| movie | {' | '.join(labels)} |\n|{'---|' * (len(labels) + 1)}")
+    for name, row in rows.items():
+        print(f"| {name} | {' | '.join(row)} |")
+    draw(medians, figure)
 
 
-def draw(drawn: dict[str, list[float]], path: Path) -> None:
+def draw(medians: dict[str, list[float]], path: Path) -> None:
     """Slope over the dark level, one line a movie."""
     plot, ax = plt.subplots(figsize=(8, 4), layout="constrained")
-    for name, values in drawn.items():
+    for name, values in medians.items():
         ax.plot(range(len(OFFSETS)), values[: len(OFFSETS)], "o-", ms=4, lw=1, label=name)
     ax.axhspan(0.9, 1.1, color="0.9", zorder=0)
     ax.set_xticks(range(len(OFFSETS)), [f"{o}" for o in OFFSETS])
