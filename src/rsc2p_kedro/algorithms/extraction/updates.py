@@ -35,14 +35,25 @@ def initialize_background(inputs: Inputs, *, refine_gain: bool = True) -> Factor
     binned, n_splines = inputs.binned, inputs.neuropil.n_splines
     H, W = binned.shape
     gain = np.where(binned.mask, 1 / binned.scale, 0).astype(np.float32)
-    seen = binned.mean[binned.mask] if binned.mask.any() else np.ones(1, np.float32)
-    gain *= np.float32(np.median(seen - min(seen.min(), 0)))  # with a dark level below 0, the mean may be about 0
+    gain *= np.float32(_usual_light(binned.mean[binned.mask]))
     no_footprints = sp.csc_array((H * W, 0), dtype=np.float32)
     state = Factorization(no_footprints, np.zeros((0, inputs.n_bins)), np.zeros((n_splines, inputs.n_bins)), gain)
     if not n_splines:
         return state
     state = _robust_neuropil(inputs, state)
     return _robust_neuropil(inputs, update_footprints(inputs, state)) if refine_gain else state
+
+
+def _usual_light(mean: NDArray) -> float:
+    """Scale of the gain: the median of the mean image (P,), less the part that a dark level far from 0 has in it.
+
+    The scale decides how smooth the neuropil is. It is the median itself unless the darkest pixels are negative or have
+    three quarters of it or more: the dark level of the detector is then not near 0.
+    """
+    if not len(mean):
+        return 1.0
+    darkest, median = np.percentile(mean, 1), np.median(mean)
+    return float(median - min(darkest, max(4 * darkest - 3 * median, 0)))
 
 
 def _project(inputs: Inputs, state: Factorization) -> temporal.Projections:
