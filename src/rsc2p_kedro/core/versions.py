@@ -7,12 +7,12 @@ recording with those that were stored for the present versions, and so forces th
 
 STAGE_VERSIONS = {
     "simulation": 1,
-    "ingestion": 2,
+    "ingestion": 3,
     "motion_correction": 1,
-    "source_extraction": 2,
+    "source_extraction": 3,
     "evaluation": 3,
     "export": 1,
-    "reporting": 1,
+    "reporting": 2,
     "engine_comparison": 1,
     "reproducibility": 1,
 }

@@ -246,7 +246,7 @@ def compute_dff(
     Args:
         components: components of the refit.
         excluded_frames: frames that are left out; dF/F is interpolated there.
-        frame_table: file of each frame, for `dff_within_files`.
+        frame_table: trial of each frame, for `dff_within_files`.
         detector_response: dark level, where the user gives none, and gain.
         recording: the recording, whose own parameters take precedence.
         parameters: percentile and window of the baseline, and the engine to use.
@@ -256,19 +256,19 @@ def compute_dff(
         dF/F and F0, (N, T) each, with the dark level and what it and the photons leave uncertain.
 
     Raises:
-        ValueError: `dff_within_files` is set, and a file has too few frames.
+        ValueError: `dff_within_files` is set, and a trial has too few frames.
     """
     parameters = recording.override(parameters)
     engine, kept = get_engine(parameters.engine, caiman), exclusion.kept_frames(excluded_frames)
     seen = take_components(components, kept)
-    # All files have the dark level of the whole recording, which more pixels and levels determine.
+    # All trials have the dark level of the whole recording, which more pixels and levels determine.
     level, error, source = choose_dark_level(parameters.dff_dark_level, detector_response)
     parameters = parameters.model_copy(update={"dff_dark_level": level})
     if not parameters.dff_within_files:
         dff = engine.compute_dff(seen, recording.acquisition, parameters)
     else:
-        files = frame_table["file"].to_numpy()[kept]
-        parts = [take_components(seen, files == name) for name in exclusion.long_files(files)]
+        trials = frame_table["trial"].to_numpy()[kept]
+        parts = [take_components(seen, trials == name) for name in exclusion.long_trials(trials)]
         dff = join_dff([engine.compute_dff(part, recording.acquisition, parameters) for part in parts])
     dff = replace(dff, dark_level_error=error, dark_level_source=source)
     return extend_dff(describe_noise(dff, seen, recording.acquisition, detector_response), kept)

@@ -30,6 +30,7 @@ CURATED = (
     "component_table",
     "dff",
     "spike_inference",
+    "excluded_frames",
 )
 
 
