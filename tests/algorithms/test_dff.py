@@ -233,3 +233,25 @@ def test_the_dark_level_is_the_given_the_measured_or_a_stated_guess() -> None:
     assert choose_dark_level(-5.0, measured) == (-5.0, 0.0, "given")
     assert choose_dark_level(None, measured) == (-210.0, 3.0, "noise of the pixels")
     assert choose_dark_level(None, unknown) == (-300.0, None, "unknown"), "F0 has to stay above 0"
+
+
+@pytest.mark.slow
+def test_dff_does_not_depend_on_the_dark_level_of_the_movie() -> None:
+    """The same movie at a dark level of -50, at which its mean is about 0, and of -2000."""
+    acquisition, compute = Acquisition(frame_rate_hz=14.7), Compute(threads=2, show_progress=False)
+    size = {"n_frames": 400, "height_px": 72, "width_px": 72, "n_neurons": 8, "motion": "none", "warp_amplitude_px": 0}
+    made = SimulationSettings.model_validate(size | {"seed": 4, "photons": 4, "offset": 100})
+    movie = simulate(made, acquisition).movie.compute(scheduler="threads").astype(np.int16)
+    results = []
+    for by in (-150, -2100):
+        parameters = ExtractionParameters(neuron_half_width_px=5)
+        components = fit(movie + np.int16(by), acquisition, parameters, compute=compute)
+        assert components.n_fitted_background == components.background_footprints.shape[1] - 1
+        total = components.background_footprints @ components.background_traces.mean(axis=1)
+        total = total + components.footprints @ components.traces.mean(axis=1)
+        np.testing.assert_allclose(total, (movie + by).mean(axis=0).ravel(), atol=20)
+        level = EvaluationParameters(dff_dark_level=100 + by)
+        results.append(component_dff(components, acquisition, level))
+    assert results[0].dff.shape == results[1].dff.shape
+    np.testing.assert_allclose(results[0].f0, results[1].f0, rtol=0.02)
+    np.testing.assert_allclose(results[0].dff, results[1].dff, atol=0.05)
