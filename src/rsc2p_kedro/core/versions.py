@@ -10,7 +10,7 @@ STAGE_VERSIONS = {
     "ingestion": 3,
     "motion_correction": 1,
     "source_extraction": 3,
-    "evaluation": 3,
+    "evaluation": 4,
     "export": 1,
     "reporting": 2,
     "engine_comparison": 1,

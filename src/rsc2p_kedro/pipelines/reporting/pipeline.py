@@ -147,6 +147,7 @@ def _tables(stage: Stage) -> list[Node]:
                 "detector_saturation",
                 "line_offset",
                 "excluded_frames",
+                "movie",
             ],
             outputs="assessment_table",
         ),
