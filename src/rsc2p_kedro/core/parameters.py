@@ -536,8 +536,15 @@ class EvaluationParameters(FrozenModel):
     )
     dff_dark_level: float | None = Field(
         None,
-        description="Detector offset in counts per pixel, which is excluded from F0; `null` estimates it from how the "
-        "noise variance of pixels grows with their mean. Too low an offset makes dF/F too small.",
+        description="Counts of a pixel without light, also negative, which are excluded from F0; `null` estimates them "
+        "from frames without light or from how the noise of the pixels grows with their level, and tells how exact "
+        "that is. Too low a level makes dF/F too small, too high a level makes it too large.",
+    )
+    dff_neuropil: Literal["estimate"] | Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Part of the neuropil's light around a component that is excluded from F0, as it is not of the "
+        "cell: a number for all (0.7 as in Suite2p), `estimate` for that of each component, or `null` for F0 of all "
+        "light under the footprint. A larger part makes dF/F larger. No effect with `engine: caiman`.",
     )
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
+    DetectorResponse,
     DetectorSaturation,
     LineOffset,
     MotionCorrection,
@@ -252,11 +253,14 @@ def plot_component_map(
 
 
 @uses(recording="")
-def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Recording) -> Figure:
+def plot_photon_transfer(
+    detector_saturation: DetectorSaturation, detector_response: DetectorResponse, recording: Recording
+) -> Figure:
     """Draws the noise of the pixels of the raw movie over their level.
 
     Args:
         detector_saturation: the curve, and the level from which the detector saturates.
+        detector_response: dark level and gain.
         recording: gives the title.
 
     Returns:
@@ -264,7 +268,12 @@ def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Rec
     """
     found = detector_saturation
     return detector_plots.photon_transfer_curve(
-        found.levels, found.noise_variance, found.expected_variance, found.level, title=recording.name
+        found.levels,
+        found.noise_variance,
+        found.expected_variance,
+        found.level,
+        response=detector_response,
+        title=recording.name,
     )
 
 
@@ -562,12 +571,12 @@ def assess_recording(
         assessment.assess_registration(n_lost, len(kept)),
         assessment.assess_excluded_frames(excluded_frames),
         assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
-        assessment.assess_illumination(frame_table[kept]),
+        assessment.assess_illumination(frame_table[kept], dark_level=dff.dark_level, error=dff.dark_level_error),
         assessment.assess_files(frame_table[kept], dff.dark_level, corrected=used.dff_within_files),
         assessment.assess_alternation(alternating_frames(movie)),
         assessment.assess_line_offset(line_offset),
         assessment.assess_saturation(detector_saturation, n_saturated),
-        assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"][kept].mean())),
+        assessment.assess_dff(dff, float(frame_table["mean"][kept].mean())),
     ]
     return assessment.to_table(assessments)
 

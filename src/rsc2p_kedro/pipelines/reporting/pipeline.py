@@ -87,7 +87,11 @@ def _figures(stage: Stage) -> list[Node]:
     images, table, recording = "corrected_summary_images", "component_table", "params:recording"
     spikes, evaluation = "spike_inference", "params:evaluation"
     return [
-        stage.node(nodes.plot_photon_transfer, ["detector_saturation", recording], "photon_transfer_figure"),
+        stage.node(
+            nodes.plot_photon_transfer,
+            ["detector_saturation", "detector_response", recording],
+            "photon_transfer_figure",
+        ),
         stage.node(nodes.plot_summary_images, [images, recording], "summary_figure"),
         stage.node(nodes.plot_correction, ["summary_images", images, recording], "correction_figure"),
         stage.node(nodes.plot_template, ["motion", recording], "template_figure"),
