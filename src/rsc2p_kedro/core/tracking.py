@@ -62,3 +62,91 @@ class FieldOfView:
     def n_components(self) -> int:
         """Number of components N."""
         return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class SessionAlignment:
+    """How one session was aligned with the others, and how well.
+
+    Attributes:
+        session: its name.
+        aligned: whether it shows the same field of view; if not, none of its components is tracked.
+        reason: why not; empty if it does.
+        shift_px: (dy, dx), displacement of the middle of its field of view in the reference, in px of the reference.
+        rotation_deg: rotation in the reference in degrees.
+        scale: magnification relative to the reference, beyond that of the pixel sizes if these are known.
+        deformation_px: root mean square of the displacement that shift, rotation and scale do not explain, in px.
+        correlation_before: correlation of footprints, mean and correlation image with the other sessions, frames as
+            they are.
+        correlation_after: the same after the alignment; it is judged by its magnitude, as contrast may be inverted.
+        region_before: (3, 3), the largest of the three correlations in each ninth of the common field of view, before.
+        region_after: the same after the alignment; NaN where the fields do not overlap.
+        significance: highest cross-correlation relative to the highest with a mirrored session.
+        overlap_share: share of its components in the common field of view that coincide with one of another session.
+        overlap_by_chance: the same for a mirrored session that was aligned in the same way.
+    """
+
+    session: str
+    aligned: bool
+    reason: str
+    shift_px: tuple[float, float]
+    rotation_deg: float
+    scale: float
+    deformation_px: float
+    correlation_before: tuple[float, float, float]
+    correlation_after: tuple[float, float, float]
+    region_before: NDArray[np.float64]
+    region_after: NDArray[np.float64]
+    significance: float
+    overlap_share: float
+    overlap_by_chance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tracking:
+    """The neurons of one animal and plane over its sessions: N tracked components of S aligned sessions.
+
+    Attributes:
+        alignments: of all sessions, in their order.
+        shape: (rows, columns) of the canvas.
+        origin: (y, x) of the first pixel of the canvas in the reference session, in px.
+        radius_px: radius of a neuron in px of the canvas.
+        session: (N,) str, session of each component.
+        component_id: (N,) int64.
+        neuron_id: (N,) str, id of its neuron.
+        probability: (N,), probability that it belongs to its neuron: the mean over the other components of the neuron;
+            of a neuron that was found once, that it is none of the others.
+        rival: (N,), highest mean probability that it belongs to another neuron.
+        doubtful: (N,) bool, components to look at.
+        footprints: CSC (pixels of the canvas, N), aligned.
+        images: for each aligned session, by its name, the aligned mean image as local contrast, (rows, columns)
+            float32; NaN outside of its field of view.
+        pair_distance: (M,), distance of the centroids of neighbouring footprints in radii of a neuron.
+        pair_similarity: (M,), cosine similarity of their shapes.
+        pair_probability: (M,), probability that they are one neuron.
+        false_positive_share: expected share of the pairs in one neuron that are different neurons.
+        false_negative_share: expected share of the pairs that are one neuron and were not put together.
+    """
+
+    alignments: tuple[SessionAlignment, ...]
+    shape: tuple[int, int]
+    origin: tuple[int, int]
+    radius_px: float
+    session: NDArray[np.str_]
+    component_id: NDArray[np.int64]
+    neuron_id: NDArray[np.str_]
+    probability: NDArray[np.float64]
+    rival: NDArray[np.float64]
+    doubtful: NDArray[np.bool_]
+    footprints: sp.csc_array
+    images: dict[str, Float]
+    pair_distance: NDArray[np.float64]
+    pair_similarity: NDArray[np.float64]
+    pair_probability: NDArray[np.float64]
+    false_positive_share: float
+    false_negative_share: float
+
+    @property
+    def sessions(self) -> list[str]:
+        """Names of the aligned sessions, in order."""
+        return [alignment.session for alignment in self.alignments if alignment.aligned]

@@ -1,5 +1,6 @@
 """Where the field of view of one session lies in that of another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class Placement:
 
     @classmethod
     def similarity(
-        cls, shape: tuple[int, int], offset: NDArray, rotation_deg: float = 0.0, scale: float = 1.0
+        cls, shape: tuple[int, int], offset: NDArray, rotation_deg: float = 0.0, pixel_ratio: Sequence[float] = (1.0, 1.0)
     ) -> "Placement":
         """A rotation, a scale and a shift.
 
@@ -40,13 +41,14 @@ class Placement:
             shape: (H, W) of the reference.
             offset: (2,), place of the session that the centre of the reference shows.
             rotation_deg: angle by which the session is sampled.
-            scale: pixels of the session per pixel of the reference.
+            pixel_ratio: pixels of the session per pixel of the reference along y and x.
 
         Returns:
             The placement, with a field of 0 at the corners.
         """
         angle = np.deg2rad(rotation_deg)
-        matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = np.sqrt(np.outer(pixel_ratio, pixel_ratio)) * turn
         nodes = [np.array([0.0, size - 1.0]) for size in shape]
         centre = (np.array(shape, float) - 1) / 2
         return cls(shape, matrix, centre, np.asarray(offset, float), *nodes, np.zeros((2, 2, 2)))
@@ -71,3 +73,20 @@ class Placement:
         rows, columns = (np.clip(axis, 0, size - 1).astype(int) for axis, size in zip((y, x), self.shape, strict=True))
         basis_y, basis_x = grid.basis_y[:, rows].astype(float), grid.basis_x[:, columns].astype(float)
         return linear + np.einsum("iab,ay,bx->iyx", self.field, basis_y, basis_x, optimize=["einsum_path", (0, 1), (0, 1)])
+
+    def corners(self, shape: tuple[int, int]) -> NDArray[np.float64]:
+        """Places of the reference that the corners of the session show, without the field.
+
+        Args:
+            shape: (h, w) of the session.
+
+        Returns:
+            (4, 2), (y, x) in px of the reference.
+        """
+        corners = np.array([[y, x] for y in (0, shape[0] - 1) for x in (0, shape[1] - 1)], float)
+        return (corners - self.offset) @ np.linalg.inv(self.matrix).T + self.centre
+
+    @property
+    def rotation_deg(self) -> float:
+        """Rotation of the session in the reference in degrees."""
+        return float(np.rad2deg(np.arctan2(self.matrix[1, 0], self.matrix[0, 0])))

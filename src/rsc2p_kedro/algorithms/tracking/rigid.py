@@ -6,6 +6,7 @@ added; of the two images the magnitude counts, since their contrast may be inver
 seen in the same session turned over: a mirrored image has the same statistics and cannot fit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,29 +47,34 @@ class RigidFit:
         return float(self.peak / self.chance.max()) if self.chance.max() > 0 else 0.0
 
 
-def find_rigid(reference: Float, session: Float, *, step: int, pixel_ratio: float = 1.0) -> RigidFit:
+def find_rigid(
+    reference: Float, session: Float, *, step: int, pixel_ratios: Sequence[tuple[float, float]] = ((1.0, 1.0),)
+) -> RigidFit:
     """Finds the shift, rotation and scale at which a session fits the reference.
 
     Args:
         reference: (K, H, W) channels of the reference.
         session: (K, h, w) channels of the session.
         step: only every so many pixels of the reference are compared.
-        pixel_ratio: pixels of the session per pixel of the reference, from the pixel sizes.
+        pixel_ratios: pixels of the session per pixel of the reference, (y, x): from the pixel sizes, or what they may
+            be.
 
     Returns:
         The best fit, and how well mirrored sessions fit.
     """
     search = _Search(reference, step)
-    best = (-np.inf, None)
-    for scale in SCALES:
-        for rotation in ROTATIONS_DEG:
-            peak, placement = search.best_shift(session, rotation, scale * pixel_ratio)
-            if peak > best[0]:
-                best = (peak, placement)
+    trials = [
+        (rotation, (scale * ratio[0], scale * ratio[1]))
+        for ratio in pixel_ratios
+        for scale in SCALES
+        for rotation in ROTATIONS_DEG
+    ]
+    fits = [search.best_shift(session, *trial) for trial in trials]
+    peak, placement = max(fits, key=lambda fit: fit[0])
+    ratio = trials[int(np.argmax([fit[0] for fit in fits]))][1]
     mirrored = (session[:, ::-1], session[:, :, ::-1], session[:, ::-1, ::-1])
-    chance = [search.best_shift(m, angle, pixel_ratio)[0] for m in mirrored for angle in _NULL_ROTATIONS_DEG]
-    assert best[1] is not None
-    return RigidFit(best[1], best[0], np.array(chance))
+    chance = [search.best_shift(images, angle, ratio)[0] for images in mirrored for angle in _NULL_ROTATIONS_DEG]
+    return RigidFit(placement, peak, np.array(chance))
 
 
 class _Search:
@@ -79,22 +85,24 @@ class _Search:
         self._images = reference[:, ::step, ::step]
         self._sizes: tuple[int, int] | None = None
 
-    def best_shift(self, session: Float, rotation_deg: float, scale: float) -> tuple[float, Placement]:
-        """The best shift at one rotation and scale."""
-        h, w = session.shape[1:]
-        centred = np.array([(h - 1) / 2, (w - 1) / 2])
-        # The grid covers the whole turned session, so that frames of any size can be compared.
-        grid = tuple(int(np.ceil(np.hypot(h, w) / scale / self._step)) if False else int(np.ceil(size / scale / self._step)) for size in (h, w))
-        whole = Placement.similarity((grid[0] * self._step, grid[1] * self._step), centred, rotation_deg, scale)
+    def best_shift(
+        self, session: Float, rotation_deg: float, pixel_ratio: tuple[float, float]
+    ) -> tuple[float, Placement]:
+        """Height of the highest cross-correlation at one rotation and scale, and the placement there."""
+        sizes = session.shape[1:]
+        middle = (np.array(sizes, float) - 1) / 2
+        # The session is sampled on a grid of its own extent, with the pixels and the step of the reference.
+        steps = [int(np.ceil(size / ratio / self._step)) for size, ratio in zip(sizes, pixel_ratio, strict=True)]
+        whole = Placement.similarity((steps[0] * self._step, steps[1] * self._step), middle, rotation_deg, pixel_ratio)
         places = whole.places(step=self._step)
-        moved = np.stack([ndi.map_coordinates(c, places, order=1, mode="constant") for c in session])
+        moved = np.stack([ndi.map_coordinates(channel, places, order=1, mode="constant") for channel in session])
         surface, lags = self._correlate(moved)
         index = np.unravel_index(int(surface.argmax()), surface.shape)
         lag = np.array([lags[0][index[0]], lags[1][index[1]]], float) * self._step
-        # Pixel p of the reference is pixel p - lag of the grid of the session.
+        # Pixel p of the reference is pixel p - lag of that grid.
         centre = (np.array(self._shape, float) - 1) / 2
-        matrix_offset = whole.matrix @ (centre - lag - whole.centre) + centred
-        return float(surface[index]), Placement.similarity(self._shape, matrix_offset, rotation_deg, scale)
+        offset = whole.matrix @ (centre - lag - whole.centre) + middle
+        return float(surface[index]), Placement.similarity(self._shape, offset, rotation_deg, pixel_ratio)
 
     def _correlate(self, moved: Float) -> tuple[NDArray[np.float64], tuple[NDArray, NDArray]]:
         """Sum over the channels of standardized cross-correlations, and the lags in steps along each axis."""
