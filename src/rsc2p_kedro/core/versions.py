@@ -11,6 +11,7 @@ STAGE_VERSIONS = {
     "motion_correction": 1,
     "source_extraction": 1,
     "evaluation": 2,
+    "tracking": 1,
     "export": 1,
     "reporting": 1,
     "engine_comparison": 1,

@@ -48,6 +48,9 @@ COLUMNS = {
     "curated": "Whether a person decided on acceptance, instead of thresholds.",
     "dff_guarded": "Whether F0 of its dF/F was too low to divide by and was raised.",
     "reason": "Why the ROI was accepted or rejected.",
+    "tracked_id": "Id of the neuron over the sessions of the animal: the session and the ROI in which it was first seen; "
+    "untracked where it was rejected or the session shows another place.",
+    "tracking_probability": "Probability that the ROI belongs to this neuron; 0 where it is untracked.",
 }
 """Columns of the table of ROIs beside `image_mask`, in order, with their descriptions."""
 
@@ -117,6 +120,14 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
         "curated": table["curated"].to_numpy(bool),
         "dff_guarded": table["dff_guarded"].to_numpy(bool),
         "reason": table["reason"].tolist(),
+        **(
+            {
+                "tracked_id": table["tracked_id"].tolist(),
+                "tracking_probability": table["tracking_probability"].to_numpy(np.float32),
+            }
+            if "tracked_id" in table
+            else {}
+        ),
     }
 
 

@@ -28,7 +28,7 @@ from rsc2p_kedro.runners.freshness import (
     make_plan,
     stage_of,
 )
-from rsc2p_kedro.runners.joint import without_missing_inputs
+from rsc2p_kedro.runners.joint import EARLY, by_field, split_at_state, without_missing_inputs
 from rsc2p_kedro.runners.messages import RunReport, describe_plan, remaining_time
 from rsc2p_kedro.runners.run_folder import INDEX, ONLY_IN_FILE, Failure, now, run_folder
 
@@ -102,8 +102,13 @@ class RecordingRunner(SequentialRunner):
         nodes = {node.name: node for node in [*registered.nodes, *pipeline.nodes, *joint]}
         run = _Run(self, Freshness(nodes.values(), catalog), catalog, hook_manager or _NullPluginManager(), run_id)
         with run.log():
-            run.all_recordings(by_recording(pipeline.nodes))
-            run.joint_nodes({node.name: node for node in [*pipeline.nodes, *joint] if node.namespace is None}.values())
+            before, after = split_at_state(pipeline.nodes)
+            of_several = {node.name: node for node in [*pipeline.nodes, *joint] if node.namespace is None}.values()
+            run.all_recordings(by_recording(before))
+            for field in by_field(of_several):
+                run.joint_nodes(field, EARLY)
+            run.all_recordings(by_recording(after))
+            run.joint_nodes(node for node in of_several if EARLY not in node.tags)
             run.end()
         return {name: catalog[name] for name in pipeline.outputs()}
 
@@ -132,8 +137,10 @@ class _Run:
 
     def all_recordings(self, recordings: dict[str, list[Node]]) -> None:
         """Processes one recording after the other, and goes on after failures."""
-        self.report.n_recordings = len(recordings)
+        self.report.n_recordings = max(self.report.n_recordings, len(recordings))
         for name, of_recording in recordings.items():
+            if name in self.report.failures:  # before the nodes over several sessions
+                continue
             nodes = sorted(of_recording, key=lambda node: self._freshness.order[node.name])
             start = time.perf_counter()
             try:
@@ -145,8 +152,8 @@ class _Run:
                 if self._folder and made:
                     self._folder.forget_failure(name)
 
-    def joint_nodes(self, nodes: Iterable[Node]) -> None:
-        """Makes tables and pages over all recordings, of those recordings that have results."""
+    def joint_nodes(self, nodes: Iterable[Node], name: str = ALL_RECORDINGS) -> None:
+        """Runs nodes over several recordings, of those recordings that have results; failures are kept by the name."""
         for whole in nodes:
             node = without_missing_inputs(whole, self._freshness.available)
             if node is None:
@@ -155,17 +162,17 @@ class _Run:
                 self._run_nodes((node,))
                 continue
             try:
-                with self._lock(ALL_RECORDINGS):
+                with self._lock(name):
                     if self._force or self._freshness.state(node).status != "fresh":
                         self._run_nodes((node,))
                         self.report.joint += node.outputs
             except Exception as error:
-                self._failed(ALL_RECORDINGS, error)
+                self._failed(name, error)
                 return
-            left_out = {name.rpartition(".")[0] for name in set(whole.inputs) - set(node.inputs)} - {""}
+            left_out = {missing.rpartition(".")[0] for missing in set(whole.inputs) - set(node.inputs)} - {""}
             self.report.left_out = sorted({*self.report.left_out, *left_out})
-        if self._folder:
-            self._folder.forget_failure(ALL_RECORDINGS)
+        if self._folder and name not in self.report.failures:
+            self._folder.forget_failure(name)
 
     def end(self) -> None:
         """Logs what was made, reused and failed, and raises an error if something failed."""

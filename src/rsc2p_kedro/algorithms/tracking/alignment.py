@@ -25,14 +25,18 @@ from rsc2p_kedro.core.tracking import FieldOfView, SessionAlignment
 Float = NDArray[np.float32]
 NODE_DISTANCE_RADII = 8.0
 """Distance of the nodes of the deformation in radii of a neuron. Chosen, not tuned."""
-COINCIDENT = 0.7
-"""Cosine similarity from which two footprints coincide: hardly ever reached by different neurons that overlap."""
+COINCIDENT = (0.6, 0.7)
+"""Cosine similarities from which two footprints coincide, seldom reached by different neurons that overlap. The lower
+one is for noisy outlines; what counts is the one with more evidence."""
 CLEAR_SIGNIFICANCE = 1.4
 """Cross-correlation relative to that of mirrored sessions from which it stands out. Of 20 pairs of different simulated
 fields the highest was 1.23; of pairs of the same field with half of the neurons exchanged, the lowest in frames of 256
 px was 1.8."""
 LEAST_EVIDENCE, SUFFICIENT_EVIDENCE = 3.0, 5.0
 """Standard deviations by which coincident footprints must exceed chance, with and without a clear cross-correlation."""
+FEW, FEW_SIGNIFICANCE, FEW_SHARE = 20, 2.0, 0.2
+"""With fewer components than this, counting cannot decide: then a share of coincident ones is enough if the
+cross-correlation is twice that of mirrored sessions."""
 _N_RECENT = 3
 """Number of the last sessions, beside the first, whose footprints a session is compared with."""
 _MAX_GROUPS = 4
@@ -91,6 +95,7 @@ class Fit:
         share: share of coincident footprints.
         chance: the same of mirrored sessions.
         evidence: by how many standard deviations it is above chance.
+        n: number of components in the common field of view.
     """
 
     placement: Placement
@@ -99,10 +104,13 @@ class Fit:
     share: float
     chance: float
     evidence: float
+    n: int
 
     @property
     def same_place(self) -> bool:
         """Whether the session shows the place of the group."""
+        if self.n < FEW and self.rigid.significance >= FEW_SIGNIFICANCE and self.share >= FEW_SHARE:
+            return True
         clear = self.rigid.significance >= CLEAR_SIGNIFICANCE
         return self.evidence >= (LEAST_EVIDENCE if clear else SUFFICIENT_EVIDENCE)
 
@@ -193,11 +201,13 @@ class Aligner:
         chance = [self._by_chance(position, group, target, rigid.placement, axes) for axes in ((1,), (2,))]
         expected = sum(c for c, _ in chance) / max(sum(m for _, m in chance), 1)
         evidence = (coincident - expected * n) / np.sqrt(expected * n + 1)
-        return Fit(placement, rigid, moved, coincident / max(n, 1), expected, float(evidence))
+        best = int(evidence.argmax())
+        share = coincident[best] / max(n, 1)
+        return Fit(placement, rigid, moved, float(share), float(expected[best]), float(evidence[best]), n)
 
     def _by_chance(
         self, position: int, group: Group, target: Float, like: Placement, axes: tuple[int, ...]
-    ) -> tuple[int, int]:
+    ) -> tuple[NDArray[np.int64], int]:
         """Coincident footprints, and footprints within the common field, of the session turned over."""
         session, own = self.fields[position], np.ascontiguousarray(np.flip(self.channels[position], axes))
         ratio = tuple(float(r) for r in np.linalg.norm(like.matrix, axis=1))
@@ -223,20 +233,20 @@ class Aligner:
 
     def _coincidences(
         self, placement: Placement, session: FieldOfView, group: Group, footprints: sp.csc_array | None = None
-    ) -> tuple[sp.csc_array, int, int]:
-        """Aligned footprints, how many of them coincide with one of the group, and how many lie in the common field."""
+    ) -> tuple[sp.csc_array, NDArray[np.int64], int]:
+        """Aligned footprints, how many coincide with one of the group (of each kind), and how many are in common view."""
         given = session.footprints if footprints is None else footprints
         moved = sp.csc_array(sampling_matrix(placement.places(), session.shape) @ given)
         inside = share_inside(moved, given, placement) > 0.5
         n = int(inside.sum())
         if n == 0:
-            return moved, 0, 0
+            return moved, np.zeros(len(COINCIDENT), np.int64), 0
         own = unit_columns(moved[:, np.flatnonzero(inside)])
         best = np.zeros(n)
         for others in group.footprints:
             if others.shape[1]:
                 best = np.maximum(best, (unit_columns(others).T @ own).max(axis=0).toarray().ravel())
-        return moved, int((best > COINCIDENT).sum()), n
+        return moved, np.array([(best > limit).sum() for limit in COINCIDENT], np.int64), n
 
     def _pixel_ratios(self, first: int, position: int) -> list[tuple[float, float]]:
         """Pixels of the session per pixel of the reference; several possible ones where pixel sizes are unknown."""
@@ -346,14 +356,12 @@ def report(aligner: Aligner, position: int, group: Group, fit: Fit | None) -> Se
     placement = group.placements[group.members.index(position)] if aligned else None
     if placement is None:
         placement = fit.placement if fit is not None else Placement.similarity(group.total.shape[1:], np.zeros(2))
-    reference = group.placements[0]
+    reference = Placement.similarity(placement.shape, (np.array(own.shape[1:]) - 1) / 2)
     linear, scale, deformation = _linear_part(placement)
     before, region_before = _correlations(own, others, reference)
     after, region_after = _correlations(own, others, placement)
     only = fit is None or position == group.members[0]
-    moved = reference.offset - np.linalg.inv(placement.matrix) @ placement.offset - placement.centre + reference.centre
     shift = np.linalg.solve(linear, (np.array(own.shape[1:]) - 1) / 2 - placement.offset - _mean_field(placement))
-    del moved
     return SessionAlignment(
         session=aligner.fields[position].session,
         aligned=aligned,

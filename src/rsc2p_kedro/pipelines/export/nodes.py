@@ -28,6 +28,7 @@ from rsc2p_kedro.core.results import (
 )
 from rsc2p_kedro.datasets.frame_times import check_frame_times
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
+from rsc2p_kedro.datasets.tracked import with_tracked_ids
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links, cannot_link
 from rsc2p_kedro.nwb.build import PlaneContents, build_nwb_file
@@ -82,7 +83,8 @@ def build_nwb(
         evaluation: parameters of the stage, unless `component_quality` records the ones it was computed with.
         frame_times: (n,) times in s of all frames on disk. None means that frames are evenly spaced, or that the files
             tell their times.
-        **structural: `structural_movie` and `structural_summary_images` of a recording with a structural channel.
+        **structural: `structural_movie` and `structural_summary_images` of a recording with a structural channel, and
+            `tracked_ids` where the animal has other sessions.
 
     Returns:
         The file in memory; movies are read as it is saved.
@@ -167,6 +169,7 @@ class PlaneResults:
     corrected_summary_images: SummaryImages
     structural_movie: da.Array | None = None
     structural_summary_images: SummaryImages | None = None
+    tracked_ids: pd.DataFrame | None = None
 
 
 HASHED = (
@@ -181,6 +184,7 @@ HASHED = (
     "spike_inference",
     "corrected_summary_images",
     "structural_summary_images",
+    "tracked_ids",
 )
 """Results whose content identifies the inputs of a file."""
 
@@ -200,7 +204,7 @@ def _contents(
         given.corrected_movie,
         given.motion,
         given.components,
-        given.component_table,
+        with_tracked_ids(given.component_table, given.tracked_ids),
         given.dff,
         given.spike_inference,
         given.corrected_summary_images,
