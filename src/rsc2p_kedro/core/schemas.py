@@ -147,8 +147,8 @@ class ComponentTable(_Table):
     curated: Series[bool] = pa.Field(description="Whether the decision comes from the user's curation table.")
     tracked_id: Series[str] | None = pa.Field(
         nullable=True,
-        description="Id of the neuron over the sessions of the animal; `untracked` where it was rejected or the session "
-        "shows another place. Only where the animal has several sessions.",
+        description="Id of the neuron over the sessions of the animal; `untracked` where it was rejected or the "
+        "session shows another place. Only where the animal has several sessions.",
     )
     tracking_probability: Series[float] | None = pa.Field(
         nullable=True, ge=0, le=1, description="Probability that the component belongs to this neuron."

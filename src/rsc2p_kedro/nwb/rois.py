@@ -48,8 +48,8 @@ COLUMNS = {
     "curated": "Whether a person decided on acceptance, instead of thresholds.",
     "dff_guarded": "Whether F0 of its dF/F was too low to divide by and was raised.",
     "reason": "Why the ROI was accepted or rejected.",
-    "tracked_id": "Id of the neuron over the sessions of the animal: the session and the ROI in which it was first seen; "
-    "untracked where it was rejected or the session shows another place.",
+    "tracked_id": "Id of the neuron over the sessions of the animal: the session and the ROI in which it was first "
+    "seen; untracked where it was rejected or the session shows another place.",
     "tracking_probability": "Probability that the ROI belongs to this neuron; 0 where it is untracked.",
 }
 """Columns of the table of ROIs beside `image_mask`, in order, with their descriptions."""

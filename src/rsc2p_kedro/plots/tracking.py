@@ -77,13 +77,13 @@ def found_in_sessions(counts: NDArray[np.int64], n_sessions: int, ax: Axes | Non
     bars = ax.bar(k, heights, color=style.BLUE, width=0.7)
     ax.bar_label(bars, fontsize=style.SMALL)
     ax.set_xticks(k)
-    style.label_axes(ax, title="Neurons by the number of sessions", x=f"found in k of {n_sessions} sessions", y="neurons")
+    style.label_axes(
+        ax, title="Neurons by the number of sessions", x=f"found in k of {n_sessions} sessions", y="neurons"
+    )
     return figure
 
 
-def pairs_of_footprints(
-    distance: NDArray, similarity: NDArray, probability: NDArray, ax: Axes | None = None
-) -> Figure:
+def pairs_of_footprints(distance: NDArray, similarity: NDArray, probability: NDArray, ax: Axes | None = None) -> Figure:
     """Distance and similarity of neighbouring footprints of different sessions, coloured by their probability.
 
     Args:

@@ -48,8 +48,8 @@ class TrackingSummary:
     def text(self) -> str:
         """The figures in a sentence."""
         return (
-            f"{self.n_neurons} neurons in {self.n_aligned} of {self.n_sessions} sessions, {self.n_on_all} of them in all; "
-            f"{self.n_doubtful} doubtful components"
+            f"{self.n_neurons} neurons in {self.n_aligned} of {self.n_sessions} sessions, {self.n_on_all} of them in "
+            f"all; {self.n_doubtful} doubtful components"
         )
 
 
@@ -104,16 +104,14 @@ def render_tracking_page(field: str, tracking: Tracking, fields: Sequence[FieldO
                 "Number of neurons by the number of sessions in which they were found.",
             ),
             (
-                plots.pairs_of_footprints(
-                    tracking.pair_distance, tracking.pair_similarity, tracking.pair_probability
-                ),
+                plots.pairs_of_footprints(tracking.pair_distance, tracking.pair_similarity, tracking.pair_probability),
                 "Neighbouring footprints of two sessions, and the probability that they are one neuron.",
             ),
             (
                 _contact_sheet(tracking, fields),
                 "Neurons over the sessions at the same aligned place, the most doubtful first: aligned mean image with "
-                "the outline of the component, and its dF/F. A cross marks where a neuron was not found; grey is beyond "
-                "the field of view.",
+                "the outline of the component, and its dF/F. A cross marks where a neuron was not found; grey is "
+                "beyond the field of view.",
             ),
         ]
     return html.render(
@@ -149,7 +147,7 @@ def _row(one: SessionAlignment) -> dict[str, object]:
         "same_place": "yes" if one.aligned else "no",
         "shift_y_px": round(one.shift_px[0], 1),
         "shift_x_px": round(one.shift_px[1], 1),
-        "rotation_deg": round(one.rotation_deg, 2),
+        "rotation_deg": round(one.rotation_deg, 2) + 0.0,
         "scale": round(one.scale, 3),
         "deformation_px": round(one.deformation_px, 2),
         "correlation_of": kinds[best],

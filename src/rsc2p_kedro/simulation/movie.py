@@ -341,7 +341,7 @@ def simulate(
     """
     shape, objects = (settings.height_px, settings.width_px), None
     if settings.session is not None and settings.tissue != "smooth":
-        raise ValueError(f"A later `session` can be simulated of `tissue: smooth` only, `tissue` is `{settings.tissue}`.")
+        raise ValueError(f"A later `session` needs `tissue: smooth`, `tissue` is `{settings.tissue}`.")
     if masks is not None:
         if settings.tissue == "smooth":
             raise ValueError("Masks can be planted in `tissue: processes` only, `tissue` is `smooth`.")

@@ -187,7 +187,8 @@ def observe(
     found = visible[rng.random(len(visible)) < noise.found_share]
     n_false = rng.poisson(noise.false_share * len(visible)) if len(visible) else 0
     columns = [_noisy(rng, footprints[:, [k]].toarray().reshape(shape), noise) for k in found]
-    columns += [_false_component(rng, footprints[:, [rng.choice(visible)]].toarray().reshape(shape)) for _ in range(n_false)]
+    models = rng.choice(visible, n_false) if n_false else ()
+    columns += [_false_component(rng, footprints[:, [k]].toarray().reshape(shape)) for k in models]
     order = rng.permutation(len(columns))
     stacked = np.stack(columns)[order].reshape(len(columns), -1).T if columns else np.zeros((background.size, 0))
     activity = np.asarray(footprints @ rng.gamma(2.0, 0.15, footprints.shape[1])).reshape(shape)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.evaluation.description import radii
 from rsc2p_kedro.algorithms.tracking.images import channels_of
-from rsc2p_kedro.algorithms.tracking.placement import Placement
+from rsc2p_kedro.algorithms.tracking.placement import Placement, within
 from rsc2p_kedro.algorithms.tracking.refinement import refine
 from rsc2p_kedro.algorithms.tracking.rigid import RigidFit, find_rigid
 from rsc2p_kedro.algorithms.tracking.sampling import sampling_matrix
@@ -125,19 +125,6 @@ class Fit:
         )
 
 
-def within(places: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which places lie within a frame.
-
-    Args:
-        places: (2, ...), (y, x) in px.
-        shape: (H, W) of the frame.
-
-    Returns:
-        (...) bool.
-    """
-    return ((places[0] >= 0) & (places[0] <= shape[0] - 1) & (places[1] >= 0) & (places[1] <= shape[1] - 1)).astype(bool)
-
-
 def neuron_radius(fields: list[FieldOfView]) -> float:
     """Radius of a neuron: the median over all components.
 
@@ -162,9 +149,7 @@ class Aligner:
         """
         self.fields = fields
         self.radius = [neuron_radius([field_of_view]) for field_of_view in fields]
-        self.channels = [
-            channels_of(one, radius, radius / 3) for one, radius in zip(fields, self.radius, strict=True)
-        ]
+        self.channels = [channels_of(one, radius, radius / 3) for one, radius in zip(fields, self.radius, strict=True)]
 
     def start(self, position: int) -> Group:
         """A group of one session.
@@ -210,12 +195,12 @@ class Aligner:
     ) -> tuple[NDArray[np.int64], int]:
         """Coincident footprints, and footprints within the common field, of the session turned over."""
         session, own = self.fields[position], np.ascontiguousarray(np.flip(self.channels[position], axes))
-        ratio = tuple(float(r) for r in np.linalg.norm(like.matrix, axis=1))
+        ratio = [float(np.hypot(*row)) for row in like.matrix]
         step = max(1, round(self.radius[group.members[0]] / 1.5))
         placement = find_rigid(target, own, step=step, pixel_ratios=[(ratio[0], ratio[1])]).placement
         placement = self._refine(placement, target, own, group.members[0])
         pixels = np.arange(session.shape[0] * session.shape[1]).reshape(session.shape)
-        turned = np.flip(pixels, [axis - 1 for axis in axes]).ravel()
+        turned = np.flip(pixels, tuple(axis - 1 for axis in axes)).ravel()
         footprints = sp.csc_array(sp.csr_array(session.footprints)[turned])
         _, coincident, n = self._coincidences(placement, session, group, footprints)
         return coincident, n
@@ -234,7 +219,7 @@ class Aligner:
     def _coincidences(
         self, placement: Placement, session: FieldOfView, group: Group, footprints: sp.csc_array | None = None
     ) -> tuple[sp.csc_array, NDArray[np.int64], int]:
-        """Aligned footprints, how many coincide with one of the group (of each kind), and how many are in common view."""
+        """Aligned footprints, how many coincide with the group's by each limit, and how many are in common view."""
         given = session.footprints if footprints is None else footprints
         moved = sp.csc_array(sampling_matrix(placement.places(), session.shape) @ given)
         inside = share_inside(moved, given, placement) > 0.5

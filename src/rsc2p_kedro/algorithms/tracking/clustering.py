@@ -2,9 +2,9 @@
 
 The grouping maximizes the sum, over all pairs of components in one neuron, of the logarithm of the odds that both are
 the same neuron (correlation clustering). All sessions have a say: a neuron that is missing on one day is found again on
-the next, and one odd outline does not break a neuron apart. Starting with the sessions in their order, the components of
-one session at a time are assigned one to one to the neurons of all others by the Hungarian method, again and again until
-nothing changes; then neurons without a common session are joined where the sum grows by it.
+the next, and one odd outline does not break a neuron apart. Starting with the sessions in their order, the components
+of one session at a time are assigned one to one to the neurons of all others by the Hungarian method, again and again
+until nothing changes; then neurons without a common session are joined where the sum grows by it.
 """
 
 from collections.abc import Iterable
@@ -120,9 +120,7 @@ def _assign(odds: sp.csr_array, labels: NDArray[np.int64]) -> NDArray[np.int64]:
 def _gains(odds: sp.csr_array, labels: NDArray[np.int64], n_clusters: int) -> sp.coo_array:
     """Sum of log odds of each component with the members of each neuron that it has a neighbour in."""
     placed = np.flatnonzero(labels >= 0)
-    members = sp.csr_array(
-        (np.ones(len(placed)), (placed, labels[placed])), shape=(len(labels), n_clusters)
-    )
+    members = sp.csr_array((np.ones(len(placed)), (placed, labels[placed])), shape=(len(labels), n_clusters))
     sizes = np.bincount(labels[placed], minlength=n_clusters)
     gain = sp.coo_array(odds @ members)
     return sp.coo_array((gain.data - LARGEST_LOG_ODDS * sizes[gain.col], (gain.row, gain.col)), shape=gain.shape)
@@ -133,7 +131,9 @@ def _join(odds: sp.csr_array, labels: NDArray[np.int64], session_of: NDArray[np.
     labels = labels.copy()
     while True:
         n_clusters = int(labels.max(initial=-1)) + 1
-        members = sp.csr_array((np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), n_clusters))
+        members = sp.csr_array(
+            (np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), n_clusters)
+        )
         sizes = np.bincount(labels, minlength=n_clusters)
         total = sp.coo_array(sp.triu(members.T @ odds @ members, k=1))
         gain = total.data - LARGEST_LOG_ODDS * sizes[total.row] * sizes[total.col]

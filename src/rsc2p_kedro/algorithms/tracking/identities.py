@@ -82,7 +82,9 @@ def decided_pairs(
             neuron, or name components that do not exist.
     """
     position = {key: k for k, key in enumerate(zip(session, component_id.tolist(), strict=True))}
-    sessions, same, different, problems = set(session), [], [], []
+    sessions, problems = set(session), []
+    same: list[tuple[int, int]] = []
+    different: list[tuple[int, int]] = []
     columns = ("session_a", "component_a", "session_b", "component_b", "decision")
     for row in zip(*(decisions.get(name, ()) for name in columns), strict=True):
         a, b, decision = (str(row[0]), int(row[1])), (str(row[2]), int(row[3])), row[4]
@@ -100,7 +102,9 @@ def decided_pairs(
     apart = set()
     for i, j in different:
         if i in in_group and in_group[i] == in_group.get(j):
-            problems.append(f"{first_seen(*owners[i])} and {first_seen(*owners[j])} are said to be the same and different")
+            problems.append(
+                f"{first_seen(*owners[i])} and {first_seen(*owners[j])} are said to be the same and different"
+            )
         apart |= {
             (min(p, q), max(p, q))
             for p in (groups[in_group[i]] if i in in_group else [i])

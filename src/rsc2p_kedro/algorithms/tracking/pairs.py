@@ -248,7 +248,7 @@ def _different_density(features: Sequence[NDArray]) -> NDArray[np.float64]:
     counts = np.zeros((40, 40))
     for values in features:
         clipped = [np.clip(values[:, k], edges[k][0], edges[k][-1]) for k in range(2)]
-        counts += np.histogram2d(*clipped, bins=edges)[0]
+        counts += np.histogram2d(clipped[0], clipped[1], bins=[edges[0], edges[1]])[0]
     total = counts.sum()
     smooth = ndi.gaussian_filter(counts, 1.5, mode="nearest")
     area = (edges[0][1] - edges[0][0]) * (edges[1][1] - edges[1][0])
@@ -260,7 +260,5 @@ def _different_density(features: Sequence[NDArray]) -> NDArray[np.float64]:
 
 def _binned_density(features: NDArray, density: NDArray) -> NDArray[np.float64]:
     """Density at given features, interpolated between the middles of the bins."""
-    places = [
-        (features[:, k] - _GRID[k][0]) / (_GRID[k][1] - _GRID[k][0]) - 0.5 for k in range(2)
-    ]
+    places = [(features[:, k] - _GRID[k][0]) / (_GRID[k][1] - _GRID[k][0]) - 0.5 for k in range(2)]
     return ndi.map_coordinates(density, places, order=1, mode="nearest")

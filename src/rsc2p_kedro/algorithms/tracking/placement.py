@@ -33,7 +33,11 @@ class Placement:
 
     @classmethod
     def similarity(
-        cls, shape: tuple[int, int], offset: NDArray, rotation_deg: float = 0.0, pixel_ratio: Sequence[float] = (1.0, 1.0)
+        cls,
+        shape: tuple[int, int],
+        offset: NDArray,
+        rotation_deg: float = 0.0,
+        pixel_ratio: Sequence[float] = (1.0, 1.0),
     ) -> "Placement":
         """A rotation, a scale and a shift.
 
@@ -49,9 +53,9 @@ class Placement:
         angle = np.deg2rad(rotation_deg)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = np.sqrt(np.outer(pixel_ratio, pixel_ratio)) * turn
-        nodes = [np.array([0.0, size - 1.0]) for size in shape]
+        nodes_y, nodes_x = (np.array([0.0, size - 1.0]) for size in shape)
         centre = (np.array(shape, float) - 1) / 2
-        return cls(shape, matrix, centre, np.asarray(offset, float), *nodes, np.zeros((2, 2, 2)))
+        return cls(shape, matrix, centre, np.asarray(offset, float), nodes_y, nodes_x, np.zeros((2, 2, 2)))
 
     def places(self, *, step: int = 1, margin: tuple[int, int, int, int] = (0, 0, 0, 0)) -> NDArray[np.float64]:
         """Places of the session at the pixels of the reference.
@@ -72,7 +76,9 @@ class Placement:
         grid = FieldGrid.from_nodes(self.shape, self.nodes_y, self.nodes_x)
         rows, columns = (np.clip(axis, 0, size - 1).astype(int) for axis, size in zip((y, x), self.shape, strict=True))
         basis_y, basis_x = grid.basis_y[:, rows].astype(float), grid.basis_x[:, columns].astype(float)
-        return linear + np.einsum("iab,ay,bx->iyx", self.field, basis_y, basis_x, optimize=["einsum_path", (0, 1), (0, 1)])
+        return linear + np.einsum(
+            "iab,ay,bx->iyx", self.field, basis_y, basis_x, optimize=["einsum_path", (0, 1), (0, 1)]
+        )
 
     def corners(self, shape: tuple[int, int]) -> NDArray[np.float64]:
         """Places of the reference that the corners of the session show, without the field.
@@ -90,3 +96,17 @@ class Placement:
     def rotation_deg(self) -> float:
         """Rotation of the session in the reference in degrees."""
         return float(np.rad2deg(np.arctan2(self.matrix[1, 0], self.matrix[0, 0])))
+
+
+def within(places: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which places lie within a frame.
+
+    Args:
+        places: (2, ...), (y, x) in px.
+        shape: (H, W) of the frame.
+
+    Returns:
+        (...) bool.
+    """
+    y, x = np.asarray(places)
+    return (y >= 0) & (y <= shape[0] - 1) & (x >= 0) & (x <= shape[1] - 1)

@@ -17,7 +17,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.registration.field import FieldGrid
-from rsc2p_kedro.algorithms.tracking.placement import Placement
+from rsc2p_kedro.algorithms.tracking.placement import Placement, within
 
 Float = NDArray[np.float32]
 BENDING_PX = 2.0
@@ -83,8 +83,7 @@ class _Data:
         grid = FieldGrid.from_nodes(placement.shape, placement.nodes_y, placement.nodes_x)
         by, bx = (basis[:, :: self._step].astype(float) for basis in (grid.basis_y, grid.basis_x))
         places = placement.places(step=self._step)
-        limits = np.array(self._session.shape[1:], float)[:, None, None] - 1
-        inside = ((places >= 0) & (places <= limits)).all(axis=0)
+        inside = within(places, self._session.shape[1:])
         weights, pull = self._weights(places, inside)
         hessian = _normal_matrix(weights, by, bx)
         gradient = np.concatenate([np.einsum("ay,yx,bx->ab", by, p, bx, optimize=True).ravel() for p in pull])
@@ -122,9 +121,7 @@ class _Data:
         return weights, pull
 
 
-def _standardized(
-    target: NDArray, moved: NDArray, inside: NDArray
-) -> tuple[NDArray, NDArray, float, float] | None:
+def _standardized(target: NDArray, moved: NDArray, inside: NDArray) -> tuple[NDArray, NDArray, float, float] | None:
     """Both images with mean 0 and variance 1 within the common field, the spread of the second, and the correlation."""
     t, m = target[inside], moved[inside]
     if len(t) < 16 or not (t.std() > 0 and m.std() > 0):

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import one_blas_thread
 from rsc2p_kedro.algorithms.evaluation.description import centres
-from rsc2p_kedro.algorithms.tracking.alignment import AlignedSessions, align, neuron_radius, within
+from rsc2p_kedro.algorithms.tracking.alignment import AlignedSessions, align, neuron_radius
 from rsc2p_kedro.algorithms.tracking.clustering import cluster, log_odds_matrix
 from rsc2p_kedro.algorithms.tracking.identities import decided_pairs, name_neurons
 from rsc2p_kedro.algorithms.tracking.images import local_contrast
 from rsc2p_kedro.algorithms.tracking.pairs import Pairs, displaced_pairs, find_pairs, fit_model
-from rsc2p_kedro.algorithms.tracking.placement import Placement
+from rsc2p_kedro.algorithms.tracking.placement import Placement, within
 from rsc2p_kedro.algorithms.tracking.sampling import sampling_matrix
 from rsc2p_kedro.algorithms.tracking.settling import displacements, settle
 from rsc2p_kedro.core.tracking import FieldOfView, Tracking
@@ -157,9 +157,7 @@ def _image(field: FieldOfView, places: NDArray) -> NDArray[np.float32]:
 def _union(tables: Sequence[Mapping[str, Sequence]]) -> dict[str, list]:
     """Rows of all tables; equal rows once."""
     names = list(dict.fromkeys(name for table in tables for name in table))
-    rows = dict.fromkeys(
-        row for table in tables if table for row in zip(*(table[name] for name in names), strict=True)
-    )
+    rows = dict.fromkeys(row for table in tables if table for row in zip(*(table[name] for name in names), strict=True))
     return {name: [row[k] for row in rows] for k, name in enumerate(names)}
 
 
