@@ -35,7 +35,7 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.extraction.footprints import footprint_masks
-from rsc2p_kedro.algorithms.summary_images import summarize_movie
+from rsc2p_kedro.algorithms.summary_images import summarize
 from rsc2p_kedro.algorithms.tracking import track_neurons
 from rsc2p_kedro.core.parameters import (
     Acquisition,
@@ -106,7 +106,7 @@ def extract(settings: SimulationSettings, name: str) -> tuple[FieldOfView, NDArr
     fit = engine.extract_sources(corrected, ACQUISITION, ExtractionParameters(), **options)
     components = engine.extract_sources(corrected, ACQUISITION, ExtractionParameters(), earlier=fit, **options)
     quality = engine.evaluate(corrected, components, ACQUISITION, EvaluationParameters(), compute=COMPUTE)
-    images = summarize_movie(corrected, compute=COMPUTE)
+    images = summarize(corrected, compute=COMPUTE)
     keep = np.flatnonzero(quality.accepted)
     accepted = components.select(keep)
     field = FieldOfView(name, components.shape, accepted.ids, accepted.footprints, images.mean, images.correlation)
@@ -231,7 +231,9 @@ def draw(
 
 def drawn(asked: argparse.Namespace) -> None:
     """Prints scores of drawn footprints of many kinds, and what becomes of another place among the sessions."""
-    print("| kind | seed | F1 of pairs | F1 of neurons | sessions aligned | of another place |\n|---|---|---|---|---|---|")
+    print(
+        "| kind | seed | F1 of pairs | F1 of neurons | sessions aligned | of another place |\n|---|---|---|---|---|---|"
+    )
     for seed in asked.seeds:
         for n in (60, 150, 300):
             for turnover in (0.2, 0.5):
@@ -299,7 +301,9 @@ def allen(asked: argparse.Namespace) -> None:
         mean = imread(next(path.parent.glob("avgInt*.png"))).astype(np.float32)
         footprints = sp.csc_array(np.stack(columns, axis=1).astype(np.float32))
         ids = np.arange(len(columns))
-        fields.append(FieldOfView(path.parents[2].name[-4:], layers.shape[1:], ids, footprints, mean, np.zeros_like(mean)))
+        fields.append(
+            FieldOfView(path.parents[2].name[-4:], layers.shape[1:], ids, footprints, mean, np.zeros_like(mean))
+        )
     tracking = track_neurons(fields)
     describe(tracking)
     theirs = np.loadtxt(asked.folder / "matching_result.txt", dtype=int)[:, : len(fields)]
@@ -322,7 +326,7 @@ def describe(tracking: Tracking) -> None:
     """Prints the alignment, and in how many sessions neurons were found."""
     for one in tracking.alignments:
         print(
-            f"{one.session}: {'same place' if one.aligned else one.reason}; shift {np.round(one.shift_px, 1)} px, rotation "
+            f"{one.session}: {one.reason or 'same place'}; shift {np.round(one.shift_px, 1)} px, rotation "
             f"{one.rotation_deg:.2f} deg, scale {one.scale:.3f}, deformation {one.deformation_px:.2f} px, correlation "
             f"{np.round(one.correlation_before, 2)} -> {np.round(one.correlation_after, 2)}, coincident "
             f"{one.overlap_share:.2f} (by chance {one.overlap_by_chance:.2f})"
@@ -330,8 +334,8 @@ def describe(tracking: Tracking) -> None:
     _, counts = np.unique(tracking.neuron_id, return_counts=True)
     print(
         f"{len(counts)} neurons, found in 1, 2, ... sessions: {np.bincount(counts)[1:].tolist()}; estimated false "
-        f"positives {100 * tracking.false_positive_share:.1f} %, negatives {100 * tracking.false_negative_share:.1f} %, "
-        f"doubtful components {tracking.doubtful.sum()} of {len(tracking.doubtful)}"
+        f"positives {100 * tracking.false_positive_share:.1f} %, negatives "
+        f"{100 * tracking.false_negative_share:.1f} %, doubtful components {tracking.doubtful.sum()} of {len(tracking.doubtful)}"
     )
 
 

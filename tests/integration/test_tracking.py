@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:(hdmf|pynwb).*"),
 ]
 
-SIZE = {"n_frames": 400, "height_px": 112, "width_px": 128, "n_neurons": 16, "seed": 5}
+SIZE = {"n_frames": 500, "height_px": 128, "width_px": 144, "n_neurons": 30, "seed": 5}
 
 
 def session_of_day(day: int, **change: object) -> dict:
@@ -90,7 +90,8 @@ def test_one_call_gives_dff_of_neurons_over_days(project):
         catalog = session.load_context().catalog
         found = tracks(catalog, "a")
         dff, ids = catalog.load("a.1.dff").dff, catalog.load("a.1.components").ids
-    assert found and all(set(days) == {"1", "2"} for days in found.values())
+    assert found
+    assert all(set(days) == {"1", "2"} for days in found.values())
     name, days = next(iter(found.items()))
     component = int(name.partition("#")[2])
     np.testing.assert_array_equal(days["1"], dff[ids.tolist().index(component)])

@@ -73,7 +73,7 @@ class SessionAlignment:
         aligned: whether it shows the same field of view; if not, none of its components is tracked.
         reason: why not; empty if it does.
         shift_px: (dy, dx), displacement of the middle of its field of view in the reference, in px of the reference.
-        rotation_deg: rotation in the reference in degrees.
+        rotation_deg: rotation of its frame in the reference in degrees, from the axis y towards x.
         scale: magnification relative to the reference, beyond that of the pixel sizes if these are known.
         deformation_px: root mean square of the displacement that shift, rotation and scale do not explain, in px.
         correlation_before: correlation of footprints, mean and correlation image with the other sessions, frames as
