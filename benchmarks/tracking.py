@@ -335,7 +335,8 @@ def describe(tracking: Tracking) -> None:
     print(
         f"{len(counts)} neurons, found in 1, 2, ... sessions: {np.bincount(counts)[1:].tolist()}; estimated false "
         f"positives {100 * tracking.false_positive_share:.1f} %, negatives "
-        f"{100 * tracking.false_negative_share:.1f} %, doubtful components {tracking.doubtful.sum()} of {len(tracking.doubtful)}"
+        f"{100 * tracking.false_negative_share:.1f} %, doubtful components {tracking.doubtful.sum()} of "
+        f"{len(tracking.doubtful)}"
     )
 
 

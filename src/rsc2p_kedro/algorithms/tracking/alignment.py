@@ -18,7 +18,7 @@ from rsc2p_kedro.algorithms.evaluation.description import radii
 from rsc2p_kedro.algorithms.tracking.images import channels_of
 from rsc2p_kedro.algorithms.tracking.placement import Placement, within
 from rsc2p_kedro.algorithms.tracking.refinement import refine
-from rsc2p_kedro.algorithms.tracking.rigid import RigidFit, find_rigid
+from rsc2p_kedro.algorithms.tracking.rigid import NULL_ROTATIONS_DEG, STRETCHES, RigidFit, find_rigid
 from rsc2p_kedro.algorithms.tracking.sampling import sampling_matrix
 from rsc2p_kedro.core.tracking import FieldOfView, SessionAlignment
 
@@ -197,11 +197,23 @@ class Aligner:
         Returns:
             The best placement, and how good it is.
         """
+        first, own = group.members[0], self.channels[position]
+        step, ratios = max(1, round(self.radius[first] / 1.5)), self.pixel_ratios(first, position)
+        target = group.mean
+        fit = self._judge(position, group, find_rigid(target, own, step=step, pixel_ratios=ratios))
+        if fit.same_place or fit.rigid.significance >= CLEAR_SIGNIFICANCE:
+            return fit
+        stretched = [(ratios[0][0] * y, ratios[0][1] * x) for y in STRETCHES for x in STRETCHES]
+        rigid = find_rigid(
+            target, own, step=step, pixel_ratios=stretched, rotations_deg=NULL_ROTATIONS_DEG, scales=(1.0,)
+        )
+        wider = self._judge(position, group, rigid) if rigid.significance >= CLEAR_SIGNIFICANCE else fit
+        return wider if wider.same_place else fit
+
+    def _judge(self, position: int, group: Group, rigid: RigidFit) -> Fit:
+        """Refines a fit, and compares the footprints with those of mirrored sessions."""
         session, own = self.fields[position], self.channels[position]
         target, first = group.mean, group.members[0]
-        rigid = find_rigid(
-            target, own, step=max(1, round(self.radius[first] / 1.5)), pixel_ratios=self.pixel_ratios(first, position)
-        )
         placement = self._refine(rigid.placement, target, own, first)
         moved, coincident, n = self._coincidences(placement, session, group)
         chance = [self._by_chance(position, group, target, rigid.placement, axes) for axes in ((1,), (2,))]
@@ -217,9 +229,10 @@ class Aligner:
     ) -> tuple[NDArray[np.int64], int]:
         """Coincident footprints, and footprints within the common field, of the session turned over."""
         session, own = self.fields[position], np.ascontiguousarray(np.flip(self.channels[position], axes))
-        ratio = [float(np.hypot(*row)) for row in like.matrix]
+        ratio = np.hypot(like.matrix[:, 0], like.matrix[:, 1])
         step = max(1, round(self.radius[group.members[0]] / 1.5))
-        placement = find_rigid(target, own, step=step, pixel_ratios=[(ratio[0], ratio[1])]).placement
+        ratios = [(float(ratio[0]), float(ratio[1]))]
+        placement = find_rigid(target, own, step=step, pixel_ratios=ratios).placement
         placement = self._refine(placement, target, own, group.members[0])
         pixels = np.arange(session.shape[0] * session.shape[1]).reshape(session.shape)
         turned = np.flip(pixels, tuple(axis - 1 for axis in axes)).ravel()

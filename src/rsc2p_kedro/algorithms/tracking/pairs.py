@@ -2,14 +2,15 @@
 
 As in CellReg (Sheintuch et al. 2017, doi 10.1016/j.celrep.2017.10.013), pairs of neighbouring footprints are a mixture
 of two kinds, the same neuron and different ones, with respect to the distance of their centroids and the correlation of
-their shapes. What different neurons look like beside each other is seen when the sessions are displaced against each
-other by several neurons: all pairs are different then, and as many as are by chance in the aligned sessions. The pairs
-of the same neuron are what the aligned sessions have beyond that, a normal distribution of
+their shapes. What different neurons look like beside each other is seen in two ways: within one session, where all are
+different and keep their distance, and in sessions that are displaced against each other by several neurons, where one
+lies on another as it is by chance if a neuron has gone and another has come. The pairs of the same neuron are a normal
+distribution of
 
     (ln(d / R + 0.1), arctanh(0.98 r))
 
-of the distance d in radii R of a neuron, and the cosine similarity r, fitted together with the number of such pairs by
-expectation maximization.
+of the distance d in radii R of a neuron, and the cosine similarity r, fitted together with the shares of the three
+kinds by expectation maximization.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ _GRID = (np.linspace(np.log(0.1), np.log(REACH_RADII + 0.1), 41), np.linspace(0.
 _PRIOR_MEAN, _PRIOR_SPREAD, _PRIOR_PAIRS = np.array([-1.4, 1.5]), np.array([0.5, 0.4]), 5.0
 """What pairs of the same neuron look like before any was seen: centroids a sixth of a radius apart, cosine 0.92; counts
 as so many pairs. Chosen, not tuned."""
+_PRIOR_SHARES = np.array([0.3, 0.5, 0.2])
+"""Shares of the same neuron, of neighbours that keep their distance, and of those that do not, before any was seen."""
 _N_DISPLACEMENTS = 12
 _WHOLE, _LEAST_SEEN = 0.97, 0.1
 """Share of a footprint from which it counts as seen whole, and share that both sessions must see at least."""
@@ -68,7 +71,7 @@ class PairModel:
     Attributes:
         mean: (2,), of the features of pairs of the same neuron.
         covariance: (2, 2).
-        different: (40, 40), density of pairs of different neurons over the bins of the features.
+        different: (40, 40), density of pairs of different neurons over the bins of the features, both ways together.
         same_share: share of pairs of the same neuron.
     """
 
@@ -191,6 +194,27 @@ def displaced_pairs(
     return found
 
 
+def pairs_within(
+    footprints: sp.csc_array, session_of: NDArray[np.int64], shape: tuple[int, int], radius_px: float
+) -> list[Pairs]:
+    """Finds neighbouring footprints of the same session, which are different neurons.
+
+    Args:
+        footprints: as :func:`find_pairs`.
+        session_of: likewise.
+        shape: likewise.
+        radius_px: likewise.
+
+    Returns:
+        The pairs of each session.
+    """
+    found = []
+    for session in np.unique(session_of):
+        own = footprints[:, np.flatnonzero(session_of == session)]
+        found.append(find_pairs(own, np.arange(own.shape[1]), shape, radius_px))
+    return found
+
+
 def displace(footprints: sp.csc_array, shape: tuple[int, int], by: tuple[int, int]) -> sp.csc_array:
     """Displaces footprints by whole pixels; what leaves the canvas is cut off.
 
@@ -209,30 +233,33 @@ def displace(footprints: sp.csc_array, shape: tuple[int, int], by: tuple[int, in
     return sp.csc_array((entries.data[keep], ((y * shape[1] + x)[keep], entries.col[keep])), shape=footprints.shape)
 
 
-def fit_model(pairs: Pairs, displaced: Sequence[Pairs]) -> PairModel:
+def fit_model(pairs: Pairs, within: Sequence[Pairs], displaced: Sequence[Pairs]) -> PairModel:
     """Fits the mixture of pairs of the same neuron and of different ones.
 
     Args:
         pairs: of the aligned sessions.
+        within: of single sessions.
         displaced: of sessions that were displaced against each other.
 
     Returns:
         The model.
     """
-    different = _different_density([d.features for d in displaced if len(d.first)])
+    apart, chance = (_different_density([d.features for d in kind if len(d.first)]) for kind in (within, displaced))
     features = pairs.features
-    mean, covariance, share = _PRIOR_MEAN.copy(), np.diag(_PRIOR_SPREAD**2), 0.3
-    other = _binned_density(features, different)
+    mean, covariance, shares = _PRIOR_MEAN.copy(), np.diag(_PRIOR_SPREAD**2), np.array([0.3, 0.5, 0.2])
+    others = [_binned_density(features, density) for density in (apart, chance)]
     for _ in range(_N_ITERATIONS):
-        same = share * _same_density(features, mean, covariance)
-        weight = same / (same + (1 - share) * other) if len(features) else np.zeros(0)
-        n = weight.sum() + _PRIOR_PAIRS
-        mean = (weight @ features + _PRIOR_PAIRS * _PRIOR_MEAN) / n
+        densities = np.stack([_same_density(features, mean, covariance), *others]) * shares[:, None]
+        weights = densities / densities.sum(axis=0)
+        n = weights[0].sum() + _PRIOR_PAIRS
+        mean = (weights[0] @ features + _PRIOR_PAIRS * _PRIOR_MEAN) / n
         deviation = features - mean
-        scatter = (weight[:, None] * deviation).T @ deviation + _PRIOR_PAIRS * np.diag(_PRIOR_SPREAD**2)
+        scatter = (weights[0][:, None] * deviation).T @ deviation + _PRIOR_PAIRS * np.diag(_PRIOR_SPREAD**2)
         covariance = scatter / n + np.diag([0.02, 0.005])
-        share = float(np.clip((weight.sum() + 1) / (len(weight) + 4), 1e-3, 0.99))
-    return PairModel(mean, covariance, different, share)
+        counts = weights.sum(axis=1) + _PRIOR_SHARES * _PRIOR_PAIRS
+        shares = counts / counts.sum()
+    different = (shares[1] * apart + shares[2] * chance) / (shares[1] + shares[2])
+    return PairModel(mean, covariance, different, float(shares[0]))
 
 
 def _same_density(features: NDArray, mean: NDArray, covariance: NDArray) -> NDArray[np.float64]:

@@ -21,9 +21,11 @@ ROTATIONS_DEG = np.arange(-6.0, 6.1, 1.0)
 """Rotations that are tried. Heads are fixed to within a few degrees; finer ones are found by refinement."""
 SCALES = np.array([1.0, 0.97, 1.03])
 """Magnifications that are tried, beside that of the pixel sizes."""
+STRETCHES = (0.86, 0.93, 1.0, 1.08, 1.16)
+"""Magnifications along each axis that are tried where nothing else fits: scanners may stretch one of them."""
 _MIN_OVERLAP = 0.4
 """Least part of the smaller field of view that a shift must leave in common."""
-_NULL_ROTATIONS_DEG = np.array([-4.0, 0.0, 4.0])
+NULL_ROTATIONS_DEG = np.array([-4.0, 0.0, 4.0])
 """Rotations at which mirrored sessions are compared."""
 
 
@@ -48,7 +50,13 @@ class RigidFit:
 
 
 def find_rigid(
-    reference: Float, session: Float, *, step: int, pixel_ratios: Sequence[tuple[float, float]] = ((1.0, 1.0),)
+    reference: Float,
+    session: Float,
+    *,
+    step: int,
+    pixel_ratios: Sequence[tuple[float, float]] = ((1.0, 1.0),),
+    rotations_deg: Sequence[float] | NDArray = ROTATIONS_DEG,
+    scales: Sequence[float] | NDArray = SCALES,
 ) -> RigidFit:
     """Finds the shift, rotation and scale at which a session fits the reference.
 
@@ -58,6 +66,8 @@ def find_rigid(
         step: only every so many pixels of the reference are compared.
         pixel_ratios: pixels of the session per pixel of the reference, (y, x): from the pixel sizes, or what they may
             be.
+        rotations_deg: rotations that are tried.
+        scales: magnifications that are tried.
 
     Returns:
         The best fit, and how well mirrored sessions fit.
@@ -66,14 +76,14 @@ def find_rigid(
     trials = [
         (rotation, (scale * ratio[0], scale * ratio[1]))
         for ratio in pixel_ratios
-        for scale in SCALES
-        for rotation in ROTATIONS_DEG
+        for scale in scales
+        for rotation in rotations_deg
     ]
     fits = [search.best_shift(session, *trial) for trial in trials]
     peak, placement = max(fits, key=lambda fit: fit[0])
     ratio = trials[int(np.argmax([fit[0] for fit in fits]))][1]
     mirrored = (session[:, ::-1], session[:, :, ::-1], session[:, ::-1, ::-1])
-    chance = [search.best_shift(images, angle, ratio)[0] for images in mirrored for angle in _NULL_ROTATIONS_DEG]
+    chance = [search.best_shift(images, angle, ratio)[0] for images in mirrored for angle in NULL_ROTATIONS_DEG]
     return RigidFit(placement, peak, np.array(chance))
 
 

@@ -14,7 +14,7 @@ from rsc2p_kedro.algorithms.tracking.alignment import AlignedSessions, align, ne
 from rsc2p_kedro.algorithms.tracking.clustering import cluster, log_odds_matrix
 from rsc2p_kedro.algorithms.tracking.identities import decided_pairs, name_neurons
 from rsc2p_kedro.algorithms.tracking.images import local_contrast
-from rsc2p_kedro.algorithms.tracking.pairs import Pairs, displaced_pairs, find_pairs, fit_model
+from rsc2p_kedro.algorithms.tracking.pairs import Pairs, displaced_pairs, find_pairs, fit_model, pairs_within
 from rsc2p_kedro.algorithms.tracking.placement import Placement, within
 from rsc2p_kedro.algorithms.tracking.sampling import sampling_matrix
 from rsc2p_kedro.algorithms.tracking.settling import displacements, settle
@@ -114,7 +114,8 @@ def _match_footprints(
     footprints = sp.csc_array(sp.hstack([view.footprints for view in views], format="csc"))
     seen = np.stack([view.seen.ravel() for view in views])
     pairs = find_pairs(footprints, session_of, shape, radius_px, seen)
-    probability = fit_model(pairs, displaced_pairs(footprints, session_of, shape, radius_px)).probability(pairs)
+    within, displaced = (find(footprints, session_of, shape, radius_px) for find in (pairs_within, displaced_pairs))
+    probability = fit_model(pairs, within, displaced).probability(pairs)
     odds = log_odds_matrix(len(session_of), pairs.first, pairs.second, probability, decided)
     return _Matched(footprints, pairs, probability, cluster(odds, session_of))
 
