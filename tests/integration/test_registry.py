@@ -114,7 +114,7 @@ def test_the_whole_is_the_sum_of_the_stages_and_not_what_runs_on_request(project
             assert not {node.name for node in pipelines[name].nodes} & {
                 node.name for node in pipelines["__default__"].nodes
             }
-        stages -= {"tracking"}  # of animals with several sessions only
+        stages -= {"tracking", "reporting"}  # they have more nodes for animals with several sessions
         counts = {name: sum(n.namespace is not None for n in pipelines[name].nodes) for name in stages}
         assert all(count % len(NAMES) == 0 for count in counts.values())
 

@@ -229,10 +229,9 @@ class Aligner:
     ) -> tuple[NDArray[np.int64], int]:
         """Coincident footprints, and footprints within the common field, of the session turned over."""
         session, own = self.fields[position], np.ascontiguousarray(np.flip(self.channels[position], axes))
-        ratio = np.hypot(like.matrix[:, 0], like.matrix[:, 1])
+        y, x = (float(np.hypot(a, b)) for a, b in like.matrix)
         step = max(1, round(self.radius[group.members[0]] / 1.5))
-        ratios = [(float(ratio[0]), float(ratio[1]))]
-        placement = find_rigid(target, own, step=step, pixel_ratios=ratios).placement
+        placement = find_rigid(target, own, step=step, pixel_ratios=[(y, x)]).placement
         placement = self._refine(placement, target, own, group.members[0])
         pixels = np.arange(session.shape[0] * session.shape[1]).reshape(session.shape)
         turned = np.flip(pixels, tuple(axis - 1 for axis in axes)).ravel()
