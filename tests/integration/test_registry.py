@@ -128,9 +128,12 @@ def test_only_some_recordings(project, only, expected):
         assert recordings_of("__default__") == set(expected)
         assert all(recordings_of(name) == set(expected) for name in ON_REQUEST)
         of_all = {node.short_name for node in pipelines["__default__"].nodes if not node.namespace}
-        assert of_all == (set() if only else {"tabulate_recordings", "tabulate_all_components", "write_index"})
+        joint = {"tabulate_recordings", "tabulate_all_components", "write_index"}
+        joint |= {"track_sessions_of_a", "write_tracking_page_of_a"}  # the animal with several sessions
+        assert of_all == (set() if only else joint)
         index = next(node for node in pipelines[ALL_RECORDINGS].nodes if node.short_name == "write_index")
-        assert index.inputs == ["recordings_table", *(f"{name}.index_entry" for name in NAMES)], "of the whole manifest"
+        entries = [*(f"{name}.index_entry" for name in NAMES), "a.tracking_summary"]
+        assert index.inputs == ["recordings_table", *entries], "of the whole manifest"
 
 
 def test_each_session_has_the_recordings_of_its_own_environment(project):
@@ -167,7 +170,8 @@ def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
     repository.populate_tree(whole)
     names = {_hash_input_output(name): name for name in whole.datasets()}
     outside = {names[child.id] for child in repository.tree["__root__"].children if child.id in names}
-    assert {name for name in outside if "." in name} == {f"{name}.index_entry" for name in NAMES}
+    tracked = {f"a.{session}.{name}" for session in (1, 2) for name in ("field_of_view", "tracked_ids")}
+    assert {name for name in outside if "." in name} == {f"{name}.index_entry" for name in NAMES} | tracked
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,19 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: flo
 
 
 def draw_position(propose: Callable[[], NDArray], points: list[NDArray], distance: float) -> NDArray:
-    """Draws positions until one is farther than `distance` px, which shrinks with the attempts, from all points."""
+    """Draws positions until one is farther from all points than a distance, which shrinks with the attempts.
+
+    Args:
+        propose: Draws a position (y, x) in px.
+        points: Positions to keep away from.
+        distance: Least distance in px.
+
+    Returns:
+        The position.
+
+    Raises:
+        RuntimeError: There is no room.
+    """
     for attempt in range(1, 1_000_000):
         point = propose()
         if not points or np.hypot(*(np.array(points) - point).T).min() > distance:

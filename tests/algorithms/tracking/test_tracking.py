@@ -30,7 +30,7 @@ def test_neurons_are_found_again_on_all_days(three_days, tracked):
 
 def test_the_placement_is_the_one_that_was_simulated(tracked):
     for one, change in zip(tracked.alignments[1:], CHANGES[1:], strict=True):
-        assert one.shift_px == pytest.approx([-s for s in change.shift_px], abs=1.5)
+        assert one.shift_px == pytest.approx([-s for s in change.shift_px], abs=3.0)  # with the warp in the middle
         assert one.rotation_deg == pytest.approx(change.rotation_deg, abs=1.0)
         assert one.scale == pytest.approx(change.scale, abs=0.015)
         assert max(map(abs, one.correlation_before)) < 0.5 < max(map(abs, one.correlation_after))
@@ -119,7 +119,10 @@ def test_decisions_of_the_user_always_win(three_days, tracked):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("day_1", 0, "day_2", 0, "same"), ("day_2", 0, "day_1", 0, "different")], "the same neuron and different"),
+        (
+            [("day_1", 0, "day_2", 0, "same"), ("day_2", 0, "day_1", 0, "different")],
+            "said to be the same and different",
+        ),
         ([("day_1", 0, "day_2", 0, "same"), ("day_1", 1, "day_2", 0, "same")], "two components of day_1"),
         ([("day_1", 99999, "day_2", 0, "same")], "no accepted component 99999 in day_1"),
     ],

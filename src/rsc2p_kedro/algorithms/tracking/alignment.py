@@ -217,7 +217,7 @@ class Aligner:
         placement = self._refine(rigid.placement, target, own, first)
         moved, coincident, n = self._coincidences(placement, session, group)
         chance = [self._by_chance(position, group, target, rigid.placement, axes) for axes in ((1,), (2,))]
-        expected = sum(c for c, _ in chance) / max(sum(m for _, m in chance), 1)
+        expected = np.sum([c for c, _ in chance], axis=0) / max(sum(m for _, m in chance), 1)
         evidence = (coincident - expected * n) / np.sqrt(expected * n + 1)
         best = int(evidence.argmax())
         share = coincident[best] / max(n, 1)

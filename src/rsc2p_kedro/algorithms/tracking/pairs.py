@@ -179,6 +179,8 @@ def displaced_pairs(
     """
     found = []
     sessions = np.unique(session_of)
+    if len(sessions) < 2:
+        return []
     for k in range(_N_DISPLACEMENTS):
         angle, length = 2 * np.pi * k / _N_DISPLACEMENTS, radius_px * (5 + 2 * (k % 3))
         dy, dx = round(length * np.sin(angle)), round(length * np.cos(angle))

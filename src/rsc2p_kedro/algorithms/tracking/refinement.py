@@ -146,7 +146,15 @@ def _normal_matrix(weights: list[NDArray], by: NDArray, bx: NDArray) -> NDArray[
 
 
 def bending(ny: int, nx: int) -> NDArray[np.float64]:
-    """Matrix of the sum of squared second differences of a field of nodes; the mixed ones count twice."""
+    """Matrix of the sum of squared second differences of a field of nodes; the mixed ones count twice.
+
+    Args:
+        ny: number of nodes along y.
+        nx: number of nodes along x.
+
+    Returns:
+        (ny nx, ny nx), symmetric.
+    """
     d1 = [np.diff(np.eye(n), axis=0) for n in (ny, nx)]
     d2 = [np.diff(np.eye(n), 2, axis=0) for n in (ny, nx)]
     rows = np.kron(d2[0].T @ d2[0], np.eye(nx)) + np.kron(np.eye(ny), d2[1].T @ d2[1])
