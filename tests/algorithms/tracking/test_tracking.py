@@ -121,7 +121,7 @@ def test_decisions_of_the_user_always_win(three_days, tracked):
     [
         (
             [("day_1", 0, "day_2", 0, "same"), ("day_2", 0, "day_1", 0, "different")],
-            "said to be the same and different",
+            "to be the same and different",
         ),
         ([("day_1", 0, "day_2", 0, "same"), ("day_1", 1, "day_2", 0, "same")], "two components of day_1"),
         ([("day_1", 99999, "day_2", 0, "same")], "no accepted component 99999 in day_1"),
