@@ -6,6 +6,8 @@ The files are not part of this project. Those that are in FOLDER are read, the o
 
 - `Experiment.xml` and `Image_0001_0001.raw` of `data/mouse_kidney_raw/2p/Untitled_001` of github.com/NeLy-EPFL/utils2p,
   in a folder `thor`; compared with channel and frame of the file as NumPy reads it;
+- `Experiment.xml` and the TIFFs of `TIS_Development-VS2019/GUI/Controls/OverlayManager/TestImages` of
+  github.com/cajigaslab/thorimagels_dev_vs2019, in a folder `thor_tiff`; compared with each file as tifffile reads it;
 - `2d_sbx.sbx`, `2d_sbx_bidi.sbx` and `3d_sbx_1.sbx` with their `.mat` of `testdata` of
   github.com/flatironinstitute/CaImAn; compared with the first pixels, shapes and frame rates in CaImAn's own tests;
 - `example-volume.h5` of `sima/tests/data` of github.com/losonczylab/sima; compared with h5py;
@@ -23,6 +25,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw import Layout, RawRecording, inspect_recording
@@ -35,15 +38,25 @@ CAIMAN = {  # shape (T, Z), frame rate and first pixels in caiman/tests/test_sbx
 
 
 def pixels(recording: RawRecording) -> NDArray:
-    """All pixels (T, Z, C, H, W) of a small recording of one file."""
+    """All pixels (T, Z, C, H, W) of a small recording."""
     out = np.empty((recording.order.size, *recording.shape), recording.dtype)
-    recording.files[0].read([int(number) for number in recording.order.ravel()], out)
+    ends = np.cumsum([file.n_images for file in recording.files])
+    for place, number in enumerate(recording.order.ravel()):
+        owner = int(np.searchsorted(ends, number, side="right"))
+        first = int(ends[owner]) - recording.files[owner].n_images
+        recording.files[owner].read([int(number) - first], out[place : place + 1])
     return out.reshape(*recording.order.shape, *recording.shape)
 
 
 def thor(path: Path, movie: NDArray, _: RawRecording) -> bool:
     raw = np.fromfile(path / "Image_0001_0001.raw", "<u2").reshape(5, 2, 256, 256)
     return np.array_equal(movie[:, 0], raw)
+
+
+def thor_tiff(path: Path, movie: NDArray, _: RawRecording) -> bool:
+    names = {(t, z): f"ChanA_0001_0001_{z + 1:04d}_{t + 1:04d}.tif" for t, z in np.ndindex(30, 3)}
+    images = {place: tifffile.imread(path / name, is_ome=False) for place, name in names.items()}
+    return all(np.array_equal(movie[t, z, 0], image) for (t, z), image in images.items())
 
 
 def scanbox(path: Path, movie: NDArray, recording: RawRecording) -> bool:
@@ -74,6 +87,7 @@ def zeiss(path: Path, movie: NDArray, _: RawRecording) -> bool:
 
 FILES: dict[str, tuple[Callable[[Path, NDArray, RawRecording], bool], Layout]] = {
     "thor": (thor, Layout()),
+    "thor_tiff": (thor_tiff, Layout()),
     **dict.fromkeys(CAIMAN, (scanbox, Layout())),
     "example-volume.h5": (hdf5, Layout()),
     "testdata_2channel_xz.lif": (leica, Layout(axes="TCYX")),

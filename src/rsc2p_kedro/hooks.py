@@ -88,7 +88,8 @@ class StartHook:
         }
         sessions = {one.session_name: one for one in running}  # any plane of a session has its path and its metadata
         same_data, doubts = shared_data(list(sessions.values()))
-        problems = {one.name: stage_problems(one, shared) for one in running}
+        units = {unit.name: unit for one in running for unit in one.units}  # files of planes have `{plane}` in sessions
+        problems = {name: stage_problems(unit, shared) for name, unit in units.items()}
         for name, lines in same_data.items():
             problems[name] = [*problems.get(name, []), *lines]
         if any(problems.values()):
@@ -111,8 +112,7 @@ class StartHook:
         for node in pipeline.nodes:
             session = ".".join((node.namespace or "").split(".")[:2])
             functions[node.name.rpartition(".")[2]].add(session)
-        exported = functions["build_nwb"] | functions["build_nwb_of_planes"]
-        to_export = [one for name, one in sessions.items() if name in exported]
+        to_export = [one for name, one in sessions.items() if name in functions["build_nwb"]]
         if to_export:
             check_metadata(catalog.load("params:nwb"), to_export, env=env)
         without = [one for name, one in sessions.items() if name in functions["explain_missing_nwb"]]

@@ -111,6 +111,18 @@ def test_folder_of_stacks_is_one_recording(tmp_path, movie):
     assert list(raw.frames_per_file.items()) == [("part_9.tif", 10), ("part_10.tif", 3), ("part_11.tif", 27)]
 
 
+def test_stacks_may_be_trials_and_single_frames_are_none(tmp_path, movie):
+    for name, images in {"stacks/m_1.tif": movie[:30], "stacks/m_2.tif": movie[30:]}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / name, images)
+    frames = read_frames(tmp_path / "stacks", frames=(20, len(movie)))
+    assert frames.first_files == ["m_1.tif"] * 10 + ["m_2.tif"] * (len(movie) - 30)
+    (tmp_path / "singles").mkdir()
+    for number, image in enumerate(movie):
+        tifffile.imwrite(tmp_path / "singles" / f"frame_{number:03d}.tif", image)
+    assert set(read_frames(tmp_path / "singles").first_files) == {"frame_000.tif"}
+
+
 def test_window_of_frames(tmp_path, movie):
     raw = check_movie(write_singles(tmp_path / "rec", movie), movie[10:30], frames=[10, 30], chunk_frames=8)
     assert raw.movie.chunks[0] == (8, 8, 4)

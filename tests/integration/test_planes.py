@@ -151,5 +151,5 @@ def test_planes_are_selected_by_their_namespace(done):
         one = whole.filter(node_namespaces=["m.s.plane_2"])
         assert {".".join(node.namespace.split(".")[:3]) for node in one.nodes} == {"m.s.plane_2"}
         both = whole.filter(node_namespaces=["m.s"])
-        assert {"m.s.export.build_nwb_of_planes", "m.s.plane_3.evaluation.compute_dff"} <= {n.name for n in both.nodes}
+        assert {"m.s.export.build_nwb", "m.s.plane_3.evaluation.compute_dff"} <= {n.name for n in both.nodes}
     done.run(namespaces=["m.s.plane_2.evaluation"])

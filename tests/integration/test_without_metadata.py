@@ -71,6 +71,18 @@ def test_everything_runs_but_the_export_and_the_report_says_why(project, message
 
 
 @pytest.mark.slow
+def test_status_says_that_the_export_waits(project, monkeypatch):
+    monkeypatch.chdir(project.path)
+    outcome = CliRunner().invoke(cli, ["recordings", "status"], obj=bootstrap_project(project.path))
+    header, first, second = outcome.output.splitlines()[:3]
+    place = header.index("export")
+    assert (first[:3], first[place : place + 5]) == ("a.1", "waits")
+    assert (second[:3], second[place : place + 5]) == ("b.1", "fresh")
+    assert "export: waits for metadata; `kedro recordings check` prints the lines to add" in outcome.output
+    assert "Make what is not fresh" not in outcome.output
+
+
+@pytest.mark.slow
 def test_reporting_alone_runs_as_well(project):
     project.run(pipeline_names=["reporting"], namespaces=["a.1"])
     assert "session.session_start_time" in project.load("a.1.inspection_table")["message"][0]

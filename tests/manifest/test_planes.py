@@ -30,6 +30,13 @@ def test_units_have_the_number_of_their_plane_and_files_of_their_own():
     assert session.name == "a.s"
 
 
+def test_a_table_of_excluded_frames_is_of_all_planes_or_of_each():
+    for table, expected in {"bad.csv": ["bad.csv"] * 2, "bad_{plane}.csv": ["bad_1.csv", "bad_2.csv"]}.items():
+        units = recording(planes=2, exclude_frames=table).units
+        assert [str(unit.exclude_frames) for unit in units] == expected
+    assert recording(planes=2, exclude_frames="auto").units[1].exclude_frames == "auto"
+
+
 def test_frames_of_a_plane_start_at_its_position_in_the_volume():
     """At 10 volumes per second, a volume of three planes and a flyback has four frames of 25 ms."""
     delays = [unit.plane_delay_s for unit in recording(planes=3, flyback_frames=1).units]
@@ -60,10 +67,16 @@ def test_what_makes_no_sense_is_refused(facts, message):
         recording(**facts)
 
 
-MANIFEST = {"a": {"s": {"path": "x", "frame_rate_hz": 5, "planes": 2, "seeds": "s{plane}.csv"}, "t": {"path": "y"}}}
+MANIFEST = {
+    "a": {
+        "s": {"path": "x", "frame_rate_hz": 5, "planes": 2, "seeds": "s{plane}.csv", "exclude_frames": "e{plane}.csv"},
+        "t": {"path": "y"},
+    }
+}
 CATALOG = {
     "{animal}.{session}.raw_frames": {"type": "T", "filepath": "{recording.path}", "planes": "{recording.planes}"},
     "{animal}.{session}.seeds": {"type": "S", "filepath": "{recording.seeds}"},
+    "{animal}.{session}.exclusion_table": {"type": "E", "filepath": "{recording.exclusion_table}"},
     "{animal}.{session}.movie": {"type": "M", "filepath": "data/{animal}/{session}/movie.zarr"},
     "components_table": {"type": "C", "filepath": "data/components.csv"},
 }
@@ -82,6 +95,7 @@ def test_planes_have_entries_of_their_own_below_their_session():
     )
     assert catalog["a.s.raw_frames"] == {"type": "T", "filepath": "/p/x", "planes": 2}
     assert catalog["a.s.plane_2.seeds"]["filepath"] == "/p/s2.csv"
+    assert catalog["a.s.plane_2.exclusion_table"]["filepath"] == "/p/e2.csv"
     assert not any(name.startswith("a.t.plane") for name in catalog)
 
 

@@ -427,3 +427,72 @@ def test_a_folder_that_its_microscope_describes_is_one_recording(tmp_path, monke
         scan, "inspect_recording", lambda path, **k: replace(inspect(path, **k), format="Microscope", problems=())
     )
     assert names(tmp_path) == {"a.session_1": "A"}
+
+
+# -- damaged files among others ---------------------------------------------------------------------------------
+
+
+OME_2016 = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+
+
+def write_damaged(root: Path) -> None:
+    """A folder for each damaged recording."""
+    good = stack(root / "good" / "m.tif").read_bytes()
+    texts = {
+        "empty/m.tif": b"",
+        "no_tiff/m.tif": b"text",
+        "cut_header/m.tif": good[:6],
+        "cut/m.tif": good[: len(good) // 2],
+        "no_mat/m.sbx": bytes(100),
+        "junk_mat/m.sbx": bytes(100),
+        "junk_mat/m.mat": b"junk",
+        "mesc/m.mesc": b"junk",
+        "thor/Experiment.xml": b"<broken",
+        "thor/Image_0001_0001.raw": bytes(100),
+        "thor_size/Experiment.xml": b'<ThorImageExperiment><LSM pixelX="x" pixelY="3"/></ThorImageExperiment>',
+        "prairie/T.xml": b'<PVScan><Sequence type="TSeries"><Frame relativeTime="abc"><File filename="m.tif"/></Frame>'
+        b"</Sequence></PVScan>",
+        "zarr/m.zarr/zarr.json": b'{"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"multiscales": '
+        b'[{"axes": [{"name": "t"}], "datasets": [{"path": "0"}]}]}}}',
+    }
+    for name, content in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    tifffile.imwrite(root / "thor_size" / "ChanA_001_001_001_001.tif", FRAMES[0])
+    for name in ("hdf5/m.h5", "nwb/m.nwb"):
+        (root / name).parent.mkdir()
+        with h5py.File(root / name, "w") as file:
+            file["movie"] = np.zeros((20, 16, 16))
+        (root / name).write_bytes((root / name).read_bytes()[:3000])
+    for name, text in {
+        "ome": "<OME",
+        "ome_size": f'<OME xmlns="{OME_2016}"><Image><Pixels SizeT="x"/></Image></OME>',
+        "ome_pixels": f'<OME xmlns="{OME_2016}"><Image/></OME>',
+    }.items():
+        (root / name).mkdir()
+        described = f'<?xml version="1.0"?>{text}'
+        options = {"metadata": None, "photometric": "minisblack"}
+        tifffile.imwrite(root / name / "m.ome.tif", FRAMES, description=described, **options)
+    (root / "link").mkdir()
+    (root / "link" / "m.tif").symlink_to("nowhere.tif")
+
+
+def test_each_damaged_recording_is_told_and_the_others_are_found(tmp_path):
+    write_damaged(tmp_path)
+    found = {recording.animal: recording.inspection for recording in find_recordings(tmp_path).recordings}
+    assert found.pop("good").problems == ()
+    assert set(found) == {path.name for path in tmp_path.iterdir()} - {"good"}
+    assert {name for name, inspection in found.items() if len(inspection.problems) != 1} == set()
+    assert "copy it again" in found["cut"].problems[0]
+    assert "as those of prairieview (ValueError: could not convert" in found["prairie"].problems[0]
+    manifest = tmp_path / "parameters_recordings.yml"
+    text = extend_manifest(manifest, find_recordings(tmp_path).recordings, tmp_path)
+    assert set(yaml.safe_load(text)["recordings"]) == {"defaults", "good", *found}
+
+
+def test_files_of_a_folder_that_is_a_recording_are_not_called_ignored(tmp_path):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "Experiment.xml").write_text("<ThorImageExperiment/>")
+    (tmp_path / "A" / "Image_0001_0001.raw").write_bytes(b"")
+    search = find_recordings(tmp_path)
+    assert (len(search.recordings), search.ignored) == (1, ())

@@ -27,15 +27,14 @@ def excluded(reasons):
     return pd.DataFrame({"frame": range(len(reasons)), "excluded": [r != "" for r in reasons], "reason": reasons})
 
 
-def test_each_file_of_several_frames_is_an_epoch(nwb):
+def test_each_trial_is_an_epoch(nwb):
     add_epochs(nwb, np.array(["b.tif"] * 30 + ["a.tif"] * 20), Timing(RATE, first_frame=5))
     assert rows(nwb.epochs) == [(0.5, 3.5, "b.tif"), (3.5, 5.5, "a.tif")]
-    assert "may be trials" in nwb.epochs.description
+    assert "Trials" in nwb.epochs.description
 
 
-@pytest.mark.parametrize("files", [["a.tif"] * 20, [f"{t}.tif" for t in range(20)]])
-def test_one_file_and_files_of_single_frames_are_no_epochs(nwb, files):
-    add_epochs(nwb, np.array(files), Timing(RATE))
+def test_a_recording_without_trials_has_no_epochs(nwb):
+    add_epochs(nwb, np.array(["a.tif"] * 20), Timing(RATE))
     assert nwb.epochs is None
 
 

@@ -87,7 +87,7 @@ def test_planes_tell_their_depth_and_channels(written: Path) -> None:
         plane = nwb.imaging_planes["ImagingPlanePlane2"]
         assert plane.origin_coords[:].tolist() == [0, 0, 140]
         assert "Plane 2 of 2" in plane.description
-        assert "140 um below" in plane.description
+        assert "Depth 140 um" in plane.description
         wavelengths = {channel.name: channel.emission_lambda for channel in plane.optical_channel}
         assert wavelengths == {"OpticalChannelGreen": 510, "OpticalChannelCh2": 580}
         assert plane.device is nwb.imaging_planes["ImagingPlanePlane1"].device

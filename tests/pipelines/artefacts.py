@@ -71,11 +71,12 @@ def process(movie: np.ndarray, *, dff_within_files: bool = False, **fields: obje
     motion = motion_correction.estimate_motion(lazy, bad, recording, mc, ext, QUIET, CAIMAN)
     corrected = motion_correction.apply_motion(lazy, motion, recording, mc, CAIMAN).persist(scheduler="synchronous")
     excluded = motion_correction.find_excluded_frames(corrected, motion, bad, recording, ing, mc, QUIET)
-    fit = source_extraction.fit_components(corrected, motion, excluded, recording, ext, QUIET, CAIMAN)
-    components = source_extraction.refit_components(corrected, motion, excluded, fit, recording, ext, QUIET, CAIMAN)
+    found = (corrected, motion, excluded, ingestion.find_saturation(lazy, bad, QUIET))
+    fit = source_extraction.fit_components(*found, recording, ext, QUIET, CAIMAN)
+    components = source_extraction.refit_components(*found, fit, recording, ext, QUIET, CAIMAN)
     quality = evaluation.evaluate_components(corrected, components, excluded, recording, ev, QUIET, CAIMAN)
     spikes = evaluation.infer_component_spikes(components, excluded, recording, ev, QUIET)
-    frames = pd.DataFrame({"file": ["a.tif"] * 250 + ["b.tif"] * (len(movie) - 250)})
+    frames = pd.DataFrame({"trial": ["a.tif"] * 250 + ["b.tif"] * (len(movie) - 250)})
     dff = evaluation.compute_dff(components, excluded, frames, recording, ev, CAIMAN)
     return {
         "bad": bad, "motion": motion, "excluded": excluded, "components": components, "quality": quality,

@@ -84,7 +84,7 @@ def test_results_have_all_frames_and_no_activity_in_excluded_ones(found):
 
 
 def test_dff_within_files_does_not_see_a_change_of_gain():
-    files = pd.DataFrame({"file": np.where(np.arange(T) < 25, "a.tif", "b.tif")})
+    files = pd.DataFrame({"trial": np.where(np.arange(T) < 25, "a.tif", "b.tif")})
     gain = np.where(np.arange(T) < 25, 1, 1.6).astype(np.float32)
     steady = replace(make_components(3), traces=make_components(3).traces + 5)
     names = ("traces", "residual_traces", "background_traces")
@@ -126,8 +126,8 @@ def test_frames_that_do_not_exist_and_too_few_that_are_left_are_refused():
     with pytest.raises(ValueError, match=r"only 10 are left, at least 16 are needed \(30 given by the user\)"):
         exclusion.exclusion_table(make_recording(exclude_frames=[[0, 30]]), IngestionParameters(), GOOD)
     with pytest.raises(ValueError, match=r"1 have fewer, such as b\.tif"):
-        exclusion.long_files(np.array(["c.tif"] * 20 + ["b.tif"] * 3))
-    assert exclusion.long_files(np.array(["c.tif"] * 20 + ["b.tif"] * 16)) == ["c.tif", "b.tif"]
+        exclusion.long_trials(np.array(["c.tif"] * 20 + ["b.tif"] * 3))
+    assert exclusion.long_trials(np.array(["c.tif"] * 20 + ["b.tif"] * 16)) == ["c.tif", "b.tif"]
 
 
 @pytest.mark.parametrize("wrong", ["atuo", [[7, 5]], [[-1, 2]], "frames.xlsx", [["auto", 3]]])

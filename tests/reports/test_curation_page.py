@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from tests.chromium import chromium_page, needs_chromium
 from tests.pipelines.reporting.made_up import (
     EVIL,
+    EXCLUDED,
     IDS,
     H,
     T,
@@ -59,7 +60,7 @@ def _page(n: int = 4, *, curation: pd.DataFrame | None = None) -> str:
     components = make_components(n)
     return nodes.write_curation_page(
         make_recording(), EvaluationParameters(**THRESHOLDS), make_images(), components, _table(n),
-        _dff(components), make_spikes(n), curation,
+        _dff(components), make_spikes(n), EXCLUDED, curation,
     )  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def _classified_page(n: int = 4, **parameters: object) -> str:
     )  # fmt: skip
     return nodes.write_curation_page(
         make_recording(), EvaluationParameters(**THRESHOLDS, **parameters), make_images(), components, table,
-        _dff(components), make_spikes(n), None,
+        _dff(components), make_spikes(n), EXCLUDED,
     )  # fmt: skip
 
 
@@ -186,7 +187,10 @@ def test_many_cells_and_frames_still_make_a_page_of_less_than_10_mb() -> None:
     table = pd.concat([make_component_table(1)] * n).assign(component_id=range(n), reason="accepted: snr")
     dff = DeltaFOverF(traces, traces + 1, np.zeros(n, bool))
     inferred = SpikeInference(traces, traces, per_component, per_component, per_component)
-    page = nodes.write_curation_page(make_recording(), EvaluationParameters(), images, components, table, dff, inferred)
+    none = pd.DataFrame({"excluded": np.zeros(n_frames, bool)})
+    page = nodes.write_curation_page(
+        make_recording(), EvaluationParameters(), images, components, table, dff, inferred, none
+    )
     assert 5e6 < len(page) < 1e7
 
 
@@ -239,6 +243,20 @@ def test_clicking_a_component_shows_its_traces(page: "Page") -> None:
     heights = np.array([float(point.split(" ")[1]) for point in drawn.lstrip("M").split("L")])
     assert len(heights) == T
     assert np.corrcoef(-heights, components.traces[IDS.index(3)])[0, 1] > 0.999
+
+
+@needs_chromium
+def test_excluded_frames_have_a_grey_band_in_each_panel(page: "Page") -> None:
+    assert page.get_by_text("Grey bands: 1 excluded frame,").count() == 1
+    _click_component(page, 8)
+    script = (
+        "[...document.querySelectorAll('#traces rect.excluded')].map((r) => [r.x, r.width].map((v) => v.baseVal.value))"
+    )
+    bands = np.array(page.evaluate(script))
+    left, right, width = 52, 10, page.locator("#traces").bounding_box()["width"]
+    per_frame = (width - left - right) / T
+    assert len(bands) == page.locator("#traces text.name").count() > 1
+    np.testing.assert_allclose(bands, [[left + 7 * per_frame, per_frame]] * len(bands), rtol=1e-3)
 
 
 @needs_chromium

@@ -18,7 +18,7 @@ from rsc2p_kedro.runners.messages import reason_of
 from rsc2p_kedro.runners.recording import ALL_RECORDINGS
 from rsc2p_kedro.runners.run_folder import Failure, run_folder
 
-_SYMBOLS = {"fresh": "fresh", "stale": "STALE", "missing": "-", "failed": "FAILED"}
+_SYMBOLS = {"fresh": "fresh", "stale": "STALE", "missing": "-", "failed": "FAILED", "waiting": "waits"}
 
 
 @click.command()
@@ -39,12 +39,14 @@ def status(project: ProjectMetadata, env: str | None) -> None:
             return
         folder = run_folder(freshness.places)
         rows = {
-            name: status_of(freshness, of_recording, folder.read_failure(name) if folder else None)
+            name: _with_export(
+                status_of(freshness, of_recording, folder.read_failure(name) if folder else None), of_recording, env
+            )
             for name, of_recording in recordings.items()
         }
         joint = {name: freshness.state(node) for name, node in _joint_nodes().items()}
     _show(rows, joint)
-    fresh = all(state == "fresh" for row in rows.values() for state, _ in row.values())
+    fresh = all(state in ("fresh", "waiting") for row in rows.values() for state, _ in row.values())
     fresh = fresh and all(state.status == "fresh" for state in joint.values())
     if not fresh:
         click.echo(f"\nMake what is not fresh with: {command('run', environment(env))}")
@@ -70,6 +72,15 @@ def status_of(
     if failure is not None and row.get(failure.stage, ("fresh", ""))[0] != "fresh":
         row[failure.stage] = ("failed", f"{failure.at[:16]}: {failure.error}".splitlines()[0])
     return row
+
+
+def _with_export(row: dict[str, tuple[str, str]], nodes: Sequence[Node], env: str | None) -> dict[str, tuple[str, str]]:
+    """The states of a recording, with that of the export if this waits for metadata and so is not part of a run."""
+    if not any(node.name.endswith(".explain_missing_nwb") for node in nodes):
+        return row
+    why = f"waits for metadata; `{command('recordings check', environment(env))}` prints the lines to add"
+    stages = [stage for stage in row if stage != "reporting"]
+    return {**{stage: row[stage] for stage in stages}, "export": ("waiting", why), "reporting": row["reporting"]}
 
 
 def _of_stage(states: Sequence[NodeState]) -> tuple[str, str]:

@@ -442,8 +442,9 @@ class EvaluationParameters(FrozenModel):
     )
     dff_within_files: bool = Field(
         False,
-        description="Compute F0 within each file of the raw recording, so that a change of brightness or gain from one "
-        "file (trial) to the next does not change dF/F. Files should be longer than `dff_window_s`.",
+        description="Compute F0 within each trial (file, acquisition of ScanImage, cycle of PrairieView), so that a "
+        "change of brightness or gain from one to the next does not change dF/F. Trials should be longer than "
+        "`dff_window_s`.",
     )
     dff_dark_level: float | None = Field(
         None,

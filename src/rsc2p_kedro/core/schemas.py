@@ -31,6 +31,7 @@ class FrameTable(_Table):
     frame: Series[int] = pa.Field(ge=0, unique=True, description="Index of the frame in the movie.")
     file: Series[str] = pa.Field(description="Name of the file that holds the frame, relative to the recording's path.")
     page: Series[int] = pa.Field(ge=0, description="Page of that file.")
+    trial: Series[str] = pa.Field(description="Name of the file in which the trial of the frame begins.")
     minimum: Series[float] = pa.Field(description="Lowest pixel value, counts.")
     mean: Series[float] = pa.Field(description="Mean pixel value, counts.")
     maximum: Series[float] = pa.Field(description="Highest pixel value, counts.")

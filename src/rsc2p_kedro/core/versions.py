@@ -7,13 +7,13 @@ recording with those that were stored for the present versions, and so forces th
 
 STAGE_VERSIONS = {
     "simulation": 1,
-    "ingestion": 1,
+    "ingestion": 2,
     "motion_correction": 1,
-    "source_extraction": 1,
+    "source_extraction": 2,
     "evaluation": 2,
     "tracking": 1,
     "export": 1,
-    "reporting": 1,
+    "reporting": 2,
     "engine_comparison": 1,
     "reproducibility": 1,
 }

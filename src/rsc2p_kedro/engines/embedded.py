@@ -82,6 +82,7 @@ class EmbeddedEngine:
         valid_mask: NDArray[np.bool_] | None = None,
         seeds: NDArray | None = None,
         earlier: Components | None = None,
+        saturation_level: float | None = None,
     ) -> Components:
         """Fits or refits components with :mod:`rsc2p_kedro.algorithms.extraction`.
 
@@ -93,17 +94,30 @@ class EmbeddedEngine:
             valid_mask: (H, W), pixels to use. None uses all pixels.
             seeds: centres (n, 2) as (y, x) in px, or masks (n, H, W); not used by a refit.
             earlier: components to refit, from any engine. None fits the movie from the start.
+            saturation_level: value from which on the detector saturates. None for never.
 
         Returns:
             The components. All of their background was fitted: `n_fitted_background` is its full number.
         """
         if earlier is None:
             components = extraction.fit(
-                movie, acquisition, parameters, compute=compute, valid_mask=valid_mask, seeds=seeds
+                movie,
+                acquisition,
+                parameters,
+                compute=compute,
+                valid_mask=valid_mask,
+                seeds=seeds,
+                saturation_level=saturation_level,
             )
         else:
             components = extraction.refit(
-                movie, earlier, acquisition, parameters, compute=compute, valid_mask=valid_mask
+                movie,
+                earlier,
+                acquisition,
+                parameters,
+                compute=compute,
+                valid_mask=valid_mask,
+                saturation_level=saturation_level,
             )
         return replace(
             components,

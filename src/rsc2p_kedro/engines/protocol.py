@@ -86,6 +86,7 @@ class Engine(Protocol):
         valid_mask: NDArray[np.bool_] | None = None,
         seeds: NDArray | None = None,
         earlier: Components | None = None,
+        saturation_level: float | None = None,
     ) -> Components:
         """Fits the components of a motion-corrected movie, or refits those of an earlier fit.
 
@@ -97,6 +98,9 @@ class Engine(Protocol):
             valid_mask: (H, W), pixels to use. None uses all pixels.
             seeds: centres (n, 2) as (y, x) in px, or masks (n, H, W), for `initialization: seeded`.
             earlier: components to refit. None fits the movie from the start.
+            saturation_level: value from which on the detector saturates, as
+                :func:`~rsc2p_kedro.algorithms.saturation.find_saturation` finds it: such values get no weight (embedded
+                engine; CaImAn has no such weights). None for never.
 
         Returns:
             N components with footprints (H*W, N) of unit norm, traces (N, T) in the units of the movie, background and

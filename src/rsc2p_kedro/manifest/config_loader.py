@@ -17,7 +17,7 @@ from rsc2p_kedro.core.parameters import did_you_mean
 from rsc2p_kedro.manifest.checks import ManifestError
 from rsc2p_kedro.manifest.configuration_files import READING_ERRORS, explain_reading_error
 from rsc2p_kedro.manifest.defaults import defaults_problems, with_defaults
-from rsc2p_kedro.manifest.recordings import FILES_OF_A_PLANE
+from rsc2p_kedro.manifest.recordings import of_plane
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
 FILES = ("path", "frame_times", "seeds", "curation", "tracking_decisions", "tracking_known")
@@ -78,7 +78,7 @@ def plane_entries(manifest: Any) -> dict[str, dict[str, dict[str, Any]]]:
         for session, entry in _items(sessions):
             n_planes = entry.get("planes") if isinstance(entry, Mapping) else None
             if isinstance(n_planes, int) and n_planes > 1:
-                of_planes = {f"plane_{k}": _entry_of_plane(entry, k) for k in range(1, n_planes + 1)}
+                of_planes = {f"plane_{k}": {**entry, **of_plane(entry, k)} for k in range(1, n_planes + 1)}
                 expanded.setdefault(animal, {})[session] = of_planes
     return expanded
 
@@ -92,11 +92,6 @@ def _unit_names(manifest: Any) -> list[str]:
         for session, _ in _items(sessions)
         for plane in ([f".{key}" for key in planes.get(animal, {}).get(session, ())] or [""])
     ]
-
-
-def _entry_of_plane(entry: Mapping[str, Any], plane: int) -> dict[str, Any]:
-    files = {name: entry[name] for name in FILES_OF_A_PLANE if isinstance(entry.get(name), str)}
-    return {**entry, **{name: path.replace("{plane}", str(plane)) for name, path in files.items()}, "plane": plane}
 
 
 def _paths(recording: Mapping[str, Any], root: Path) -> dict[str, str]:

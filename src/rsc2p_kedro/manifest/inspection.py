@@ -16,7 +16,7 @@ from rsc2p_kedro import __version__
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.datasets.raw import RawRecording, Told
 
-_VERSION = f"{__version__}, 1"
+_VERSION = f"{__version__}, 2"
 """Of what is kept; the number is raised when readers find more than before."""
 
 

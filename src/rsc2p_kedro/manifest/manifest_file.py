@@ -18,6 +18,7 @@ from ruamel.yaml.comments import CommentedMap
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.datasets.raw import Told
 from rsc2p_kedro.manifest.defaults import DEFAULTS
+from rsc2p_kedro.manifest.inspection import Inspection
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.manifest.scan import RecordingOnDisk, ScanError
 from rsc2p_kedro.nwb.metadata_checks import MEANINGS, OF_ANIMAL, OF_SESSION, STRUCTURAL
@@ -148,14 +149,30 @@ def session_fields(recording: RecordingOnDisk, project: Path) -> Fields:
         patterns = getattr(recording, name)
         if patterns:
             fields[name] = Told(patterns[0] if len(patterns) == 1 else list(patterns), "relative to path")
-    fields |= {name: _usable(name, told) for name, told in recording.told.items() if name not in fields}
+    told = {name: _usable(name, one, recording.inspection.n_planes) for name, one in recording.told.items()}
+    of_planes: Fields = {name: told[name] for name in ("flyback_frames", "plane_depths_um") if name in told}
+    fields |= _planes_and_channels(recording.inspection, of_planes)
+    fields |= {name: one for name, one in told.items() if name not in fields}
     start = fields.pop(START, Told(None, f"start of the session, {MEANINGS[START]}"))
     return {**fields, START: start}
 
 
-def _usable(name: str, told: Told) -> Told:
+def _planes_and_channels(found: Inspection, of_planes: Fields) -> Fields:
+    """What is told of planes, and the fields in which the user says which channel is which, where there are several."""
+    fields = dict[str, Told]()
+    if found.n_planes > 1:
+        fields["planes"] = Told(found.n_planes, f"as the files tell ({found.format})")
+    fields |= of_planes
+    if len(found.channels) > 1:
+        named = f"{', '.join(found.channels[:-1])} or {found.channels[-1]}"
+        fields["channels.functional"] = Told(None, f"the channel of the calcium indicator: {named}")
+        fields["channels.structural"] = Told(None, "the channel of a structural marker, if there is one")
+    return fields
+
+
+def _usable(name: str, told: Told, n_planes: int = 1) -> Told:
     """What a file tells, or an empty field with a comment on what it tells if the manifest would refuse it."""
-    entry: dict[str, Any] = {"path": "x", "frame_rate_hz": 1.0}
+    entry: dict[str, Any] = {"path": "x", "frame_rate_hz": 1.0, "planes": n_planes}
     part, _, field = name.rpartition(".")
     entry |= {part: {field: told.value}} if part else {field: told.value}
     try:

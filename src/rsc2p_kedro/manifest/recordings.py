@@ -6,6 +6,7 @@ of its plane. What is registered, extracted and evaluated is a unit; a recording
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -40,8 +41,23 @@ FILES_OF_A_PLANE = ("seeds", "curation", "tracking_decisions", "tracking_known")
 """Fields that name a file of one plane: with several planes, their paths have `{plane}` where its number belongs."""
 
 
-def _of_plane(path: Path | None, plane: int) -> Path | None:
-    return None if path is None else Path(str(path).replace("{plane}", str(plane)))
+def of_plane(fields: Mapping[str, Any], plane: int) -> dict[str, Any]:
+    """Makes the fields in which the entry of a plane differs from that of its recording.
+
+    Args:
+        fields: entry of a recording; paths are texts or paths.
+        plane: number of the plane, from 1.
+
+    Returns:
+        Its number, and the paths of its files. The table of `exclude_frames` may have `{plane}` as well; without it,
+        the same frames are left out of all planes.
+    """
+    named = {name: fields.get(name) for name in (*FILES_OF_A_PLANE, "exclude_frames")}
+    paths = {name: path for name, path in named.items() if isinstance(path, str | Path)}
+    return {
+        "plane": plane,
+        **{name: type(path)(str(path).replace("{plane}", str(plane))) for name, path in paths.items()},
+    }
 
 
 def _is_shared(path: Path | None) -> bool:
@@ -118,7 +134,9 @@ class Recording(FrozenModel):
         None, ge=0, description="Images of each channel at the end of a volume that were taken while the focus returns."
     )
     plane_depths_um: tuple[float, ...] | None = Field(
-        None, description="Depth of each plane below the surface of the brain in um, in the order of acquisition."
+        None,
+        description="Depth of each plane in um, in the order of acquisition: below the surface of the brain, or as the "
+        "microscope counts.",
     )
     pixel_size_um: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None, description="Size of a pixel in um, (y, x) [dxy]."
@@ -133,7 +151,8 @@ class Recording(FrozenModel):
         None,
         description="Frames that are left out: `auto` finds bad ones, `none` uses all; a list of `[start, stop]` (and "
         "`auto`, if wanted), or a CSV table with the columns `start` and `stop`. Frames count from the first that is "
-        "used, 0; `stop` is the one after the last. `null` is as `ingestion.exclude_frames` says.",
+        "used, 0; `stop` is the one after the last. `{plane}` in the path of a table gives each plane its own. "
+        "`null` is as `ingestion.exclude_frames` says.",
     )
     seeds: Path | None = Field(
         None,
@@ -279,11 +298,7 @@ class Recording(FrozenModel):
         """One recording for each plane, in order; the recording itself if there is only one plane."""
         if self.n_planes == 1 or self.plane is not None:
             return (self,)
-        return tuple(self._unit(plane) for plane in range(1, self.n_planes + 1))
-
-    def _unit(self, plane: int) -> "Recording":
-        files = {name: _of_plane(getattr(self, name), plane) for name in FILES_OF_A_PLANE}
-        return self.model_copy(update={"plane": plane, **files})
+        return tuple(self.model_copy(update=of_plane(dict(self), plane)) for plane in range(1, self.n_planes + 1))
 
     @property
     def has_structural_channel(self) -> bool:

@@ -146,7 +146,8 @@ def _search(root: Path, each_file: bool, cache: ScanCache, ignored: list[tuple[P
         own = {one.path for one in found}
         paths = [path for path in folder.iterdir() if path not in own]
         ignored += [(path, "preview") for path in paths if _PREVIEW.fullmatch(path.name)]
-        ignored += [(path, "no movie that can be read") for path in paths if path.suffix.lower() in _CONTAINERS]
+        others = _CONTAINERS - {".raw"} if folder in own else _CONTAINERS  # a recording of ThorImage is its folder
+        ignored += [(path, "no movie that can be read") for path in paths if path.suffix.lower() in others]
     cache.save()
 
 
@@ -179,7 +180,7 @@ def _recordings_in(folder: Path, each_file: bool, is_top: bool) -> list[Found]:
     names = sorted(path.name for path in folder.iterdir())
     if any(name.lower().endswith(_DESCRIPTIONS) for name in names):
         whole = Inspection.of(inspect_recording(folder))
-        if whole.n_frames and not whole.format.startswith(_PLAIN_TIFF):
+        if (whole.n_frames or whole.problems) and not whole.format.startswith(_PLAIN_TIFF):
             return [Found(folder, whole)]
     others = [Found(path, Inspection.of(inspect_recording(path))) for path in recordings_in(folder)]
     return others if folder in (one.path for one in others) else others + _tiffs(folder, each_file, is_top)

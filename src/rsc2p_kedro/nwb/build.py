@@ -85,10 +85,10 @@ def build_nwb_file(
 
 
 def _add_times(nwb: NWBFile, planes: Sequence[PlaneContents], timings: Sequence[Timing]) -> None:
-    """Adds the files as epochs, and the times at which frames of each plane are left out."""
+    """Adds the trials as epochs, and the times at which frames of each plane are left out."""
     first = planes[0].results
-    if first.files is not None:
-        add_epochs(nwb, first.files, timings[0])
+    if first.trials is not None:
+        add_epochs(nwb, first.trials, timings[0])
     for number, (contents, timing) in enumerate(zip(planes, timings, strict=True), start=1):
         excluded = contents.results.excluded_frames
         if excluded is not None:

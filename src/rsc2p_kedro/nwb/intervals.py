@@ -1,4 +1,4 @@
-"""Intervals of time: the files of the raw recording as epochs, and the frames that are left out as invalid times."""
+"""Intervals of time: the trials of the raw recording as epochs, and the frames that are left out as invalid times."""
 
 from collections.abc import Iterator
 
@@ -10,23 +10,21 @@ from pynwb import NWBFile
 from rsc2p_kedro.nwb.timing import Timing
 
 
-def add_epochs(nwb: NWBFile, files: NDArray[np.str_], timing: Timing) -> None:
-    """Adds an epoch for each file of the raw movie, where there are several with several frames each.
-
-    Files may be trials of a session. Files of a single frame, or one file of the whole recording, are none.
+def add_epochs(nwb: NWBFile, trials: NDArray[np.str_], timing: Timing) -> None:
+    """Adds an epoch for each trial of the recording, where there are several.
 
     Args:
         nwb: the file.
-        files: (T,), for each frame the name of its file, in reading order.
+        trials: (T,), for each frame the name of the file in which its trial begins.
         timing: times of the frames.
     """
-    runs = list(_runs(files))
-    if len(runs) < 2 or len(runs) > len(files) // 2:
+    runs = list(_runs(trials))
+    if len(runs) < 2:
         return
-    edges = _edges(timing, len(files))
+    edges = _edges(timing, len(trials))
     for name, start, stop in runs:
         nwb.add_epoch(start_time=edges[start], stop_time=edges[stop], tags=[str(name)])
-    nwb.epochs.fields["description"] = "Files of the raw movie, which may be trials. Tags: name of the file."
+    nwb.epochs.fields["description"] = "Trials, or files of the raw movie. Tag: file in which it begins."
 
 
 def add_invalid_times(nwb: NWBFile, excluded_frames: pd.DataFrame, timing: Timing, *, where: str = "") -> None:

@@ -355,7 +355,7 @@ class RecordingMetadata(FrozenModel):
     first_frame: int = Field(0, ge=0, description="Number of frames of the session before the first one that is used.")
     pixel_size_um: tuple[float, float] | None = Field(default=None, description="(y, x)")
     n_planes: int = Field(1, ge=1, description="Number of planes of a volume.")
-    plane_depths_um: tuple[float, ...] | None = Field(default=None, description="Depth of each below the surface.")
+    plane_depths_um: tuple[float, ...] | None = Field(default=None, description="Depth of each in um.")
     channel_names: tuple[str, str] | None = Field(
         default=None, description="Functional and structural channel; none without a structural channel."
     )

@@ -53,7 +53,7 @@ class RecordingResults:
         line_offset_px: offset of odd rows that was corrected in the movie, in px.
         excluded_frames: an :class:`~rsc2p_kedro.core.schemas.ExclusionTable`, one row for each frame; None excludes
             none.
-        files: (T,), for each frame the name of its file; None if unknown.
+        trials: (T,), for each frame the name of the file in which its trial begins; None if unknown.
         delay_s: time from the start of a volume to the frame of this plane, which is added to all times.
         structural_movie: raw, (T, H, W), lazy, of the structural channel; None where there is none.
         structural_images: of the corrected structural movie, (H, W) each; None likewise.
@@ -71,7 +71,7 @@ class RecordingResults:
     frame_times_s: NDArray[np.float64] | None = None
     line_offset_px: int = 0
     excluded_frames: pd.DataFrame | None = None
-    files: NDArray[np.str_] | None = None
+    trials: NDArray[np.str_] | None = None
     delay_s: float = 0.0
     structural_movie: Movie | None = None
     structural_images: results.SummaryImages | None = None

@@ -94,18 +94,20 @@ def _description(metadata: RecordingMetadata, plane: int | None) -> str:
     """The user's description, with number and depth of the plane where they are known."""
     depth = _depth(metadata, plane)
     number = "" if plane is None else f" Plane {plane} of {metadata.n_planes} of a volume."
-    below = "" if depth is None else f" {depth:g} um below the surface of the brain."
+    below = "" if depth is None else f" Depth {depth:g} um."
     return f"{metadata.imaging_plane.description}{number}{below}"
 
 
 def _origin(metadata: RecordingMetadata, plane: int | None) -> dict[str, Any]:
-    """The first pixel in the user's reference frame, or else the depth of the plane below the surface."""
+    """The first pixel in the user's reference frame, or else the depth of the plane."""
     fields, depth = metadata.imaging_plane, _depth(metadata, plane)
     if fields.origin_um is None and depth is None:
         return {}
     x, y, z = fields.origin_um or (0.0, 0.0, 0.0)
     below_first = 0.0 if metadata.plane_depths_um is None or depth is None else depth - metadata.plane_depths_um[0]
-    frame = fields.reference_frame or "x and y from the first pixel, z below the surface of the brain."
+    frame = fields.reference_frame or (
+        "x and y from the first pixel; z is the depth below the surface of the brain, or as the microscope counts."
+    )
     origin = [x, y, z + below_first if fields.origin_um is not None else depth]
     return {"origin_coords": origin, "origin_coords_unit": "micrometers", "reference_frame": frame}
 

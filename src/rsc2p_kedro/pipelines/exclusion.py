@@ -112,23 +112,23 @@ def uses_all_frames(recording: Recording, parameters: IngestionParameters) -> bo
     return (recording.override(parameters).exclude_frames if wanted is None else wanted) == "none"
 
 
-def long_files(files: NDArray) -> list[str]:
-    """The files of a recording, which dF/F is computed within.
+def long_trials(trials: NDArray) -> list[str]:
+    """The trials of a recording, which dF/F is computed within.
 
     Args:
-        files: (n,) file of each frame that is kept.
+        trials: (n,) trial of each frame that is kept.
 
     Returns:
         Their names in order.
 
     Raises:
-        ValueError: a file has too few frames for a baseline of its own.
+        ValueError: a trial has too few frames for a baseline of its own.
     """
-    names, first, counts = np.unique(files, return_index=True, return_counts=True)
+    names, first, counts = np.unique(trials, return_index=True, return_counts=True)
     short = names[counts < MINIMUM_FRAMES].tolist()
     if short:
         raise ValueError(
-            f"`dff_within_files: true` needs files of at least {MINIMUM_FRAMES} frames that are not excluded; "
+            f"`dff_within_files: true` needs trials (files) of at least {MINIMUM_FRAMES} frames that are not excluded; "
             f"{len(short)} have fewer, such as {short[0]}. Set it to false for this recording."
         )
     return names[np.argsort(first)].tolist()

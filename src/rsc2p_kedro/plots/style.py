@@ -104,6 +104,19 @@ def add_legend(ax: Axes, **options: object) -> None:
     ax.legend(fontsize=SMALL, frameon=False, **{**settings, **options})
 
 
+def runs(marked: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Finds the runs of marked frames.
+
+    Args:
+        marked: (T,).
+
+    Returns:
+        The first frame of each run and the one after its last.
+    """
+    steps = np.diff(np.r_[False, marked, False].astype(int))
+    return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
+
+
 def mark_excluded(
     axes: Sequence[Axes], times: NDArray, excluded: NDArray[np.bool_] | None, *, name: str = "excluded frames"
 ) -> list[Artist]:
@@ -120,14 +133,9 @@ def mark_excluded(
     """
     if excluded is None or not excluded.any() or len(times) < 2:
         return []
-    steps = np.diff(np.r_[False, excluded, False].astype(int))
     half = (times[1] - times[0]) / 2
     label = f"{name} ({int(excluded.sum())})"
-    starts, stops = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-    spans = [
-        (times[first] - half, times[last - 1] - times[first] + 2 * half)
-        for first, last in zip(starts, stops, strict=True)
-    ]
+    spans = [(times[first] - half, times[stop - 1] - times[first] + 2 * half) for first, stop in runs(excluded)]
     # With an outline, or a single frame among thousands would be too narrow to be seen.
     options: dict[str, Any] = {"color": GREY, "alpha": 0.35, "lw": 0.6, "zorder": 0, "label": label}
     return [ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), **options) for ax in axes]

@@ -228,7 +228,7 @@ def _kinds(frames: pd.DataFrame) -> str:
 
 
 def assess_files(frame_table: pd.DataFrame, dark_level: float, *, corrected: bool = False) -> Assessment:
-    """Checks that the brightness does not change from one file of the recording to the next.
+    """Checks that the brightness does not change from one trial (file) of the recording to the next.
 
     Args:
         frame_table: one row per frame that is used.
@@ -239,24 +239,24 @@ def assess_files(frame_table: pd.DataFrame, dark_level: float, *, corrected: boo
         The assessment `Brightness of files`.
     """
     check = "Brightness of files"
-    run_of = (frame_table["file"] != frame_table["file"].shift()).cumsum()
+    run_of = (frame_table["trial"] != frame_table["trial"].shift()).cumsum()
     sizes = run_of.value_counts(sort=False).sort_index().to_numpy()
-    if len(sizes) < 2 or len(sizes) > len(frame_table) // 2:
-        return Assessment(check, Level.OK, "The recording is not made of several files of several frames.")
+    if len(sizes) < 2:
+        return Assessment(check, Level.OK, "The recording is not made of several trials or files.")
     light = frame_table["mean"].to_numpy(dtype=np.float64) - dark_level
     ends = np.cumsum(sizes)[:-1]
     # Medians of a few frames on both sides of each border, so that slow changes within files do not count.
     sides = [(np.median(light[max(e - BORDER_FRAMES, 0) : e]), np.median(light[e : e + BORDER_FRAMES])) for e in ends]
     steps = np.array([after / before - 1 if before > 0 else np.nan for before, after in sides])
     if not np.isfinite(steps).all() or np.abs(steps).max() <= BRIGHTNESS_STEP:
-        return Assessment(check, Level.OK, f"{len(sizes)} files; the brightness does not change from one to the next.")
+        return Assessment(check, Level.OK, f"{len(sizes)} trials; the brightness does not change from one to the next.")
     largest = int(np.abs(steps).argmax())
-    name = str(frame_table["file"].iloc[ends[largest]])
+    name = str(frame_table["trial"].iloc[ends[largest]])
     n_steps = int((np.abs(steps) > BRIGHTNESS_STEP).sum())
-    finding = f"Brightness changes at {n_steps} of {len(steps)} borders of files, by {steps[largest]:+.0%} at {name}."
+    finding = f"Brightness changes at {n_steps} of {len(steps)} borders of trials, by {steps[largest]:+.0%} at {name}."
     if corrected:
-        return Assessment(check, Level.OK, f"{finding} F0 was computed within each file.")
-    recommendation = "Laser power or gain changed. Set `dff_within_files: true` to compute F0 within each file."
+        return Assessment(check, Level.OK, f"{finding} F0 was computed within each trial.")
+    recommendation = "Laser power or gain changed. Set `dff_within_files: true` to compute F0 within each trial."
     return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
@@ -416,8 +416,9 @@ def assess_saturation(saturation: DetectorSaturation, n_saturated: int) -> Asses
         f"{'reaches' if n_saturated == 1 else 'reach'} this level."
     )
     recommendation = (
-        "Record with lower laser power or detector gain. In this recording, transients of bright cells are flattened, "
-        "and one cell may have become two components, its middle and its rim: check the brightest ones."
+        "Record with lower laser power or detector gain. In this recording, transients of bright cells are flattened. "
+        "The embedded engine gives such values no weight; still, one cell may have become two components, its middle "
+        "and its rim: check the brightest ones."
     )
     return Assessment(check, Level.REVIEW, finding, recommendation)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rsc2p_kedro.core.parameters import EvaluationParameters
 from rsc2p_kedro.core.results import Components, DeltaFOverF, SpikeInference, SummaryImages
 from rsc2p_kedro.plots.components import outlines
-from rsc2p_kedro.plots.style import percentile_limits
+from rsc2p_kedro.plots.style import percentile_limits, runs
 from rsc2p_kedro.reports import html
 
 MAX_POINTS = 400_000
@@ -43,6 +43,7 @@ def render_curation_page(
     table: pd.DataFrame,
     dff: DeltaFOverF,
     inferred: SpikeInference,
+    excluded: NDArray[np.bool_],
     parameters: EvaluationParameters,
     curation: pd.DataFrame | None,
     frame_rate_hz: float,
@@ -59,6 +60,7 @@ def render_curation_page(
         table: one row per component, in the order of `components`.
         dff: of the components.
         inferred: spikes of the components.
+        excluded: (T,), frames that were left out, which get a grey band.
         parameters: of the evaluation that made the table.
         curation: earlier manual decisions (component_id, decision, note); None where there are none.
         frame_rate_hz: frames per second.
@@ -82,8 +84,17 @@ def render_curation_page(
         "thresholds": _thresholds(table, parameters),
         "decisions": _decisions(curation, components.ids),
         "series": _series(components, dff, inferred, stride),
+        "excluded": runs(excluded),
     }
-    return html.render("curation.html", script="curation.js", title=name, summary=summary, data=data, stride=stride)
+    return html.render(
+        "curation.html",
+        script="curation.js",
+        title=name,
+        summary=summary,
+        data=data,
+        stride=stride,
+        n_excluded=int(excluded.sum()),
+    )
 
 
 def _images(images: SummaryImages, structural: NDArray | None) -> list[dict[str, str]]:

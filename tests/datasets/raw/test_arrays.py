@@ -262,5 +262,6 @@ def test_ome_zarr_names_axes_channels_and_scales(tmp_path, version):
     assert {name: told.value for name, told in recording.metadata.items()} == {
         "frame_rate_hz": 10,
         "pixel_size_um": (1.5, 1.25),
+        "plane_depths_um": (0, 10, 20),
     }
     np.testing.assert_array_equal(movie_of(path, channel="tdTomato", plane=3), data[:, 1, 2])

@@ -106,6 +106,11 @@ def test_cycles_of_a_time_series_are_trials(tmp_path):
     folder = write(tmp_path / "t", [10, 12], channels=("Green",))
     assert frames_of(folder)[8:12] == [1091, 1101, 2011, 2021]
     assert inspect_recording(folder).n_planes == 1
+    first = f"{NAME}_Cycle0000{{}}_Ch1_000001.ome.tif"
+    trials = [first.format(1)] * 10 + [first.format(2)] * 12
+    assert read_frames(folder).first_files == trials
+    (folder / f"{NAME}.xml").unlink()
+    assert read_frames(folder, layout=Layout(n_planes=1)).first_files == trials
 
 
 @pytest.mark.parametrize("multipage", [False, True])
@@ -113,6 +118,7 @@ def test_cycles_of_a_z_series_are_volumes(tmp_path, multipage):
     folder = write(tmp_path / "t", [3] * 20 + [2], kind="TSeries ZSeries Element", multipage=multipage)
     recording = inspect_recording(folder)
     assert recording.order.shape == (20, 3, 2)
+    assert len(set(read_frames(folder, channel=1, plane=1).first_files)) == 1, "volumes are no trials"
     assert recording.notes == ("1 incomplete volume left out: the recording was stopped",)
     assert frames_of(folder, channel="Red", plane=2) == [1000 * cycle + 21 for cycle in range(1, 21)]
     assert recording.metadata["frame_rate_hz"].value == pytest.approx(1 / 0.12, rel=1e-5)
@@ -148,6 +154,21 @@ def test_file_with_fewer_pages_than_named(tmp_path):
     tifffile.imwrite(folder / name, np.zeros((18, 8, 12), np.uint16), metadata=None, photometric="minisblack")
     (problem,) = inspect_recording(folder).problems
     assert f"{name} hold fewer images than {NAME}.xml names" in problem
+
+
+def test_positions_of_the_stage_are_no_trials(tmp_path):
+    folder = write(tmp_path / "t", [20, 20])
+    file = folder / f"{NAME}.xml"
+    text = file.read_text()
+    for cycle in (1, 2):
+        keys = "".join(
+            f'<PVStateValue key="xYStageGrid{axis}Index" value="{n}"/>' for axis, n in {"X": cycle, "Y": 0}.items()
+        )
+        head, start, rest = text.partition(f'cycle="{cycle}"')
+        text = head + start + rest.replace(">\n", f">\n<PVStateShard>{keys}</PVStateShard>\n", 1)
+    file.write_text(text)
+    (problem,) = inspect_recording(folder).problems
+    assert problem.startswith("the cycles were taken at 2 positions of the stage, each a recording of its own: put")
 
 
 def test_other_kinds_of_scans_are_no_movies(tmp_path):

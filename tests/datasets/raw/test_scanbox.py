@@ -183,3 +183,9 @@ def test_files_that_cannot_be_read(tmp_path):
     write(path.parent, random_frames(20), VERSION_3 | {"mesoscope": {"enabled": 1}}, name="meso")
     with pytest.raises(RecordingError, match="mesoscope"):
         read_frames(path.parent / "meso.sbx")
+
+
+def test_version_1_is_refused_with_what_to_do(tmp_path):
+    path = write(tmp_path / "rec", random_frames(30), VERSION_3 | {"scanbox_version": 1})
+    with pytest.raises(RecordingError, match=r"of Scanbox 1, whose samples are no pixels yet: save the frames that"):
+        read_frames(path)

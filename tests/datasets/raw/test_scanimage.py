@@ -85,7 +85,8 @@ def write(
     bigtiff: bool = True,
 ) -> Path:
     """A file with some frames; each image holds 10 times its frame plus its channel."""
-    group = {"RoiGroups": {"imagingRoiGroup": {"rois": [{"enable": 1}] * rois}}}
+    roi = {"enable": 1, "scanfields": {"pixelResolutionXY": [W, 6]}}
+    group = {"RoiGroups": {"imagingRoiGroup": {"rois": [roi] * rois}}}
     with tifffile.TiffWriter(path, bigtiff=bigtiff) as writer:
         for frame in frames:
             for channel in range(n_channels):
@@ -240,6 +241,15 @@ def test_acquisitions_of_a_day_follow_one_another(tmp_path):
     assert recording.n_frames == 6
     np.testing.assert_allclose(recording.frame_times_s[:, 0], [0, 4 / 30, 60, 60 + 4 / 30, 60 + 8 / 30, 60.4])
     assert "2 acquisitions are read one after the other" in recording.notes
+    assert recording.trials.tolist() == [0, 0, 1, 1, 1, 1]
+
+
+def test_parts_of_an_acquisition_are_one_trial_and_acquisitions_are_trials(tmp_path):
+    for part in range(2):
+        write(tmp_path / f"m_00001_{part + 1:05d}.tif", counting(10, 1 + 10 * part))
+    write(tmp_path / "m_00002_00001.tif", counting(20), epoch="2019 5 6 10 31 12.5", acquisition=2)
+    frames = read_frames(tmp_path, frames=(5, 40))
+    assert frames.first_files == ["m_00001_00001.tif"] * 15 + ["m_00002_00001.tif"] * 20
 
 
 def test_acquisitions_that_do_not_belong_together(tmp_path):
@@ -295,7 +305,10 @@ def test_several_regions_in_an_image_are_refused(tmp_path):
     one = write(tmp_path / "one_00001.tif", counting(20), software, rois=1)
     assert inspect_recording(one).problems == ()
     two = write(tmp_path / "two_00001.tif", counting(20), software, rois=2)
-    assert "2 regions (mROI) lie one below the other" in inspect_recording(two).problems[0]
+    problem = inspect_recording(two).problems[0]  # 16 rows: 6 of each region, and 4 while the mirrors move
+    assert "2 regions (mROI) lie one below the other in each image (rows 0 to 5, 10 to 15, from 0)" in problem
+    three = write(tmp_path / "three_00001.tif", counting(20), software, rois=3)
+    assert "3 regions (mROI) lie one below the other in each image, which is" in inspect_recording(three).problems[0]
 
 
 def test_agrees_with_roiextractors_on_a_file_as_scanimage_lays_it_out(tmp_path, monkeypatch):

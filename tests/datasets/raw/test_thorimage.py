@@ -1,5 +1,6 @@
 """Folders of ThorImageLS with TIFFs; `Experiment.xml` holds the elements of version 4.0 that matter."""
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,28 @@ def write(folder: Path, letters: str, depths: int, times: int, pages: int = 1) -
 
 def frames_of(path: Path, **selection) -> list[int]:
     return read_frames(path, **selection).movie[:, 3, 5].compute().tolist()
+
+
+def test_what_early_versions_tell_in_the_tiffs_only(tmp_path):
+    """As in a recording of ThorImage 1.0, whose `Experiment.xml` lacks sizes in um and the time of the start."""
+    experiment(tmp_path)
+    file = tmp_path / "Experiment.xml"
+    text = file.read_text().replace('pixelSizeUM="0.5" widthUM="6" ', "").replace('heightUM="4.8"', "")
+    file.write_text(text.replace('uTime="1596132043" ', ""))
+    write(tmp_path, "A", 1, 20)
+    text = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2010-06"><Image ID="Image:0" '
+        'AcquiredDate="2014-06-24T21:00:46.307-00:00"><Pixels DimensionOrder="XYCZT" ID="Pixels:0" '
+        f'PhysicalSizeX="0.293" PhysicalSizeY="0.3" SizeC="1" SizeT="20" SizeX="{W}" SizeY="{H}" SizeZ="1" '
+        'Type="uint16"/></Image></OME>'
+    )
+    tifffile.imwrite(
+        tmp_path / "ChanA_001_001_001_001.tif", np.ones((H, W), np.uint16), description=text, metadata=None
+    )
+    told = inspect_recording(tmp_path, layout=Layout(n_channels=None)).metadata
+    assert told["pixel_size_um"].value == (0.3, 0.293)
+    assert told["session.session_start_time"].value == datetime(2014, 6, 24, 21, 0, 46, 307_000)
+    assert told["imaging_plane.excitation_wavelength_nm"].value == 925, "of Experiment.xml"
 
 
 @pytest.mark.parametrize("pages", [1, 5])

@@ -98,6 +98,7 @@ def test_leica_movie_with_planes_and_channels(tmp_path):
     assert {name: told.value for name, told in recording.metadata.items()} == {
         "frame_rate_hz": pytest.approx(8),
         "pixel_size_um": (pytest.approx(1.5), pytest.approx(1.25)),
+        "plane_depths_um": (0, 5, 10),
         "device.manufacturer": "Leica",
     }
 
@@ -177,6 +178,7 @@ def test_nikon_movie_with_planes_and_channels(tmp_path):
     assert {name: told.value for name, told in recording.metadata.items()} == {
         "frame_rate_hz": pytest.approx(8),
         "pixel_size_um": (0.75, 0.75),
+        "plane_depths_um": (0, 10, 20),
         "device.description": "objective 16x",
         "device.manufacturer": "Nikon",
     }

@@ -31,7 +31,8 @@ def build(tmp_path: Path, **parameters: object):
     results = made.results
     files = pd.DataFrame({"file": ["one.tif", "two.tif"], "n_frames": [60, T - 60]})
     pages = np.concatenate([np.arange(60), np.arange(T - 60)])
-    frames = pd.DataFrame({"frame": np.arange(T), "file": ["one.tif"] * 60 + ["two.tif"] * (T - 60), "page": pages})
+    names = ["one.tif"] * 60 + ["two.tif"] * (T - 60)
+    frames = pd.DataFrame({"frame": np.arange(T), "file": names, "page": pages, "trial": names})
     return nodes.build_nwb(
         movie=results.movie,
         corrected_movie=results.corrected_movie,

@@ -102,7 +102,8 @@ MOTION_QUALITY = pd.DataFrame(
     columns=["measure", "before", "after", "standard_error", "improved"],
 )
 FRAMES = pd.DataFrame(
-    {"minimum": 1.0, "mean": 50.0, "maximum": 90.0, "saturated_share": 0.0, "file": "a.tif"}, index=range(T)
+    {"minimum": 1.0, "mean": 50.0, "maximum": 90.0, "saturated_share": 0.0, "file": "a.tif", "trial": "a.tif"},
+    index=range(T),
 )
 LINEAGE = pd.DataFrame([(3, "new", "", "")], columns=["component_id", "event", "parents", "reason"])
 INSPECTION = pd.DataFrame(

@@ -8,7 +8,7 @@ pixel, so that plain least squares on D weight each pixel by the inverse varianc
 
 import shutil
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,7 +18,8 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
-from rsc2p_kedro.algorithms.extraction import partition
+from rsc2p_kedro.algorithms.extraction import censoring, partition
+from rsc2p_kedro.algorithms.extraction.censoring import CensoredValues
 from rsc2p_kedro.core.parameters import Compute
 
 MAX_BINS = 3000
@@ -47,6 +48,8 @@ class BinnedMovie:
         mean: (H, W) float32, mean of each pixel; 0 outside the valid mask.
         noise: sn, (H, W) float32, noise sd of a single frame, > 0.
         mask: (H, W) bool, pixels that are used: valid ones that have any noise.
+        censored: values of D at which the detector saturates; None where there are none.
+        saturation_level: from which on the detector saturates, in units of the movie; None for never.
     """
 
     movie: NDArray[np.float32]
@@ -54,6 +57,8 @@ class BinnedMovie:
     mean: NDArray[np.float32]
     noise: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    censored: CensoredValues | None = None
+    saturation_level: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -64,6 +69,15 @@ class BinnedMovie:
     def scale(self) -> NDArray[np.float32]:
         """(H, W), the size of one unit of D in units of the movie."""
         return self.noise / np.float32(np.sqrt(self.bin_frames))
+
+    @property
+    def restored_mean(self) -> NDArray[np.float32]:
+        """(H, W), the mean of each pixel with censored values replaced by those that were expected there."""
+        if self.censored is None:
+            return self.mean
+        mean, pixels = self.mean.copy(), self.censored.pixels
+        mean.ravel()[pixels] += (self.censored.shift * self.scale.ravel()[pixels]).astype(np.float32)
+        return mean
 
 
 def choose_bin_frames(n_frames: int, decay_frames: float, temporal_downsampling: int) -> int:
@@ -101,6 +115,7 @@ def bin_movie(
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None = None,
     known_noise: NDArray | None = None,
+    saturation_level: float | None = None,
 ) -> BinnedMovie:
     """Reads a movie once; bins it in time, and estimates mean and noise of its pixels.
 
@@ -110,6 +125,7 @@ def bin_movie(
         compute: resources of the machine. A binned movie larger than half of `memory_gb` is kept in a temporary file.
         valid_mask: (H, W), pixels to use. None uses all.
         known_noise: (H, W), noise sd of each pixel from an earlier pass over this movie. None estimates it.
+        saturation_level: from which on the detector saturates, in units of the movie. None for never.
 
     Returns:
         The binned movie, with mean, noise and mask of its pixels.
@@ -141,7 +157,12 @@ def bin_movie(
         if spectrum is not None:
             power[rows] += spectrum / len(spectra)
     noise = np.sqrt(power) if known_noise is None else np.asarray(known_noise, np.float64)
-    return _normalize(binned, bin_frames, total / n_frames, noise, valid_mask, compute)
+    censored = None if saturation_level is None else censoring.find_censored(binned, saturation_level)
+    result = _normalize(binned, bin_frames, total / n_frames, noise, valid_mask, compute)
+    if censored is None:
+        return result
+    values = censoring.collect_values(censoring.record_values(result.movie, censored), result.mask)
+    return replace(result, censored=values, saturation_level=saturation_level)
 
 
 def _allocate(shape: tuple[int, ...], compute: Compute) -> NDArray[np.float32]:

@@ -49,6 +49,7 @@ def fit(
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None = None,
     seeds: NDArray | None = None,
+    saturation_level: float | None = None,
 ) -> Components:
     """Finds the sources of a motion-corrected movie.
 
@@ -59,6 +60,7 @@ def fit(
         compute: resources of the machine; the result does not depend on them.
         valid_mask: (H, W), pixels to use. None uses all. No footprint has pixels outside.
         seeds: centres (n, 2) as (y, x) in px or masks (n, H, W), for `initialization: seeded`.
+        saturation_level: value from which on the detector saturates: such values get no weight. None for never.
 
     Returns:
         Components with ids 0 ... N - 1; N is 0 where nothing exceeds the noise.
@@ -72,7 +74,8 @@ def fit(
             f"Seeds should be given if, and only if, `initialization` is `seeded`; it is "
             f"`{parameters.initialization}`, and seeds are {'given' if seeds is not None else 'missing'}."
         )
-    inputs = set_half_width(prepare(movie, acquisition, parameters, compute, valid_mask))
+    inputs = prepare(movie, acquisition, parameters, compute, valid_mask, saturation_level=saturation_level)
+    inputs = set_half_width(inputs)
     state = initialize_background(inputs)
     state = _detect_components(inputs, state) if seeds is None else _refine(inputs, _add_seeds(inputs, state, seeds))
     return assemble_components(inputs, movie, state, np.arange(state.n_components))

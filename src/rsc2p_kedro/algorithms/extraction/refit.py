@@ -37,6 +37,7 @@ def refit(
     *,
     compute: Compute,
     valid_mask: NDArray[np.bool_] | None = None,
+    saturation_level: float | None = None,
 ) -> Components:
     """Updates the components of an earlier result on the whole movie: traces, merging, footprints, selection, merging.
 
@@ -47,6 +48,7 @@ def refit(
         parameters: settings of the extraction.
         compute: resources of the machine; the result does not depend on them.
         valid_mask: (H, W), pixels to use. None uses all. No footprint has pixels outside.
+        saturation_level: value from which on the detector saturates: such values get no weight. None for never.
 
     Returns:
         Components whose lineage has an entry for each earlier component and each of the result. A component that is
@@ -64,7 +66,15 @@ def refit(
             "Refit components on the movie that they were extracted from."
         )
     components = components.select(~components.is_silent)  # they are searched again
-    inputs = prepare(movie, acquisition, parameters, compute, valid_mask, components.pixel_noise)
+    inputs = prepare(
+        movie,
+        acquisition,
+        parameters,
+        compute,
+        valid_mask,
+        components.pixel_noise,
+        saturation_level=saturation_level,
+    )
     known = components.neuron_half_width_px
     inputs = set_half_width(inputs) if known is None else inputs.with_half_width(known)
     reasons: dict[int, str] = {}

@@ -132,6 +132,7 @@ def prepare(
     valid_mask: NDArray[np.bool_] | None,
     known_noise: NDArray | None = None,
     half_width_px: float = 4.0,
+    saturation_level: float | None = None,
 ) -> Inputs:
     """Checks the inputs and reads the movie once: noise and mean of its pixels, and the binned movie.
 
@@ -143,6 +144,7 @@ def prepare(
         valid_mask: (H, W), pixels to use. None uses all.
         known_noise: (H, W), noise sd of each pixel from an earlier pass. None estimates it.
         half_width_px: half-width of a neuron in px, as far as it is known.
+        saturation_level: value from which on the detector saturates, in units of the movie. None for never.
 
     Returns:
         The inputs of all later steps.
@@ -164,7 +166,14 @@ def prepare(
     bin_frames = binned_movie.choose_bin_frames(
         n_frames, acquisition.decay_time_frames, parameters.temporal_downsampling
     )
-    binned = binned_movie.bin_movie(movie, bin_frames, compute=compute, valid_mask=valid_mask, known_noise=known_noise)
+    binned = binned_movie.bin_movie(
+        movie,
+        bin_frames,
+        compute=compute,
+        valid_mask=valid_mask,
+        known_noise=known_noise,
+        saturation_level=saturation_level,
+    )
     neuropil = _neuropil(binned, parameters, half_width_px)
     return Inputs(binned, neuropil, acquisition, parameters, compute, half_width_px)
 

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from rsc2p_kedro.algorithms.extraction import background, merging, spatial, temporal
+from rsc2p_kedro.algorithms.extraction import background, censoring, merging, spatial, temporal
 from rsc2p_kedro.algorithms.extraction.state import Factorization, Inputs
 
 MIN_EXPLAINED_ENERGY = 1.0
@@ -70,6 +70,14 @@ def _robust_neuropil(inputs: Inputs, state: Factorization) -> Factorization:
     return state
 
 
+def _restore_censored(inputs: Inputs, state: Factorization) -> None:
+    """Replaces values at which the detector saturates, in place, by what the factorization expects there."""
+    values = inputs.binned.censored
+    if values is not None:
+        expected = censoring.expected_values(values, state.A, state.C, inputs.neuropil.splines, state.F, state.gain)
+        censoring.restore(inputs.binned.movie, values, expected)
+
+
 def update_traces(inputs: Inputs, state: Factorization) -> tuple[Factorization, NDArray]:
     """Temporal update: traces and neuropil, given footprints and gain.
 
@@ -80,6 +88,7 @@ def update_traces(inputs: Inputs, state: Factorization) -> tuple[Factorization, 
     Returns:
         The factorization with denoised traces of mean 0, and the noisy isolated traces (N, n) of the components.
     """
+    _restore_censored(inputs, state)
     projections = _project(inputs, state)
     traces = temporal.solve_jointly(projections)
     isolated = traces.C
@@ -103,6 +112,7 @@ def update_footprints(inputs: Inputs, state: Factorization) -> Factorization:
         The factorization with cleaned footprints, which may be empty. They grow by half a neuron half-width at most.
     """
     binned, half_width = inputs.binned, inputs.half_width_px
+    _restore_censored(inputs, state)
     A, gain = spatial.regress_footprints(
         binned.movie, binned.mask, _active_footprints(state), state.C, inputs.neuropil, state.F, state.gain,
         background.expected_gain(binned, state.A, state.gain, half_width),

@@ -23,9 +23,11 @@ from rsc2p_kedro.datasets.raw import (
     zarr_array,
     zeiss,
 )
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, refused
 
-READERS: tuple[Callable[[Path, Layout], RawRecording | None], ...] = (
+Reader = Callable[[Path, Layout], RawRecording | None]
+
+READERS: tuple[Reader, ...] = (
     thor_raw.read,
     scanbox.read,
     nwb.read,
@@ -55,10 +57,23 @@ def inspect_recording(path: Path, *, layout: Layout | None = None) -> RawRecordi
         layout: what the user says of the order of the images.
 
     Returns:
-        Its files, the order of their images, what they tell, and all problems with them.
+        Its files, the order of their images, what they tell, and all problems with them. Damaged files are a problem.
     """
-    found = (reader(path, layout or Layout()) for reader in READERS)
+    found = (_read_with(reader, path, layout or Layout()) for reader in READERS)
     return next(recording for recording in found if recording is not None)
+
+
+def _read_with(reader: Reader, path: Path, layout: Layout) -> RawRecording | None:
+    """What a reader finds. Damaged files raise errors of many kinds, and shall not keep others from being read."""
+    try:
+        return reader(path, layout)
+    except Exception as error:
+        name = reader.__module__.rpartition(".")[2]
+        problem = (
+            f"the files cannot be read as those of {name} ({type(error).__name__}: {error}): copy them again from "
+            "where they were recorded. If other programs open them, please report this message"
+        )
+        return refused(path, name, [problem])
 
 
 RAW_SUFFIXES: frozenset[str] = tiff.SUFFIXES.union(

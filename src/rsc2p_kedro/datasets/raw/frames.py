@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class RawFrames:
             and the number of images it holds on disk. Files and images outside of these frames are included, so the
             numbers may add up to more than T.
         times_s: (T,) start of each frame in s from the start of the recording, where the files tell it; else None.
+        trials: (T,) int64, number of the trial of each frame, where the files tell it; else None.
     """
 
     movie: da.Array
@@ -40,6 +41,7 @@ class RawFrames:
     path: Path
     frames_per_file: Mapping[str, int]
     times_s: NDArray[np.float64] | None = None
+    trials: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if not self.movie.shape[0] == len(self.files) == len(self.pages):
@@ -55,6 +57,20 @@ class RawFrames:
                 f"RawFrames is inconsistent: frame {outside[0]} should be page {page} of {name}, which holds "
                 f"{n_on_disk[outside[0]]} frames."
             )
+
+    @property
+    def first_files(self) -> list[str]:
+        """For each frame, the name of the file in which its trial begins.
+
+        Trials are what the files tell, or else the files themselves if they hold several frames each. A recording
+        without trials is one.
+        """
+        trials = self.trials
+        if trials is None:
+            runs = np.cumsum([0, *(after != before for before, after in pairwise(self.files))])
+            trials = runs if runs[-1] < len(runs) // 2 else np.zeros_like(runs)
+        _, first, of_frame = np.unique(trials, return_index=True, return_inverse=True)
+        return [self.files[first[number]] for number in of_frame]
 
 
 def read_frames(
@@ -114,6 +130,8 @@ def select_frames(
     start, stop = frames or (0, recording.n_frames)
     problems = [*recording.problems, *_selection_problems(recording, channel, plane)]
     problems += _window_problems(recording.n_frames, start, stop)
+    if not problems and not recording.n_frames:
+        problems.append("there is no whole frame (of all planes and channels): check that the recording is complete")
     if problems:
         raise RecordingError(path, problems)
     numbers = recording.order[start:stop, (plane or 1) - 1, channel_index(recording, channel)]
@@ -130,6 +148,7 @@ def select_frames(
         path,
         frames_per_file,
         None if times is None else times[start:stop, (plane or 1) - 1],
+        None if recording.trials is None else recording.trials[start:stop],
     )
 
 

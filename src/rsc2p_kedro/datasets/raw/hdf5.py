@@ -102,12 +102,15 @@ def holds_movie(path: Path) -> bool:
         path: of an HDF5 file.
 
     Returns:
-        Whether it has an array of three axes or more.
+        Whether it has an array of three axes or more, or is a damaged file, which may have had one.
     """
     if not h5py.is_hdf5(path):
         return False
-    with h5py.File(path, "r") as file:
-        return bool(_movies(file))
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(_movies(file))
+    except OSError:
+        return True
 
 
 def filter_problems(dataset: h5py.Dataset) -> tuple[str, ...]:

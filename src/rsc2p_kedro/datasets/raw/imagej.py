@@ -7,9 +7,10 @@ unit are in XResolution and YResolution. ImageJ calls the images of any stack sl
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, stepped_depths
 from rsc2p_kedro.datasets.raw.stacks import PIXEL_SIZES_UM
 from rsc2p_kedro.datasets.raw.tiff import read_stacks, typical_tiff
 from rsc2p_kedro.datasets.raw.tiff_file import FirstPage, first_page
@@ -43,7 +44,15 @@ def _metadata(page: FirstPage, name: str) -> dict[str, Told]:
         x, y = (round(scale / pixels, 6) for pixels in page.pixels_per_unit)
         if all(PIXEL_SIZES_UM[0] <= size <= PIXEL_SIZES_UM[1] for size in (x, y)):
             told["pixel_size_um"] = Told((y, x), f"ImageJ header of {name}, XResolution, YResolution and unit")
-    interval = float(re.sub(r"[^\d.eE+-]", "", header.get("finterval", "")) or 0)
+    slices = int(_number(header, "slices", "1")) if _number(header, "frames", "1") > 1 else 1
+    told |= stepped_depths(_number(header, "spacing") * (scale or 0), slices, f"ImageJ header of {name}, spacing")
+    interval = _number(header, "finterval")
     if interval > 0:
         told["frame_rate_hz"] = Told(round(1 / interval, 6), f"ImageJ header of {name}, finterval")
     return told
+
+
+def _number(header: Mapping[str, str], name: str, default: str = "0") -> float:
+    """A number of the header, which may have a unit behind it; 0 if it is none."""
+    found = re.match(r"\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)", header.get(name, default))
+    return float(found[1]) if found else 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, refused
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, refused, stepped_depths
 from rsc2p_kedro.datasets.raw.vendor import array_recording, library, read_file
 
 SUFFIX = ".lif"
@@ -94,6 +94,8 @@ def _metadata(image: Any, source: str) -> dict[str, Told]:
     if min(steps.get("Y", 0), steps.get("X", 0)) > 0:
         size = float(steps["Y"]) * 1e6, float(steps["X"]) * 1e6
         told["pixel_size_um"] = Told(size, f"{source}, length of the axes Y and X")
+    step = round(float(steps.get("Z", 0)) * 1e6, 6)
+    told |= stepped_depths(step, image.sizes.get("Z", 1), f"{source}, length of the axis Z")
     if image.timestamps is not None and len(image.timestamps):
         where = f"{source}, first time stamp (clock of the microscope; its offset from UTC is not told)"
         told["session.session_start_time"] = Told(str(image.timestamps[0]), where)

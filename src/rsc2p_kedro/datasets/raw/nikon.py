@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, stepped_depths
 from rsc2p_kedro.datasets.raw.vendor import PlaneArray, array_recording, library, read_file
 
 SUFFIX = ".nd2"
@@ -73,6 +73,7 @@ def _metadata(opened: Any, source: str) -> dict[str, Told]:
         size = opened.voxel_size()
         if all(channels[0].volume.axesCalibrated[:2]) and min(size.x, size.y) > 0:
             told["pixel_size_um"] = Told((size.y, size.x), f"{source}, calibration of the axes")
+        told |= stepped_depths(float(size.z), opened.sizes.get("Z", 1), f"{source}, calibration of the axis Z")
         if len(channels) == 1 and channels[0].channel.emissionLambdaNm:
             wavelength = float(channels[0].channel.emissionLambdaNm)
             told["imaging_plane.emission_wavelength_nm"] = Told(wavelength, f"{source}, emission of the channel")

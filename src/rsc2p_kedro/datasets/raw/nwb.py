@@ -7,7 +7,7 @@ planes or their names say which.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, name_axes, order_of_images
 from rsc2p_kedro.datasets.raw.hdf5 import H5Array, filter_problems
-from rsc2p_kedro.datasets.raw.nwb_metadata import read_metadata
+from rsc2p_kedro.datasets.raw.nwb_metadata import read_depths, read_metadata
 from rsc2p_kedro.datasets.raw.recording import (
     ImageFile,
     Layout,
@@ -63,7 +63,9 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
         grid, problem = _grid(series, layout)
         if problem:
             return refused(path, _FORMAT, [problem], metadata)
-        return _recording(path, grid, layout, metadata)
+        recording = _recording(path, grid, layout, metadata)
+        planes = [row[0].group.get("imaging_plane", {}) for row in grid]
+        return replace(recording, metadata={**metadata, **read_depths(planes, recording.n_planes)})
 
 
 def holds_movie(path: Path) -> bool:
@@ -73,13 +75,16 @@ def holds_movie(path: Path) -> bool:
         path: of an NWB file.
 
     Returns:
-        Whether it has a `TwoPhotonSeries` among its acquisitions.
+        Whether it has a `TwoPhotonSeries` among its acquisitions, or is a damaged file, which may have had one.
     """
     if not h5py.is_hdf5(path):
         return False
-    with h5py.File(path, "r") as file:
-        acquisition = file.get("acquisition", {})
-        return any(item.attrs.get("neurodata_type") == _KINDS[0] for item in acquisition.values())
+    try:
+        with h5py.File(path, "r") as file:
+            acquisition = file.get("acquisition", {})
+            return any(item.attrs.get("neurodata_type") == _KINDS[0] for item in acquisition.values())
+    except OSError:
+        return True
 
 
 def _choose(file: h5py.File, layout: Layout) -> tuple[list[str], str]:

@@ -1,6 +1,6 @@
 """What an NWB file tells of microscope, session and animal, by the fields of the manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from rsc2p_kedro.core.parameters import FrozenModel
-from rsc2p_kedro.datasets.raw.recording import Told
+from rsc2p_kedro.datasets.raw.recording import Told, stepped_depths, told_depths
 from rsc2p_kedro.nwb.metadata import DeviceFields, ImagingPlaneFields, SessionFields, SubjectFields
 
 _MODELS: Mapping[str, type[FrozenModel]] = {
@@ -108,6 +108,40 @@ def _pixel_size(series: h5py.Group, plane: Mapping[str, Any]) -> dict[str, Told]
     return {}
 
 
+def read_depths(planes: Sequence[Mapping[str, Any]], n_planes: int) -> dict[str, Told]:
+    """Reads the depths of several planes.
+
+    Args:
+        planes: imaging planes, or the only one of a series of volumes.
+        n_planes: number of planes of the recording.
+
+    Returns:
+        The depths, from the origins of the imaging planes or the spacing of a volume; nothing for a single plane, whose
+        origin is one of the metadata.
+    """
+    if n_planes < 2:
+        return {}
+    origins = [_origin(plane) for plane in planes]
+    if len(planes) == n_planes and None not in origins:
+        return told_depths(
+            [one[2] for one in origins if one], n_planes, "NWB file, origin_coords of the imaging planes"
+        )
+    spacing = planes[0].get("grid_spacing")
+    if len(planes) != 1 or spacing is None or len(spacing) < 3:
+        return {}
+    factor = _UM.get((_text(spacing.attrs.get("unit", "meters")) or "").lower(), 0.0)
+    start = origins[0][2] if origins[0] else 0.0
+    source = "NWB file, grid_spacing of the imaging plane"
+    return stepped_depths(_shortest(spacing[2]) * factor, n_planes, source, start_um=start)
+
+
+def _origin(plane: Mapping[str, Any]) -> list[float] | None:
+    """The first pixel (x, y, z) in um; None if it is not told."""
+    origin = plane.get("origin_coords")
+    factor = _UM.get((_text(origin.attrs.get("unit", "meters")) or "").lower()) if origin is not None else None
+    return [_shortest(n) * factor for n in origin[()]] if factor and origin is not None and len(origin) == 3 else None
+
+
 def _shortest(number: np.floating) -> float:
     """The shortest decimal number that a number of low precision stands for: 1.1, not 1.10000002."""
     return float(np.format_float_positional(number))
@@ -142,8 +176,4 @@ def _plane(plane: Mapping[str, Any]) -> dict[str, Any]:
     if len(channels) == 1:
         fields["emission_wavelength_nm"] = _value(channels[0].get("emission_lambda"))
         fields["optical_channel"] = _value(channels[0].get("description"))
-    origin = plane.get("origin_coords")
-    factor = _UM.get((_text(origin.attrs.get("unit", "meters")) or "").lower()) if origin is not None else None
-    if factor and origin is not None and len(origin) == 3:
-        fields["origin_um"] = [_shortest(n) * factor for n in origin[()]]
-    return fields
+    return fields | {"origin_um": _origin(plane)}

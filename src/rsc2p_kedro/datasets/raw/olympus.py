@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, stepped_depths
 from rsc2p_kedro.datasets.raw.vendor import array_recording, library, read_file
 
 SUFFIX = ".oir"
@@ -71,6 +71,7 @@ def _metadata(opened: Any, source: str) -> dict[str, Told]:
         told["frame_rate_hz"] = Told(1 / float(scales["T"]), f"{source}, scale of the axis T")
     if min(scales.get("Y", 0), scales.get("X", 0)) > 0:
         told["pixel_size_um"] = Told((float(scales["Y"]), float(scales["X"])), f"{source}, scales of the axes Y and X")
+    told |= stepped_depths(float(scales.get("Z", 0)), opened.sizes.get("Z", 1), f"{source}, scale of the axis Z")
     if opened.datetime and opened.datetime[19:].count(":"):  # with its offset from UTC
         told["session.session_start_time"] = Told(opened.datetime, f"{source}, creation of the image")
     told["device.manufacturer"] = Told("Olympus", f"{source}, a file of FluoView")

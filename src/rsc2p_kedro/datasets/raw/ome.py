@@ -17,7 +17,16 @@ from natsort import natsorted
 from numpy.typing import NDArray
 
 from rsc2p_kedro.datasets.raw.numbering import numbering_problems
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, numbered_channels
+from rsc2p_kedro.datasets.raw.recording import (
+    Layout,
+    RawRecording,
+    Told,
+    common_problems,
+    first_few,
+    numbered_channels,
+    stepped_depths,
+    told_depths,
+)
 from rsc2p_kedro.datasets.raw.stacks import (
     MAX_CHANNELS,
     PIXEL_SIZES_UM,
@@ -97,6 +106,23 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     return _ordered(path, datasets, files, table[whole], seconds[whole], layout, notes)
 
 
+def metadata_of(file: Path) -> dict[str, Told]:
+    """Reads what the OME-XML of a TIFF tells, for formats that have another description of the order of images.
+
+    Args:
+        file: a TIFF.
+
+    Returns:
+        Pixel size, start, wavelengths and microscope, by the field of the manifest; empty without readable OME-XML.
+    """
+    try:
+        described, root = _described(file)
+        dataset = _dataset(described, file, root, root.findall("{*}Image")[0])
+    except (OSError, ElementTree.ParseError, ValueError, IndexError):
+        return {}
+    return _metadata(dataset, None, dataset.sizes[1])
+
+
 def _ordered(
     path: Path,
     datasets: list[_Dataset],
@@ -152,7 +178,7 @@ def _datasets(path: Path, companions: list[Path], layout: Layout) -> tuple[list[
         if file in known:
             continue
         try:
-            described, root = _metadata_of(file)
+            described, root = _described(file)
         except (OSError, ElementTree.ParseError, ValueError) as error:
             failed.setdefault(str(error), []).append(file.name)
             continue
@@ -179,7 +205,7 @@ def _datasets(path: Path, companions: list[Path], layout: Layout) -> tuple[list[
     return datasets, list(dict.fromkeys(problems)), notes
 
 
-def _metadata_of(file: Path) -> tuple[Path, ElementTree.Element]:
+def _described(file: Path) -> tuple[Path, ElementTree.Element]:
     """The file that holds the metadata of a file, and their root.
 
     Raises:
@@ -287,9 +313,9 @@ def _metadata(dataset: _Dataset, times: NDArray[np.float64] | None, n_planes: in
         add("frame_rate_hz", round(float(1 / np.median(steps)), 6), "DeltaT")
     elif increment and n_planes == dataset.sizes[1]:
         add("frame_rate_hz", round(1 / increment, 6), "TimeIncrement")
-    date = dataset.image.findtext("{*}AcquisitionDate") or ""
+    date = dataset.image.findtext("{*}AcquisitionDate") or dataset.image.get("AcquiredDate") or ""
     try:
-        start = datetime.fromisoformat(date.strip())
+        start = datetime.fromisoformat(date.strip().removesuffix("-00:00"))  # RFC 3339: the offset is unknown
     except ValueError:
         start = None
     zone = "" if start is None or start.tzinfo else " (offset from UTC is not told)"
@@ -301,7 +327,22 @@ def _metadata(dataset: _Dataset, times: NDArray[np.float64] | None, n_planes: in
     fluorophores = {channel.get("Fluor") for channel in channels}
     add("imaging_plane.indicator", next(iter(fluorophores)) if len(fluorophores) == 1 else None, "Fluor")
     _add_instrument(dataset.root, add)
-    return told
+    return told | (_depths(dataset, pixels) if n_planes == dataset.sizes[1] else {})
+
+
+def _depths(dataset: _Dataset, pixels: ElementTree.Element) -> dict[str, Told]:
+    """Depths of the planes: the position of each, or the distance between them."""
+    found: dict[int, float] = {}
+    for plane in pixels.findall("{*}Plane"):
+        scale = _UM.get(plane.get("PositionZUnit", ""))
+        if scale and plane.get("PositionZ"):
+            found.setdefault(int(plane.get("TheZ", "0")), float(plane.get("PositionZ", "nan")) * scale)
+    n_planes, source = dataset.sizes[1], f"OME metadata in {dataset.source}"
+    depths = [found[z] for z in range(n_planes) if z in found]
+    step = _in_unit(pixels, "PhysicalSizeZ", "µm", _UM) or 0.0
+    if len(set(depths)) < n_planes:  # some programs write the position of the stage, the same for all planes
+        return stepped_depths(step, n_planes, f"{source}, PhysicalSizeZ")
+    return told_depths(depths, n_planes, f"{source}, PositionZ")
 
 
 def _add_instrument(root: ElementTree.Element, add: Callable[[str, object, str], None]) -> None:

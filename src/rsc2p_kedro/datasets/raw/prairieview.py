@@ -8,6 +8,7 @@ With `bidirectionalZ` every second volume is taken in the opposite direction. Th
 Without the XML file, the names tell cycle, channel and number: `name_Cycle00001_Ch2_000001.ome.tif`.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ import numpy as np
 from natsort import natsorted
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few
+from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, told_depths
 from rsc2p_kedro.datasets.raw.selection import select_files
 from rsc2p_kedro.datasets.raw.stacks import contradictions, missing_files
 from rsc2p_kedro.datasets.raw.tiff import inspect_files, tiffs_in
@@ -32,6 +33,21 @@ _VOLUMES = "TSeries ZSeries Element"
 _DATES = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S")
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """One frame.
+
+    Attributes:
+        time_s: of its start.
+        images: by channel, name of the file and number of the page from 0.
+        z_um: position of the focus, the sum of all its drives; NaN if it is not told.
+    """
+
+    time_s: float
+    images: dict[int, tuple[str, int]]
+    z_um: float
+
+
 @dataclass
 class _Scan:
     """What the XML file says.
@@ -39,17 +55,20 @@ class _Scan:
     Attributes:
         attributes: of the root: version and date.
         settings: by key, `key_index` for those with an index.
-        cycles: for each, its type, whether it is taken in the opposite direction, and its frames: time in s and, by
-            channel, name of the file and number of the page from 0.
+        z_um: position of the focus at the start; NaN if it is not told.
+        cycles: for each, its type, whether it is taken in the opposite direction, and its frames.
         channels: names by number.
+        places: positions in the grid of the stage, (x, y) as text.
         started: time of day of the first cycle.
         system: identifier of the microscope.
     """
 
     attributes: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
-    cycles: list[tuple[str, bool, list[tuple[float, dict[int, tuple[str, int]]]]]] = field(default_factory=list)
+    z_um: float = math.nan
+    cycles: list[tuple[str, bool, list[_Frame]]] = field(default_factory=list)
     channels: dict[int, str] = field(default_factory=dict)
+    places: set[tuple[str, ...]] = field(default_factory=set)
     started: str = ""
     system: str = ""
 
@@ -102,13 +121,13 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
     except ElementTree.ParseError as error:
         problem = f"{description.name} is damaged ({error}): copy it again from where it was recorded, or leave it out"
         return RawRecording(path, "PrairieView", (), empty, problems=(f"{problem} with `exclude`",))
-    names = dict.fromkeys(name for _, _, frames in scan.cycles for _, images in frames for name, _ in images.values())
+    names = dict.fromkeys(name for _, _, frames in scan.cycles for frame in frames for name, _ in frame.images.values())
     paths = [folder / name for name in names]
     problems = missing_files(paths, description.name)
     files = () if problems else inspect_files(paths)
     problems += [*common_problems(files), *_kind_problems(scan)]
     numbers = sorted(scan.channels)
-    table, times, notes = _table(scan, files, numbers)
+    table, times, depths, trials, notes = _table(scan, files, numbers)
     if not problems:
         problems += _page_problems(scan, files, description.name)
     volumes = bool(scan.cycles) and scan.cycles[0][0] == _VOLUMES
@@ -116,7 +135,7 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
     n_planes = table.shape[1] - flyback if volumes else None
     problems += contradictions(layout, Layout(len(numbers), n_planes), description.name)
     if n_planes is None:
-        order, times = _split_planes(table, times, layout)
+        order, times, trials = _split_planes(table, times, trials, layout)
     else:  # the user may say that the last images of each cycle belong to the flyback
         order, times = table[:, : max(1, n_planes)], times[:, : max(1, n_planes)]
     names_of_channels = [scan.channels[number] for number in numbers]
@@ -129,10 +148,11 @@ def _read_described(path: Path, folder: Path, description: Path, layout: Layout)
         files,
         order if files else empty.reshape(0, 1, 1).repeat(max(1, len(numbers)), axis=2),
         tuple(names_of_channels) or ("1",),
-        _metadata(scan, description.name, times),
+        _metadata(scan, description.name, times) | _depths(scan, depths, order.shape[1], description.name),
         times if files and order.size and np.isfinite(times).all() else None,
         tuple(problems),
         tuple(notes),
+        trials=trials if files and not volumes else None,
     )
 
 
@@ -150,11 +170,19 @@ def _parse(description: Path) -> _Scan:
         if element.tag == "Frame" and scan.cycles:
             _add_frame(scan, element)
             element.clear()
-        elif element.tag == "PVStateShard" and not scan.settings:
-            scan.settings = dict(_values(element))
+        elif element.tag == "PVStateShard":
+            _add_state(scan, element)
         elif element.tag == "SystemIDs":
             scan.system = element.get("SystemID", "")
     return scan
+
+
+def _add_state(scan: _Scan, shard: ElementTree.Element) -> None:
+    """Adds the position of the stage and, from the first settings, all of them."""
+    if not scan.settings:
+        scan.settings, scan.z_um = dict(_values(shard)), _focus(shard)
+    if found := [item for axis in "XY" if (item := shard.find(f"*[@key='xYStageGrid{axis}Index']")) is not None]:
+        scan.places.add(tuple(item.get("value", "") for item in found))
 
 
 def _is_backward(scan: _Scan, sequence: ElementTree.Element) -> bool:
@@ -168,11 +196,10 @@ def _add_frame(scan: _Scan, element: ElementTree.Element) -> None:
         number = int(file.get("channel", "1"))
         scan.channels.setdefault(number, file.get("channelName") or f"Ch{number}")
         images[number] = (file.get("filename", ""), int(file.get("page", "1")) - 1)
-    if not scan.settings and (shard := element.find("PVStateShard")) is not None:
-        scan.settings = dict(_values(shard))
+    shard = element.find("PVStateShard")
     if images:
         time = element.get("absoluteTime") or element.get("relativeTime") or "nan"
-        scan.cycles[-1][2].append((float(time), images))
+        scan.cycles[-1][2].append(_Frame(float(time), images, math.nan if shard is None else _focus(shard)))
 
 
 def _values(shard: ElementTree.Element) -> Iterator[tuple[str, str]]:
@@ -185,6 +212,19 @@ def _values(shard: ElementTree.Element) -> Iterator[tuple[str, str]]:
             yield f"{key}_{indexed.get('index')}", indexed.get("value", "")
 
 
+def _focus(shard: ElementTree.Element) -> float:
+    """Position of the focus in um, the sum of motor and piezo; NaN if it is not told."""
+    found = shard.findall("*[@key='positionCurrent']/SubindexedValues[@index='ZAxis']/SubindexedValue")
+    texts = [value.get("value", "") for value in found]
+    before_5 = shard.find("*[@key='positionCurrent_ZAxis']")
+    if before_5 is not None:
+        texts = before_5.get("value", "").split(",")
+    try:
+        return sum(float(text) for text in texts) if texts else math.nan
+    except ValueError:
+        return math.nan
+
+
 def _kind_problems(scan: _Scan) -> list[str]:
     """Problems of what is not a time series."""
     kinds = sorted({kind for kind, _, frames in scan.cycles if frames})
@@ -192,6 +232,11 @@ def _kind_problems(scan: _Scan) -> list[str]:
         return ["there are no images in this recording of PrairieView: remove it from the manifest"]
     if len(kinds) > 1:
         return [f"the recording mixes sequences of several types ({', '.join(kinds)}): keep one type"]
+    if len(scan.places) > 1:
+        return [
+            f"the cycles were taken at {len(scan.places)} positions of the stage, each a recording of its own: put the "
+            "TIFFs of each position in a folder, without the XML file"
+        ]
     if kinds[0] in ("ZSeries", "Single", "Linescan", "Point Scan"):
         return [f"this is a {kinds[0]} of PrairieView, not a movie: remove it from the manifest"]
     return []
@@ -199,46 +244,49 @@ def _kind_problems(scan: _Scan) -> list[str]:
 
 def _table(
     scan: _Scan, files: tuple[TIFFFile, ...], channels: list[int]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
-    """Numbers of the images (T, Z, C), times (T, Z) from the first, and notes on what is incomplete."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], list[str]]:
+    """Numbers of the images (T, Z, C), times (T, Z) from the first, depths (Z,), cycles (T,), notes on what lacks."""
     starts = dict(zip((file.path.name for file in files), np.cumsum([0, *(f.n_images for f in files)]), strict=False))
     volumes = bool(scan.cycles) and scan.cycles[0][0] == _VOLUMES
-    rows, times, n_left = [], [], 0
+    rows, times, depths, trials, n_left = [], [], [], [], 0
     n_planes = max((len(frames) for _, _, frames in scan.cycles), default=1) if volumes else 1
-    for _, backward, frames in scan.cycles:
+    for cycle, (_, backward, frames) in enumerate(scan.cycles):
         groups = [frames] if volumes else [[frame] for frame in frames]
         for group in groups:
-            if len(group) < n_planes or any(set(images) != set(channels) for _, images in group):
+            if len(group) < n_planes or any(set(frame.images) != set(channels) for frame in group):
                 n_left += bool(group)
                 continue
             group = group[::-1] if backward else group
-            rows.append([[starts.get(images[c][0], 0) + images[c][1] for c in channels] for _, images in group])
-            times.append([time for time, _ in group])
+            rows.append([[starts.get(f.images[c][0], 0) + f.images[c][1] for c in channels] for f in group])
+            times.append([frame.time_s for frame in group])
+            depths.append([frame.z_um for frame in group])
+            trials.append(cycle)
     what = "volume" if volumes else "frame"
     notes = [f"{n_left} incomplete {what}{'s' * (n_left > 1)} left out: the recording was stopped"] if n_left else []
     table = np.array(rows, np.int64).reshape(-1, n_planes, max(1, len(channels)))
     seconds = np.array(times, np.float64).reshape(-1, n_planes)
-    return table, seconds - (seconds.min() if seconds.size else 0), notes
+    places = np.median(np.array(depths, np.float64).reshape(-1, n_planes), axis=0) if depths else np.empty(0)
+    return table, seconds - (seconds.min() if seconds.size else 0), places, np.array(trials, np.int64), notes
 
 
 def _split_planes(
-    table: NDArray[np.int64], times: NDArray[np.float64], layout: Layout
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    table: NDArray[np.int64], times: NDArray[np.float64], trials: NDArray[np.int64], layout: Layout
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Takes frames over time as volumes, if the user says so."""
     Z, flyback = layout.n_planes or 1, layout.flyback_frames or 0
     if Z + flyback == 1:
-        return table, times
+        return table, times, trials
     T = len(table) // (Z + flyback)
     table = table[: T * (Z + flyback)].reshape(T, Z + flyback, -1)[:, :Z]
-    return table, times[: T * (Z + flyback)].reshape(T, Z + flyback)[:, :Z]
+    return table, times[: T * (Z + flyback)].reshape(T, Z + flyback)[:, :Z], trials[: T * (Z + flyback) : Z + flyback]
 
 
 def _page_problems(scan: _Scan, files: tuple[TIFFFile, ...], name: str) -> list[str]:
     """Problem of files that hold fewer images than the XML file names."""
     needed: dict[str, int] = defaultdict(int)
     for _, _, frames in scan.cycles:
-        for _, images in frames:
-            for file, page in images.values():
+        for frame in frames:
+            for file, page in frame.images.values():
                 needed[file] = max(needed[file], page + 1)
     short = [file.path.name for file in files if file.n_images < needed[file.path.name]]
     if not short:
@@ -272,6 +320,14 @@ def _metadata(scan: _Scan, name: str, times: NDArray[np.float64]) -> dict[str, T
     parts += [f"laser power {first_few([f'{float(v):g}' for v in power.values()])} (setting)"] if power else []
     told["device.description"] = Told(", ".join(parts), f"{name}, version, objectiveLens and laserPower")
     return told
+
+
+def _depths(scan: _Scan, of_planes: NDArray[np.float64], n_planes: int, name: str) -> dict[str, Told]:
+    """Depths of the planes, from the positions of the focus."""
+    depths = of_planes[:n_planes]
+    if n_planes == 1 and not np.isfinite(depths).all():  # told once, for all frames
+        depths = np.array([scan.z_um])
+    return told_depths(depths.tolist(), n_planes, f"{name}, positionCurrent ZAxis")
 
 
 def _pixel_size(settings: Mapping[str, str]) -> tuple[float, float] | None:
@@ -317,7 +373,8 @@ def _read_named(path: Path, paths: list[Path], layout: Layout) -> RawRecording:
         images[int(part[3])][int(part[2])] += range(start, start + file.n_images)
     channels = sorted(images)
     cycles = sorted({cycle for numbers in images.values() for cycle in numbers})
-    problems, notes = common_problems(files), ["the XML file of PrairieView is missing: names tell channels and cycles"]
+    lacking = "the XML file of PrairieView is missing or damaged"
+    problems, notes = common_problems(files), [f"{lacking}: names tell channels and cycles"]
     lengths = {len(images[channel][cycle]) for channel in channels for cycle in cycles}
     if len({part[1] for part in parts}) > 1:
         problems.append("there are files of several recordings of PrairieView in this folder: keep one in a folder")
@@ -325,14 +382,25 @@ def _read_named(path: Path, paths: list[Path], layout: Layout) -> RawRecording:
         problems.append("the channels hold different numbers of images: copy the files again, with the XML file")
     elif layout.n_planes is None and (len(cycles) > 1 or not parts[0][1].upper().startswith("TSERIES")):
         problems.append(
-            f"the XML file of PrairieView is missing, and {len(cycles)} cycles of {max(lengths)} images may be trials "
-            f"of one plane or volumes: add `planes: 1`, or `planes: {max(lengths)}`, or copy the XML file"
+            f"{lacking}, and {len(cycles)} cycles of {max(lengths)} images may be trials of one plane or volumes: add "
+            f"`planes: 1`, or `planes: {max(lengths)}`, or copy the XML file"
         )
     told = Layout(n_channels=len(channels))
     problems += contradictions(layout, told, "the names of the files")
     n = min(sum(len(images[channel][cycle]) for cycle in cycles) for channel in channels)
     columns = [[number for cycle in cycles for number in images[channel][cycle]][:n] for channel in channels]
+    trials = np.repeat(cycles, [len(images[channels[0]][cycle]) for cycle in cycles])[:n]
     table = np.array(columns, np.int64).T.reshape(n, 1, len(channels))
-    order, _ = _split_planes(table, np.zeros((n, 1)), layout)
+    order, _, trials = _split_planes(table, np.zeros((n, 1)), trials, layout)
     names = tuple(f"Ch{channel}" for channel in channels)
-    return RawRecording(path, "PrairieView TIFF", files, order, names, problems=tuple(problems), notes=tuple(notes))
+    volumes = layout.n_planes is not None and layout.n_planes > 1
+    return RawRecording(
+        path,
+        "PrairieView TIFF",
+        files,
+        order,
+        names,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        trials=None if volumes else trials,
+    )

@@ -123,9 +123,11 @@ class RawRecording:
             (flyback, an incomplete last volume) do not occur.
         channels: (C,) names of the channels; numbers from 1 as text where the files do not name them.
         metadata: what the files tell, by the field of the manifest in dotted form: `frame_rate_hz` (of a plane),
-            `pixel_size_um` (y, x), `session.session_start_time`, `imaging_plane.excitation_wavelength_nm`.
+            `pixel_size_um` (y, x), `plane_depths_um`, `flyback_frames`, `session.session_start_time`,
+            `imaging_plane.excitation_wavelength_nm`.
         frame_times_s: (T, Z) float64, start of each frame in s from the start of the recording, where the files tell
             it; None where frames are evenly spaced or nothing is told.
+        trials: (T,) int64, number of the trial of each frame, where the files tell it (cycles, acquisitions).
         problems: why the recording cannot be used as it is, one text each, with what to do.
         notes: what the user should know although the recording can be used (an incomplete last volume is left out).
     """
@@ -137,6 +139,7 @@ class RawRecording:
     channels: tuple[str, ...] = ("1",)
     metadata: Mapping[str, Told] = field(default_factory=dict)
     frame_times_s: NDArray[np.float64] | None = None
+    trials: NDArray[np.int64] | None = field(default=None, kw_only=True)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -151,6 +154,8 @@ class RawRecording:
             raise ValueError(f"order names images outside of the {n_images} images of the files.")
         if self.frame_times_s is not None and self.frame_times_s.shape != self.order.shape[:2]:
             raise ValueError(f"frame_times_s should be {self.order.shape[:2]}, has shape {self.frame_times_s.shape}.")
+        if self.trials is not None and len(self.trials) != len(self.order):
+            raise ValueError(f"trials should be {len(self.order)}, are {len(self.trials)}.")
 
     @property
     def n_frames(self) -> int:
@@ -242,6 +247,41 @@ def numbered_channels(n: int) -> tuple[str, ...]:
         Their numbers from 1, as text.
     """
     return tuple(str(number + 1) for number in range(n))
+
+
+def told_depths(depths_um: Sequence[float], n_planes: int, source: str) -> dict[str, Told]:
+    """Makes the depths of planes that a file tells.
+
+    Args:
+        depths_um: depth of each plane in um, as the microscope counts.
+        n_planes: number of planes of the recording.
+        source: where they were read, for the user.
+
+    Returns:
+        The field of the manifest with the depths; nothing if they do not fit the planes, if one is not finite, or if
+        the only one is 0, which is how microscopes write that they do not know it.
+    """
+    depths = tuple(round(float(depth), 6) for depth in depths_um)
+    if len(depths) != n_planes or not np.isfinite(depths).all() or depths == (0.0,):
+        return {}
+    return {"plane_depths_um": Told(depths, f"{source}; 0 is where the microscope counts from")}
+
+
+def stepped_depths(step_um: float, n_planes: int, source: str, *, start_um: float = 0.0) -> dict[str, Told]:
+    """Makes the depths of planes of which a file tells the distance.
+
+    Args:
+        step_um: from one plane to the next in um; 0 if it is not told.
+        n_planes: number of planes of the recording.
+        source: where it was read, for the user.
+        start_um: depth of the first plane.
+
+    Returns:
+        The field of the manifest with the depths; nothing if there is only one plane.
+    """
+    if n_planes < 2 or not step_um:
+        return {}
+    return told_depths([start_um + step_um * number for number in range(n_planes)], n_planes, source)
 
 
 def unreadable(

@@ -15,7 +15,15 @@ from natsort import natsorted
 
 from rsc2p_kedro.datasets.raw.flat_file import FlatFile, complete_frames
 from rsc2p_kedro.datasets.raw.matlab import read_structure
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, arrange, numbered_channels, refused
+from rsc2p_kedro.datasets.raw.recording import (
+    Layout,
+    RawRecording,
+    Told,
+    arrange,
+    numbered_channels,
+    refused,
+    told_depths,
+)
 
 SUFFIX = ".sbx"
 _FORMAT = "Scanbox"
@@ -59,6 +67,10 @@ def _read(path: Path, file: Path, info: Mapping[str, Any], layout: Layout) -> Ra
     """The recording of a file with its description."""
     if _get(info, "mesoscope.enabled"):
         raise ValueError("describes regions of a mesoscope, which cannot be read yet")
+    if int(_get(info, "scanbox_version", 2 if "sz" in info else 1)) < 2:
+        raise ValueError(
+            "is of Scanbox 1, whose samples are no pixels yet: save the frames that Scanbox's own sbxread gives as TIFF"
+        )
     lines, columns = (int(n) for n in np.ravel(_get(info, "sz", _DEFAULT_SIZE)))
     folds = _folds(info, lines)
     shape, channels = (lines // folds, columns), _channels(info)
@@ -80,7 +92,8 @@ def _read(path: Path, file: Path, info: Mapping[str, Any], layout: Layout) -> Ra
         (images,),
         order,
         channels,
-        metadata=_metadata(info, f"info of {file.stem}.mat", lines, folds, planes + (layout.flyback_frames or 0)),
+        metadata=_metadata(info, f"info of {file.stem}.mat", lines, folds, planes + (layout.flyback_frames or 0))
+        | told_depths(np.ravel(_get(info, "otwave_um", [])).tolist(), planes, f"info of {file.stem}.mat, otwave_um"),
         problems=tuple(problems),
         notes=(*notes, *more_notes),
     )

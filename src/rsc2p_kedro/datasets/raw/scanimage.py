@@ -18,11 +18,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, common_problems, first_few, numbered_channels
+from rsc2p_kedro.datasets.raw.recording import (
+    Layout,
+    RawRecording,
+    Told,
+    common_problems,
+    first_few,
+    numbered_channels,
+    stepped_depths,
+    told_depths,
+)
 from rsc2p_kedro.datasets.raw.stacks import contradictions
 from rsc2p_kedro.datasets.raw.tiff import find_files, inspect_files, typical_tiff
 from rsc2p_kedro.datasets.raw.tiff_file import FirstPage, TIFFFile, first_page
@@ -149,14 +159,26 @@ def read(path: Path, layout: Layout) -> RawRecording | None:
     volumes = _volumes(header, layout)
     pages = _pages(files, len(volumes.channels))
     order, times, notes = _arranged(pages, volumes)
-    problems += [*common_problems(files), *volumes.problems, *_mroi_problems(first_page(file))]
+    problems += [
+        *common_problems(files),
+        *volumes.problems,
+        *_mroi_problems(first_page(file), files[0].shape if files else ()),
+    ]
     told = Layout(len(volumes.channels), volumes.n_planes, volumes.flyback_frames)
     problems += [*_gaps(files, pages, path), *_differences(files, pages, volumes)]
     problems += contradictions(layout, told, "the ScanImage header")
     metadata = _metadata(header, file.name, files, volumes, pages)
-    name = f"ScanImage {header.version}".strip() + " TIFF"
     return RawRecording(
-        path, name, files, order, volumes.channels, metadata, times, tuple(problems), (*notes, *_stale_notes(files))
+        path,
+        f"ScanImage {header.version}".strip() + " TIFF",
+        files,
+        order,
+        volumes.channels,
+        metadata,
+        times,
+        tuple(problems),
+        (*notes, *_stale_notes(files)),
+        trials=pages.acquisitions[order[:, 0, 0]] if order.size else None,
     )
 
 
@@ -373,8 +395,8 @@ def _differences(files: Sequence[TIFFFile], pages: _Pages, volumes: _Volumes) ->
     return problems
 
 
-def _mroi_problems(page: FirstPage) -> list[str]:
-    """Problem of images that hold several regions one below the other."""
+def _mroi_problems(page: FirstPage, shape: Sequence[int]) -> list[str]:
+    """Problem of images that hold several regions one below the other, with the rows of each where they are told."""
     try:
         groups = json.loads(page.artist)["RoiGroups"]["imagingRoiGroup"]["rois"]
     except (ValueError, KeyError, TypeError):
@@ -383,10 +405,28 @@ def _mroi_problems(page: FirstPage) -> list[str]:
     header = Header.of(page)
     if len(regions) < 2 or not header.is_true("hRoiManager.mroiEnable"):
         return []
+    rows = _rows_of_regions(regions, shape)
+    ranges = ", ".join(f"{start} to {stop - 1}" for start, stop in rows)
+    listed = f" (rows {ranges}, from 0)" if rows else ""
     return [
-        f"{len(regions)} regions (mROI) lie one below the other in each image, which is not supported: save each "
-        "region as its own TIFF, one recording a region"
+        f"{len(regions)} regions (mROI) lie one below the other in each image{listed}, which is not supported: save "
+        "the rows of each region as TIFFs of their own without ScanImage's header, one recording a region"
     ]
+
+
+def _rows_of_regions(regions: Sequence[dict[str, Any]], shape: Sequence[int]) -> list[tuple[int, int]]:
+    """First row of each region and the one after its last; empty if it is not told, or does not fit the images."""
+    fields: list[Any] = [roi.get("scanfields") for roi in regions]
+    try:
+        first = [one[0] if isinstance(one, list) else one for one in fields]
+        heights = [int(one["pixelResolutionXY"][1]) for one in first]
+    except (KeyError, TypeError, IndexError):
+        return []
+    between = shape[0] - sum(heights) if len(shape) == 2 else -1
+    if between < 0 or between % (len(heights) - 1):  # the lines while the mirrors move to the next region
+        return []
+    starts = np.cumsum([0, *(height + between // (len(heights) - 1) for height in heights[:-1])])
+    return [(int(start), int(start) + height) for start, height in zip(starts, heights, strict=True)]
 
 
 def _metadata(
@@ -412,10 +452,35 @@ def _metadata(
     if start is not None:
         where = f"{source(key)} (clock of the microscope; its offset from UTC is not told)"
         told["session.session_start_time"] = Told(start, where)
+    if volumes.flyback_frames:
+        told["flyback_frames"] = Told(volumes.flyback_frames, source("frames of a volume with the flyback"))
+    told |= _depths(header, volumes, name)
     scanner = next(iter(header.texts("hScan2D.scanMode", "hScan2D.scannerType")), "")
     described = f"ScanImage {header.version}".strip() + (f", {scanner} scanning" if scanner else "")
     told["device.description"] = Told(described, source("version and hScan2D"))
     return told
+
+
+def _depths(header: Header, volumes: _Volumes, name: str) -> dict[str, Told]:
+    """Depths of the planes: each of them, or start and step."""
+    n_planes, source = volumes.n_planes, f"ScanImage header of {name}"
+    for key in ("hStackManager.zs", "hStackManager.arbitraryZs", "hFastZ.userZs"):
+        rows = header.get(key, "").strip("[]").split(";")
+        depths = header.numbers(key)
+        if len(rows) in (1, len(depths)) and len(depths) in (n_planes, n_planes + volumes.flyback_frames):
+            return told_depths(depths[:n_planes], n_planes, f"{source}, SI.{key}")
+    if header.texts("hStackManager.stackDefinition") == ["arbitrary"]:
+        return {}
+    start = header.number("hStackManager.stackZStartPos", "stackZStartPos")
+    for key in (
+        "hStackManager.actualStackZStepSize",
+        "hStackManager.stackZStepSize",
+        "stackZStepSize",
+        "acq.zStepSize",
+    ):
+        if step := header.number(key):
+            return stepped_depths(step, n_planes, f"{source}, {key}", start_um=start)
+    return {}
 
 
 def _frame_rate(header: Header, volumes: _Volumes) -> tuple[float, str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rsc2p_kedro.datasets.raw.recording import Told
+from rsc2p_kedro.datasets.raw.recording import Told, stepped_depths
 
 FILE_NAME = "Experiment.xml"
 DETECTORS = ("ChanA", "ChanB", "ChanC", "ChanD")
@@ -95,7 +95,7 @@ def read_experiment(path: Path) -> ThorExperiment:
         n_images=None if planned is None else int(planned),
         streaming=streaming,
         complete=_attributes(root, "ExperimentStatus").get("value") == "Complete",
-        metadata=_metadata(root, path, n_planes + flyback),
+        metadata=_metadata(root, path, n_planes, flyback),
     )
 
 
@@ -115,15 +115,18 @@ def _channels(root: ElementTree.Element) -> tuple[tuple[str, ...], tuple[int, ..
     return tuple(names), detectors
 
 
-def _metadata(root: ElementTree.Element, path: Path, images_of_volume: int) -> dict[str, Told]:
+def _metadata(root: ElementTree.Element, path: Path, n_planes: int, flyback: int) -> dict[str, Told]:
     """What is told of microscope and session."""
-    scanner, source = _attributes(root, "LSM"), path.name
+    scanner, source, images_of_volume = _attributes(root, "LSM"), path.name, n_planes + flyback
     told: dict[str, Told] = {}
     if _attributes(root, "Streaming").get("enable") == "1" and float(scanner.get("frameRate", 0)) > 0:
         averaged = int(scanner.get("averageNum", 1)) if scanner.get("averageMode") == "1" else 1
         rate = float(scanner["frameRate"]) / averaged / images_of_volume
         divisors = [f"averageNum {averaged}"] * (averaged > 1) + [f"{images_of_volume} images"] * (images_of_volume > 1)
         told["frame_rate_hz"] = Told(rate, " / ".join([f"{source}, LSM frameRate", *divisors]))
+    if flyback:
+        told["flyback_frames"] = Told(flyback, f"{source}, Streaming flybackFrames")
+    told |= _depths(_attributes(root, "ZStage"), n_planes, source)
     pixels = [_pixel_size(scanner, *names) for names in (("Height", "Y"), ("Width", "X"))]
     if all(pixels):
         told["pixel_size_um"] = Told(tuple(pixels), f"{source}, LSM widthUM and heightUM")
@@ -139,6 +142,17 @@ def _metadata(root: ElementTree.Element, path: Path, images_of_volume: int) -> d
     told["device.manufacturer"] = Told("Thorlabs", f"{source} of ThorImage")
     notes = _attributes(root, "ExperimentNotes").get("text")
     return told | ({"session.notes": Told(notes, f"{source}, ExperimentNotes")} if notes else {})
+
+
+def _depths(stage: Mapping[str, str], n_planes: int, source: str) -> dict[str, Told]:
+    """Depths of the planes: from the start of the stage (in mm) if it agrees with its end and steps, else from 0."""
+    step = float(stage.get("stepSizeUM", 0))
+    start, stop = (float(stage.get(name, "nan")) * 1000 for name in ("startPos", "stopPos"))
+    if abs(abs(stop - start) - step * (n_planes - 1)) < step / 2:
+        return stepped_depths(
+            step if stop > start else -step, n_planes, f"{source}, ZStage startPos and stepSizeUM", start_um=start
+        )
+    return stepped_depths(step, n_planes, f"{source}, ZStage stepSizeUM")
 
 
 def _pixel_size(scanner: Mapping[str, str], side: str, axis: str) -> float:

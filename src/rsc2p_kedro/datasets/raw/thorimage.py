@@ -74,6 +74,9 @@ def _read_images(path: Path, paths: list[Path], experiment: ThorExperiment, layo
     channels = tuple(sorted(numbers))
     problems += _missing(channels, experiment, files)
     order, more, notes = _ordered(numbers, channels, experiment, layout)
+    metadata = experiment.metadata
+    if "pixel_size_um" not in metadata:  # of early versions, whose TIFFs tell it
+        metadata = {**ome.metadata_of(files[0].path), **metadata}
     told_planes = experiment.n_planes if experiment.n_planes > 1 else None
     problems += contradictions(layout, Layout(len(channels), told_planes), FILE_NAME)
     return RawRecording(
@@ -82,7 +85,7 @@ def _read_images(path: Path, paths: list[Path], experiment: ThorExperiment, layo
         files,
         order,
         channels,
-        experiment.metadata,
+        metadata,
         problems=(*problems, *more),
         notes=tuple(notes),
     )

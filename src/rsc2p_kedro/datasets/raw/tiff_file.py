@@ -175,7 +175,8 @@ def _first_page(path: Path, mtime_ns: int, size: int) -> FirstPage:
         page = tif.pages.first
         ratios = [page.tags.valueof(name, (0, 1)) for name in ("XResolution", "YResolution")]
         per_unit = [numerator / denominator if denominator else 0.0 for numerator, denominator in ratios]
-        kind = "OME" if page.is_ome else "ImageJ" if page.is_imagej else ""
+        is_ome = page.is_ome or "<OME" in page.description[:1000]  # the end may be missing, as in a damaged file
+        kind = "OME" if is_ome else "ImageJ" if page.is_imagej else ""
         artist = str(page.tags.valueof("Artist", "") or "")
         told = (per_unit[0], per_unit[1]) if all(per_unit) else None
         return FirstPage(page.description, page.software, artist, told, kind)

@@ -9,7 +9,15 @@ from typing import Any
 import zarr
 
 from rsc2p_kedro.datasets.raw.array_file import ArrayFile, letters, name_axes, order_of_images
-from rsc2p_kedro.datasets.raw.recording import Layout, RawRecording, Told, first_few, numbered_channels, refused
+from rsc2p_kedro.datasets.raw.recording import (
+    Layout,
+    RawRecording,
+    Told,
+    first_few,
+    numbered_channels,
+    refused,
+    stepped_depths,
+)
 from rsc2p_kedro.datasets.raw.stacks import pixel_problems
 
 _FORMAT, _OME = "zarr", "OME-Zarr"
@@ -122,7 +130,7 @@ def _read(
     labels = [str(channel.get("label", "")) for channel in _ome(attributes).get("omero", {}).get("channels", [])]
     named = len(labels) == order.shape[2] and all(labels) and len(set(labels)) == len(labels)
     channels = labels if named else numbered_channels(order.shape[2])
-    told = _scales(multiscale)
+    told = _scales(multiscale, order.shape[1])
     return RawRecording(
         path, kind, (images,), order, tuple(channels), metadata=told, problems=tuple(problems), notes=tuple(notes)
     )
@@ -148,8 +156,8 @@ def _told_axes(array: zarr.Array, multiscale: Mapping[str, Any]) -> str | None:
     return letters([str(name) for name in names])
 
 
-def _scales(multiscale: Mapping[str, Any]) -> dict[str, Told]:
-    """Frame rate and pixel size from the scales of the axes, where these have a unit."""
+def _scales(multiscale: Mapping[str, Any], n_planes: int) -> dict[str, Told]:
+    """Frame rate, pixel size and distance of the planes from the scales of the axes, where these have a unit."""
     steps = [1.0] * len(multiscale.get("axes", []))
     levels = multiscale.get("datasets") or [{}]
     for change in [*levels[0].get("coordinateTransformations", []), *multiscale.get("coordinateTransformations", [])]:
@@ -164,4 +172,4 @@ def _scales(multiscale: Mapping[str, Any]) -> dict[str, Told]:
         told["frame_rate_hz"] = Told(1 / found["t"], source)
     if found.get("y") and found.get("x"):
         told["pixel_size_um"] = Told((found["y"], found["x"]), source)
-    return told
+    return told | stepped_depths(found.get("z", 0.0), n_planes, source)

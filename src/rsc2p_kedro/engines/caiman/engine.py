@@ -211,6 +211,7 @@ class CaimanEngine:
         valid_mask: NDArray[np.bool_] | None = None,
         seeds: NDArray | None = None,
         earlier: Components | None = None,
+        saturation_level: float | None = None,
     ) -> Components:
         """Fits or refits components with CaImAn's CNMF.
 
@@ -222,6 +223,7 @@ class CaimanEngine:
             valid_mask: (H, W); pixels outside are set to 0 for CaImAn. None keeps all pixels.
             seeds: centres (n, 2) as (y, x) in px, or masks (n, H, W), for `initialization: seeded`.
             earlier: components of a first fit by CaImAn to refit. None fits the movie from the start.
+            saturation_level: not used; CaImAn gives all values of a pixel the same weight.
 
         Returns:
             The components. Constants that CaImAn does not fit (the minimum of the movie, and baselines) are the last

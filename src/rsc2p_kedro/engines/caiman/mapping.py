@@ -115,7 +115,7 @@ APPLIED_OUTSIDE: dict[type[FrozenModel], dict[str, str]] = {
         "engine": "selects CaImAn",
         "dff_percentile": "`quantileMin`, an argument of CaImAn's detrend_df_f",
         "dff_window_s": "`frames_window`, an argument of CaImAn's detrend_df_f, in frames",
-        "dff_within_files": "CaImAn's detrend_df_f is called for each file",
+        "dff_within_files": "CaImAn's detrend_df_f is called for each trial",
         "dff_dark_level": "subtracted from the background before CaImAn's detrend_df_f",
         "spike_delay": "spikes are inferred from the traces of any engine",
         "spike_supralinearity": "spikes are inferred from the traces of any engine",

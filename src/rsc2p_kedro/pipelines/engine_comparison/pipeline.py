@@ -15,31 +15,16 @@ from rsc2p_kedro.pipelines.stage import Stage, bind
 ENGINES: tuple[EngineName, EngineName] = ("embedded", "caiman")
 STAGE = "engine_comparison"
 
+_MOVIE = ["corrected_movie", "motion", "bad_frames", "detector_saturation"]
+_EXTRACTION = ["recording", "source_extraction", "compute", "caiman"]
 MEASURED: list[tuple[Callable, list[str], str]] = [
     (
         estimate_motion,
         ["movie", "bad_frames", "recording", "motion_correction", "source_extraction", "compute", "caiman"],
         "motion",
     ),
-    (
-        fit_components,
-        ["corrected_movie", "motion", "bad_frames", "recording", "source_extraction", "compute", "caiman"],
-        "fit_components",
-    ),
-    (
-        refit_components,
-        [
-            "corrected_movie",
-            "motion",
-            "bad_frames",
-            "fit_components",
-            "recording",
-            "source_extraction",
-            "compute",
-            "caiman",
-        ],
-        "components",
-    ),
+    (fit_components, [*_MOVIE, *_EXTRACTION], "fit_components"),
+    (refit_components, [*_MOVIE, "fit_components", *_EXTRACTION], "components"),
     (
         evaluate_components,
         ["corrected_movie", "components", "bad_frames", "recording", "evaluation", "compute", "caiman"],
@@ -119,9 +104,9 @@ def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
 
 
 def _stage_of(recording: Recording, engine: EngineName) -> Stage:
-    """Nodes and datasets of one engine; the raw movies, bad frames and the seeds are those of the recording."""
+    """Nodes and datasets of one engine; what is known of the raw movie and the seeds are those of the recording."""
     name = f"{STAGE}.{engine}"
-    shared = frozenset({"movie", "structural_movie", "bad_frames", "frame_table", "seeds"})
+    shared = frozenset({"movie", "structural_movie", "bad_frames", "detector_saturation", "frame_table", "seeds"})
     return Stage(recording, name, own=name, shared=shared)
 
 

@@ -241,7 +241,7 @@ def compute_dff(
     Args:
         components: components of the refit.
         excluded_frames: frames that are left out; dF/F is interpolated there.
-        frame_table: file of each frame, for `dff_within_files`.
+        frame_table: trial of each frame, for `dff_within_files`.
         recording: the recording, whose own parameters take precedence.
         parameters: percentile and window of the baseline, and the engine to use.
         caiman: location of the user's CaImAn.
@@ -250,16 +250,16 @@ def compute_dff(
         dF/F and F0, (N, T) each.
 
     Raises:
-        ValueError: `dff_within_files` is set, and a file has too few frames.
+        ValueError: `dff_within_files` is set, and a trial has too few frames.
     """
     parameters = recording.override(parameters)
     engine, kept = get_engine(parameters.engine, caiman), exclusion.kept_frames(excluded_frames)
     seen = take_components(components, kept)
     dff = engine.compute_dff(seen, recording.acquisition, parameters)
     if parameters.dff_within_files:
-        # All files have the dark level of the whole recording, which more pixels and levels determine.
+        # All trials have the dark level of the whole recording, which more pixels and levels determine.
         parameters = parameters.model_copy(update={"dff_dark_level": dff.dark_level})
-        files = frame_table["file"].to_numpy()[kept]
-        parts = [take_components(seen, files == name) for name in exclusion.long_files(files)]
+        trials = frame_table["trial"].to_numpy()[kept]
+        parts = [take_components(seen, trials == name) for name in exclusion.long_trials(trials)]
         dff = join_dff([engine.compute_dff(part, recording.acquisition, parameters) for part in parts])
     return extend_dff(dff, kept)

@@ -36,32 +36,11 @@ from rsc2p_kedro.nwb.metadata import NwbParameters, merge_metadata
 from rsc2p_kedro.nwb.recording_results import RecordingResults
 
 
-def build_nwb(
-    movie: da.Array,
-    corrected_movie: da.Array,
-    line_offset: LineOffset,
-    file_table: pd.DataFrame,
-    frame_table: pd.DataFrame,
-    excluded_frames: pd.DataFrame,
-    motion: MotionCorrection,
-    components: Components,
-    component_table: pd.DataFrame,
-    component_quality: ComponentQuality,
-    dff: DeltaFOverF,
-    spike_inference: SpikeInference,
-    corrected_summary_images: SummaryImages,
-    recording: Recording,
-    nwb: NwbParameters,
-    ingestion: IngestionParameters,
-    motion_correction: MotionCorrectionParameters,
-    source_extraction: ExtractionParameters,
-    evaluation: EvaluationParameters,
-    frame_times: NDArray[np.float64] | None = None,
-    **structural: Any,
-) -> NWBFile:
-    """Builds the NWB file of a recording of one plane.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlaneResults:
+    """The datasets of one plane that an NWB file is built from, by their names.
 
-    Args:
+    Attributes:
         movie: raw movie (T, H, W).
         corrected_movie: corrected movie (T, H, W).
         line_offset: offset of odd rows that was corrected in the movie.
@@ -75,84 +54,10 @@ def build_nwb(
         dff: their dF/F.
         spike_inference: their spike rates.
         corrected_summary_images: images of the corrected movie.
-        recording: the recording, with its metadata.
-        nwb: metadata that all recordings share, and options of the export.
-        ingestion: parameters of the stage.
-        motion_correction: parameters of the stage, unless `motion` records the ones it was computed with.
-        source_extraction: parameters of the stage, unless `components` record the ones they were computed with.
-        evaluation: parameters of the stage, unless `component_quality` records the ones it was computed with.
-        frame_times: (n,) times in s of all frames on disk. None means that frames are evenly spaced, or that the files
-            tell their times.
-        **structural: `structural_movie` and `structural_summary_images` of a recording with a structural channel, and
-            `tracked_ids` where the animal has other sessions.
-
-    Returns:
-        The file in memory; movies are read as it is saved.
-
-    Raises:
-        ValueError: there are fewer frame times than frames, or the results belong to different recordings.
+        structural_movie: raw movie (T, H, W) of the structural channel, if there is one.
+        structural_summary_images: its images, after the same motion correction.
+        tracked_ids: ids of the neurons over sessions, if the animal has other sessions.
     """
-    results = PlaneResults(
-        movie=movie,
-        corrected_movie=corrected_movie,
-        file_table=file_table,
-        line_offset=line_offset,
-        frame_table=frame_table,
-        excluded_frames=excluded_frames,
-        motion=motion,
-        components=components,
-        component_table=component_table,
-        component_quality=component_quality,
-        dff=dff,
-        spike_inference=spike_inference,
-        corrected_summary_images=corrected_summary_images,
-        **structural,
-    )
-    shared = (ingestion, motion_correction, source_extraction, evaluation)
-    contents = _contents(recording, results, nwb, shared, frame_times)
-    return build_nwb_file(merge_metadata(nwb, recording), [contents], parameters=nwb)
-
-
-def build_nwb_of_planes(
-    recording: Recording,
-    nwb: NwbParameters,
-    ingestion: IngestionParameters,
-    motion_correction: MotionCorrectionParameters,
-    source_extraction: ExtractionParameters,
-    evaluation: EvaluationParameters,
-    frame_times: NDArray[np.float64] | None = None,
-    **results: Any,
-) -> NWBFile:
-    """Builds the NWB file of a recording of several planes.
-
-    Args:
-        recording: the recording, with its metadata.
-        nwb: as for :func:`build_nwb`.
-        ingestion: likewise.
-        motion_correction: likewise.
-        source_extraction: likewise.
-        evaluation: likewise.
-        frame_times: (n,) times in s of all volumes on disk; likewise.
-        **results: results of each plane, as `plane_1_movie`: those that :func:`build_nwb` has of its plane.
-
-    Returns:
-        The file in memory; movies are read as it is saved.
-
-    Raises:
-        ValueError: there are fewer frame times than frames, or the results of a plane belong to different recordings.
-    """
-    shared = (ingestion, motion_correction, source_extraction, evaluation)
-    planes = []
-    for unit in recording.units:
-        prefix = f"plane_{unit.plane}_"
-        own = {name.removeprefix(prefix): result for name, result in results.items() if name.startswith(prefix)}
-        planes.append(_contents(unit, PlaneResults(**own), nwb, shared, frame_times))
-    return build_nwb_file(merge_metadata(nwb, recording), planes, parameters=nwb)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PlaneResults:
-    """The datasets of one plane that an NWB file is built from, by their names; see :func:`build_nwb`."""
 
     movie: da.Array
     corrected_movie: da.Array
@@ -170,6 +75,44 @@ class PlaneResults:
     structural_movie: da.Array | None = None
     structural_summary_images: SummaryImages | None = None
     tracked_ids: pd.DataFrame | None = None
+
+
+def build_nwb(
+    recording: Recording,
+    nwb: NwbParameters,
+    ingestion: IngestionParameters,
+    motion_correction: MotionCorrectionParameters,
+    source_extraction: ExtractionParameters,
+    evaluation: EvaluationParameters,
+    frame_times: NDArray[np.float64] | None = None,
+    **results: Any,
+) -> NWBFile:
+    """Builds the NWB file of a recording.
+
+    Args:
+        recording: the recording, with its metadata.
+        nwb: metadata that all recordings share, and options of the export.
+        ingestion: parameters of the stage.
+        motion_correction: parameters of the stage, unless `motion` records the ones it was computed with.
+        source_extraction: parameters of the stage, unless `components` record the ones they were computed with.
+        evaluation: parameters of the stage, unless `component_quality` records the ones it was computed with.
+        frame_times: (n,) times in s of all frames (volumes) on disk. None means that frames are evenly spaced, or that
+            the files tell their times.
+        **results: those of :class:`PlaneResults`; of several planes those of each, as `plane_1_movie`.
+
+    Returns:
+        The file in memory; movies are read as it is saved.
+
+    Raises:
+        ValueError: there are fewer frame times than frames, or the results of a plane belong to different recordings.
+    """
+    shared = (ingestion, motion_correction, source_extraction, evaluation)
+    planes = []
+    for unit in recording.units:
+        prefix = "" if unit.plane is None else f"plane_{unit.plane}_"
+        own = {name.removeprefix(prefix): result for name, result in results.items() if name.startswith(prefix)}
+        planes.append(_contents(unit, PlaneResults(**own), nwb, shared, frame_times))
+    return build_nwb_file(merge_metadata(nwb, recording), planes, parameters=nwb)
 
 
 HASHED = (
@@ -212,7 +155,7 @@ def _contents(
         times,
         given.line_offset.offset_px,
         given.excluded_frames,
-        given.frame_table["file"].to_numpy(dtype=str),
+        given.frame_table["trial"].to_numpy(dtype=str),
         delay,
         given.structural_movie,
         given.structural_summary_images,

@@ -1,29 +1,16 @@
 """export: results of all planes of a recording -> its NWB file, and the messages of the validators about it."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import fields
 
 from kedro.pipeline import Node, Pipeline
 
 from rsc2p_kedro.manifest.recordings import Recording
-from rsc2p_kedro.pipelines.export.nodes import build_nwb, build_nwb_of_planes, tabulate_inspection
+from rsc2p_kedro.pipelines.export.nodes import PlaneResults, build_nwb, tabulate_inspection
 from rsc2p_kedro.pipelines.stage import Stage, names_in_planes
 
-RESULTS = (
-    "movie",
-    "corrected_movie",
-    "line_offset",
-    "file_table",
-    "frame_table",
-    "excluded_frames",
-    "motion",
-    "components",
-    "component_table",
-    "component_quality",
-    "dff",
-    "spike_inference",
-    "corrected_summary_images",
-)
-STRUCTURAL = ("structural_movie", "structural_summary_images")
+OF_STRUCTURAL = ("structural_movie", "structural_summary_images")
+"""Results of recordings with a structural channel."""
 PARAMETERS = ("recording", "nwb", "ingestion", "motion_correction", "source_extraction", "evaluation")
 
 
@@ -43,13 +30,13 @@ def create_pipeline(recordings: Iterable[Recording], tracked: Collection[str] = 
 def _nodes(recording: Recording, tracked: Collection[str]) -> list[Node]:
     """The nodes of one recording; frame times are an input if the recording has a table of them."""
     stage = Stage(recording, "export")
-    results = [*RESULTS, *(STRUCTURAL if recording.has_structural_channel else ())]
-    results += ["tracked_ids"] if any(unit.name in tracked for unit in recording.units) else []
+    left_out = set() if recording.has_structural_channel else set(OF_STRUCTURAL)
+    left_out |= set() if any(unit.name in tracked for unit in recording.units) else {"tracked_ids"}
+    results = [field.name for field in fields(PlaneResults) if field.name not in left_out]
     inputs = {name.replace(".", "_"): name for result in results for name in names_in_planes(recording, result)} | {
         name: f"params:{name}" for name in PARAMETERS
     }
-    build = build_nwb if recording.n_planes == 1 else build_nwb_of_planes
     return [
-        stage.node(build, inputs={**inputs, **stage.optional("frame_times")}, outputs="nwb@pynwb"),
+        stage.node(build_nwb, inputs={**inputs, **stage.optional("frame_times")}, outputs="nwb@pynwb"),
         stage.node(tabulate_inspection, inputs="nwb@inspection", outputs="inspection_table"),
     ]

@@ -129,6 +129,7 @@ def tabulate_frames(raw_frames: RawRecording, movie: da.Array, recording: Record
             "frame": np.arange(len(frames.files)),
             "file": frames.files,
             "page": frames.pages,
+            "trial": frames.first_files,
             "minimum": statistics.minimum,
             "mean": statistics.mean,
             "maximum": statistics.maximum,

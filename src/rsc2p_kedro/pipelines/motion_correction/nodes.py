@@ -19,6 +19,7 @@ from rsc2p_kedro.core.parameters import (
 )
 from rsc2p_kedro.core.results import MotionCorrection, MotionQuality, SummaryImages
 from rsc2p_kedro.engines import get_engine
+from rsc2p_kedro.manifest.checks import NO_STRUCTURAL_CHANNEL
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
@@ -69,10 +70,7 @@ def _registered_channel(
     if parameters.channel == "functional":
         return movie
     if structural_movie is None:
-        raise ValueError(
-            "`motion_correction.channel: structural`, but the recording names no structural channel: add `channels: "
-            "{functional: green, structural: red}` to its entry, or register by the functional channel."
-        )
+        raise ValueError(NO_STRUCTURAL_CHANNEL)
     return structural_movie
 
 

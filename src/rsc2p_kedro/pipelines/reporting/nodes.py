@@ -658,6 +658,7 @@ def write_curation_page(
     component_table: pd.DataFrame,
     dff: DeltaFOverF,
     spike_inference: SpikeInference,
+    excluded_frames: pd.DataFrame,
     curation: pd.DataFrame | None = None,
     structural_summary_images: SummaryImages | None = None,
 ) -> str:
@@ -671,6 +672,7 @@ def write_curation_page(
         component_table: one row per component, in any order.
         dff: of the components.
         spike_inference: inferred spikes.
+        excluded_frames: frames that were left out.
         curation: earlier decisions, which follow their neurons. None if there are none.
         structural_summary_images: of the structural channel, if there is one.
 
@@ -686,6 +688,7 @@ def write_curation_page(
         table=_rows_of(component_table, components),
         dff=dff,
         inferred=spike_inference,
+        excluded=excluded_frames["excluded"].to_numpy(dtype=bool),
         parameters=recording.override(evaluation),
         curation=None if curation is None else match_decisions(component_table, curation),
         frame_rate_hz=recording.frame_rate_hz,

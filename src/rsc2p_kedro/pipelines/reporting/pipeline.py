@@ -31,6 +31,7 @@ CURATED = (
     "component_table",
     "dff",
     "spike_inference",
+    "excluded_frames",
 )
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from rsc2p_kedro.algorithms.kept_frames import extend_components, take_components, take_frames
 from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import CaimanSettings, Compute, ExtractionParameters
-from rsc2p_kedro.core.results import Components, MotionCorrection
+from rsc2p_kedro.core.results import Components, DetectorSaturation, MotionCorrection
 from rsc2p_kedro.datasets.seeds import check_seeds
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
@@ -19,6 +19,7 @@ def fit_components(
     corrected_movie: da.Array,
     motion: MotionCorrection,
     excluded_frames: pd.DataFrame,
+    detector_saturation: DetectorSaturation,
     recording: Recording,
     parameters: ExtractionParameters,
     compute: Compute,
@@ -31,6 +32,7 @@ def fit_components(
         corrected_movie: corrected movie (T, H, W).
         motion: its motion, whose valid mask limits the search for neurons.
         excluded_frames: frames that are left out; traces are interpolated there, and there are no spikes.
+        detector_saturation: level from which the detector saturates; such values get no weight (embedded engine).
         recording: the recording, whose own parameters take precedence.
         parameters: parameters of source extraction, including the engine.
         compute: resources of the machine.
@@ -53,6 +55,7 @@ def fit_components(
         parameters,
         compute=compute,
         valid_mask=motion.valid_mask,
+        saturation_level=detector_saturation.level,
         seeds=seeds if parameters.initialization == "seeded" else None,
     )
     return extend_components(components, kept)
@@ -63,6 +66,7 @@ def refit_components(
     corrected_movie: da.Array,
     motion: MotionCorrection,
     excluded_frames: pd.DataFrame,
+    detector_saturation: DetectorSaturation,
     fit_components: Components,
     recording: Recording,
     parameters: ExtractionParameters,
@@ -75,6 +79,7 @@ def refit_components(
         corrected_movie: corrected movie (T, H, W).
         motion: its motion, whose valid mask limits the search for neurons.
         excluded_frames: frames that are left out; traces are interpolated there, and there are no spikes.
+        detector_saturation: level from which the detector saturates; such values get no weight (embedded engine).
         fit_components: components of the first fit, by the same engine.
         recording: the recording, whose own parameters take precedence.
         parameters: parameters of source extraction, including the engine.
@@ -92,6 +97,7 @@ def refit_components(
         parameters,
         compute=compute,
         valid_mask=motion.valid_mask,
+        saturation_level=detector_saturation.level,
         earlier=take_components(fit_components, kept),
     )
     return extend_components(components, kept)

@@ -31,7 +31,7 @@ def create_pipeline(recordings: Iterable[Recording]) -> Pipeline:
 def _nodes(recording: Recording) -> list[Node]:
     """The nodes of one recording; seeds are an input where the recording has any."""
     stage = Stage(recording, "source_extraction")
-    movie = {name: name for name in ("corrected_movie", "motion", "excluded_frames")}
+    movie = {name: name for name in ("corrected_movie", "motion", "excluded_frames", "detector_saturation")}
     return [
         stage.node(fit_components, inputs={**movie, **PARAMETERS, **stage.optional("seeds")}, outputs="fit_components"),
         stage.node(

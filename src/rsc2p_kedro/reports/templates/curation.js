@@ -302,6 +302,7 @@ function drawPanel(kind, index, box) {
     }
   if (!(high > low)) [low, high] = [Math.min(low, 0), Math.min(low, 0) + 1];
   const y = (value) => box.y + box.height * (1 - (value - low) / (high - low));
+  drawExcluded(box);
   make(traces, "text", { x: box.x, y: box.y - 5, class: "name" }, kind.title);
   const tick = niceLength((high - low) / 2);
   for (let value = Math.ceil(low / tick) * tick; value <= high; value += tick) {
@@ -312,6 +313,15 @@ function drawPanel(kind, index, box) {
     const d = kind.stems ? stems(all[place], box, y) : polyline(all[place], box, y);
     make(traces, "path", { d, fill: "none", stroke: color, "stroke-width": name === "measured" ? 0.8 : 1.2, "data-series": name });
   });
+}
+
+// A grey band over each visible run of excluded frames, with an outline, so that a single one among thousands is seen.
+function drawExcluded(box) {
+  for (const [first, stop] of data.excluded) {
+    const [from, to] = [first, stop].map((frame) => clamp(frame / data.frames_per_point, ...state.span));
+    if (to > from)
+      make(traces, "rect", { x: xOf(from, box), y: box.y, width: xOf(to, box) - xOf(from, box), height: box.height, class: "excluded" });
+  }
 }
 
 function xOf(point, box) {
