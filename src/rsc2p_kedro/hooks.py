@@ -14,9 +14,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from rsc2p_kedro.core.commands import command, use_environment
 from rsc2p_kedro.core.problems import group_problems, name_recordings
 from rsc2p_kedro.manifest.checks import ManifestError, stage_problems
-from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.config_loader import ManifestConfigLoader
 from rsc2p_kedro.manifest.doubts import recording_doubts, shared_data
 from rsc2p_kedro.manifest.recordings import Recording
@@ -55,9 +55,27 @@ class RecordingsContext(KedroContext):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        use_environment(self.env)
         for hook in project.settings.HOOKS:
             if isinstance(hook, SessionConfiguration) and isinstance(self.config_loader, ManifestConfigLoader):
                 hook.update(self.config_loader)
+
+    def _get_parameters(self) -> dict[str, Any]:
+        """Parameters for the catalog, without those fields of recordings that no node names.
+
+        Kedro makes a dataset for each nested value, such as `params:recordings.animal_1.day_7.subject.age`: a hundred
+        for a recording, and 4 of the 25 s of `kedro recordings status` with 500 recordings.
+        """
+        named = {name for pipeline in project.pipelines.values() for node in pipeline.nodes for name in node.inputs}
+        found = super()._get_parameters()
+        return {name: value for name, value in found.items() if name in named or not _is_field_of_entry(name)}
+
+
+def _is_field_of_entry(name: str) -> bool:
+    """Whether a parameter is a part of an entry of a recording (`params:recordings.animal.session`) or of its plane."""
+    levels = {"params:recordings": 3, "params:units": 4}
+    parts = name.split(".")
+    return len(parts) > levels.get(parts[0], len(parts))
 
 
 class StartHook:

@@ -18,6 +18,8 @@ from rsc2p_kedro.datasets.pruning import (
     kept_results,
     removables,
     remove,
+    size_in_words,
+    size_of_old_versions,
 )
 
 INPUTS = {
@@ -209,3 +211,12 @@ def test_no_history_of_runs_makes_it_remove_what_is_needed_or_keep_what_is_not(t
     after = {result for dataset in store.datasets.values() for result in dataset.results()}
     assert after == newest.union(*(_ancestry(result, made_of) for result in newest))
     assert len(after) < len(before)
+
+
+def test_old_versions_are_measured_and_sizes_put_into_words(tmp_path):
+    store = Store(tmp_path)
+    for day in (3, 4, 5):
+        store.save("movie", day)
+    store.save("nwb", 9)
+    assert size_of_old_versions(store.datasets.values()) == 3 + 4
+    assert [size_in_words(n) for n in (0, 999, 1500, 2_340_000_000)] == ["0 B", "999 B", "1.5 kB", "2.3 GB"]

@@ -121,6 +121,32 @@ def test_results_are_those_of_the_movie_in_counts(counts, reference, unit):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "constant"), [("float32", -340.0), ("float32", 5000.0), ("int16", -340), ("int32", 10_000)]
+)
+def test_a_constant_added_to_all_pixels_changes_neither_cells_nor_classes(counts, reference, dtype, constant):
+    same_type = reference if dtype == "float32" else whole_chain(counts.astype(dtype))
+    results = whole_chain((counts + np.array(constant, "float64")).astype(dtype))
+    assert results.components.n_components == same_type.components.n_components >= 8
+    np.testing.assert_array_equal(results.quality.accepted, same_type.quality.accepted)
+    assert results.quality.component_class == same_type.quality.component_class
+    np.testing.assert_allclose(results.motion.shifts, same_type.motion.shifts, atol=1e-3)
+    for name, actual, expected in (
+        ("footprints", *(r.components.footprints.toarray() for r in (results, same_type))),
+        ("traces", results.components.traces, same_type.components.traces),
+        ("noise", results.components.noise, same_type.components.noise),
+        ("SNR", results.quality.snr, same_type.quality.snr),
+        ("r_value", results.quality.r_value, same_type.quality.r_value),
+        ("probabilities", results.quality.class_probabilities, same_type.quality.class_probabilities),
+        ("spikes", results.spikes.rates, same_type.spikes.rates),
+    ):
+        deviation = np.abs(actual - expected).max() / np.abs(expected).max()
+        # Corrected integers are rounded: one in a thousand falls to the other side of a half.
+        tolerance = 1e-2 if dtype == "float32" else 0.15
+        assert deviation < tolerance, f"{name} differs by {deviation:.2g} with {constant:g} added to {dtype}"
+
+
+@pytest.mark.slow
 def test_double_precision_gives_the_same_and_negative_pixels_pass_the_whole_way(counts, reference):
     doubled = whole_chain(counts.astype(np.float64))
     np.testing.assert_array_equal(doubled.components.traces, reference.components.traces)

@@ -60,14 +60,15 @@ def r_value(
     """Correlation over a region (H*W,) of footprint i of A (H*W, N) with its transient image.
 
     In each pixel, the movie less background and other components is regressed on the trace of i within the frames (T,)
-    of its transients, the rest of that trace, the traces of the components `near`, and a constant. Both images are
-    blurred by a sixth of the radius of a disc with the area of the footprint, cut at a fifth of its maximum.
+    of its transients, the rest of that trace, and the traces of the components `near`, all without their mean. Both
+    images are blurred by a sixth of the radius of a disc with the area of the footprint, cut at a fifth of its maximum.
     """
-    if not (C[i] * frames).any():
-        return 0.0
     others = np.arange(A.shape[1]) != i
     rest = movie.reshape(len(movie), -1).astype(float) - (b @ f + A[:, others] @ C[others]).T
-    regressors = np.column_stack([C[i] * frames, C[i] * ~frames, *C[near], np.ones(len(movie))]).astype(float)
+    regressors = np.column_stack([C[i] * frames, C[i] * ~frames, *C[near]]).astype(float)
+    if np.ptp(regressors[:, 0]) == 0:
+        return 0.0
+    regressors -= regressors.mean(axis=0)
     sizes = np.linalg.norm(regressors, axis=0)
     regressors = regressors[:, sizes > 0] / sizes[sizes > 0]
     ridge = np.sqrt(1e-3) * np.eye(regressors.shape[1])

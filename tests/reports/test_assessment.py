@@ -253,6 +253,13 @@ def test_line_offset_is_told_and_its_largest_value_questioned() -> None:
     assert "as in the files" in assessment.assess_line_offset(LineOffset.not_estimated()).finding
 
 
+def test_an_interleaved_channel_is_a_problem_of_the_recording() -> None:
+    assert assessment.assess_alternation(1).level is Level.OK
+    found = assessment.assess_alternation(2)
+    assert (found.level, "2 images that alternate" in found.finding) == (Level.PROBLEM, True)
+    assert "`channels`" in found.recommendation
+
+
 def _excluded(n: int, *bad: str, used: bool = False) -> pd.DataFrame:
     reasons = [*bad, *[""] * (n - len(bad))]
     return pd.DataFrame({"frame": range(n), "excluded": [r != "" and not used for r in reasons], "reason": reasons})

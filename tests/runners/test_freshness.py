@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -319,3 +320,14 @@ def test_a_failure_of_the_tables_over_all_recordings_is_told_with_those_of_recor
     toy.raw("a.1").write_text("well again")
     toy.raw("b.1").write_text("well again, too")
     assert toy.run() == [*ALL[:3], *ALL]
+
+
+def test_old_versions_that_fill_the_disk_are_told_with_the_command_that_removes_them(toy, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING)
+    toy.run(echo=3)
+    assert "Old versions" not in caplog.text, "a few bytes are no matter"
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    toy.run(volume=30)
+    (line,) = [line for line in caplog.messages if "Old versions" in line]
+    assert re.match(r"Old versions of these recordings take [\d.]+ k?B, and 1.0 kB are free.*recordings prune", line)
+    assert len(list((toy.path / "a/1/shouted.txt").iterdir())) == 2, "none is removed"

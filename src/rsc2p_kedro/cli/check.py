@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.cli.environment import count, environment, no_recordings, read_parameters
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, EvaluationParameters
 from rsc2p_kedro.core.problems import group_problems, name_recordings
 from rsc2p_kedro.datasets.raw import RawRecording, RecordingError
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
 from rsc2p_kedro.engines.caiman import caiman_problem
 from rsc2p_kedro.manifest.checks import examine_manifest, parameter_problems, stage_problems
-from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.doubts import recording_doubts, shared_data
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import cannot_link

@@ -9,8 +9,8 @@ import click
 from kedro.framework.project import settings
 from kedro.framework.startup import ProjectMetadata
 
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.manifest.checks import ManifestError, parse_manifest
-from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.configuration_files import ConfigurationError
 from rsc2p_kedro.manifest.recordings import Recording
 

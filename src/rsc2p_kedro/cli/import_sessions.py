@@ -7,8 +7,8 @@ from kedro.framework.cli.utils import env_option
 from kedro.framework.startup import ProjectMetadata
 
 from rsc2p_kedro.cli.environment import conf_folder, count, environment
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.core.problems import name_recordings
-from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.manifest_file import write_text
 from rsc2p_kedro.manifest.scan import ScanError
 from rsc2p_kedro.manifest.session_import import Import, enter_sessions
@@ -35,7 +35,9 @@ def import_sessions(
         click.echo("\n".join(columns()))
         return
     if table is None:
-        raise click.UsageError("Give the table of your sessions: kedro recordings import sessions.csv")
+        raise click.UsageError(
+            f"Give the table of your sessions: {command('recordings import sessions.csv', environment(env))}"
+        )
     manifest = conf_folder(project) / environment(env) / "parameters_recordings.yml"
     try:
         rows = read_sessions(table)

@@ -21,6 +21,7 @@ from rsc2p_kedro.datasets.pruning import (
     kept_results,
     removables,
     remove,
+    size_in_words,
     size_of,
 )
 from rsc2p_kedro.runners.freshness import dataset_of
@@ -62,7 +63,7 @@ def prune(project: ProjectMetadata, env: str | None, keep: int, dry_run: bool) -
             else:
                 busy.append(name)
     if freed:
-        click.echo(f"\n{_size(freed)} {'would be ' if dry_run else ''}removed.")
+        click.echo(f"\n{size_in_words(freed)} {'would be ' if dry_run else ''}removed.")
     elif not busy:
         click.echo("\nNothing to remove.")
     if busy:
@@ -130,7 +131,7 @@ def _removed_lines(name: str, found: Mapping[str, list[Removable]], sizes: Mappi
 
 
 def _line(label: str, n_bytes: int, text: str) -> str:
-    return f"  {label:<28} {_size(n_bytes):>9}  {text}"
+    return f"  {label:<28} {size_in_words(n_bytes):>9}  {text}"
 
 
 def _kept_lines(dataset: StoredDataset, kept: Mapping[Result, str]) -> list[tuple[int, str]]:
@@ -140,13 +141,3 @@ def _kept_lines(dataset: StoredDataset, kept: Mapping[Result, str]) -> list[tupl
         return []
     n_bytes = sum(size_of(dataset.place(result.version)) for result in others)
     return [(n_bytes, f"kept, {count(len(others), 'version')}: {kept[others[0]]}")]
-
-
-def _size(n_bytes: int) -> str:
-    """A size in words, such as 1.2 GB."""
-    size, units = float(n_bytes), ("B", "kB", "MB", "GB", "TB")
-    for unit in units:
-        if size < 1000 or unit == units[-1]:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError

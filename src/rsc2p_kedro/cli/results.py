@@ -12,7 +12,7 @@ from kedro.framework.startup import ProjectMetadata
 from kedro.io import AbstractDataset, DataCatalog
 
 from rsc2p_kedro.cli.environment import environment, no_recordings, read_recordings
-from rsc2p_kedro.manifest.commands import command
+from rsc2p_kedro.core.commands import command
 
 _WIDE = 6
 """Tables with more columns are shown transposed, for the width of a terminal."""

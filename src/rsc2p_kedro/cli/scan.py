@@ -7,7 +7,7 @@ from kedro.framework.cli.utils import env_option
 from kedro.framework.startup import ProjectMetadata
 
 from rsc2p_kedro.cli.environment import conf_folder, count, environment, read_parameters
-from rsc2p_kedro.manifest.commands import command
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.manifest.inspection import ScanCache
 from rsc2p_kedro.manifest.manifest_file import extend_manifest, read_manifest
 from rsc2p_kedro.manifest.scan import RecordingOnDisk, ScanError, Search, find_recordings, new_recordings

@@ -11,8 +11,8 @@ from kedro.framework.startup import ProjectMetadata
 from kedro.pipeline.node import Node
 
 from rsc2p_kedro.cli.environment import environment, no_recordings
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.manifest.checks import ManifestError
-from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.runners.freshness import Freshness, NodeState, by_recording, stage_of
 from rsc2p_kedro.runners.messages import reason_of
 from rsc2p_kedro.runners.recording import ALL_RECORDINGS

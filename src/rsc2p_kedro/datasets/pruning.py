@@ -10,6 +10,7 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,6 +220,40 @@ def size_of(path: Path) -> int:
     if not path.is_dir():
         return path.stat().st_size
     return sum((Path(folder) / name).stat().st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def size_of_old_versions(datasets: Iterable[StoredDataset]) -> int:
+    """Size of all versions but the newest.
+
+    Args:
+        datasets: the datasets; those without versions do not count.
+
+    Returns:
+        Bytes. What another process removes in the meantime does not count.
+    """
+    total = 0
+    for dataset in datasets:
+        for version in dataset.versions()[1:] if dataset.versioned else ():
+            with suppress(OSError):
+                total += size_of(dataset.path / version)
+    return total
+
+
+def size_in_words(n_bytes: int) -> str:
+    """A size as text.
+
+    Args:
+        n_bytes: the size.
+
+    Returns:
+        For example `1.2 GB`.
+    """
+    size, units = float(n_bytes), ("B", "kB", "MB", "GB", "TB")
+    for unit in units[:-1]:
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {units[-1]}"
 
 
 def inputs_on_disk(name: str, inputs: Mapping[str, Sequence[str]], stored: Iterable[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from matplotlib import image
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.datasets.atomic import replacing
 from rsc2p_kedro.datasets.zarr_store import METADATA, StoredMovie, create_store
@@ -97,8 +98,9 @@ class ZarrMovieDataset(AbstractVersionedDataset[da.Array | NDArray, da.Array]):
         if self._version and _is_store(str(self._filepath)):
             logger.warning(
                 "%s holds a movie without versions, of an earlier version of this project. It is not used any more; "
-                "`kedro recordings prune` removes it.",
+                "`%s` removes it.",
                 self._filepath,
+                command("recordings prune"),
             )
         with replacing(Path(self._get_save_path())) as folder:
             target = create_store(folder, movie.shape, chunks, movie.dtype)
@@ -127,7 +129,7 @@ class ZarrMovieDataset(AbstractVersionedDataset[da.Array | NDArray, da.Array]):
             unversioned = self._version and not pinned and _is_store(str(self._filepath))
             raise DatasetError(
                 f"The movie in {self._filepath} has no versions: an earlier version of this project wrote it. Run the "
-                "stage that writes it again; then `kedro recordings prune` removes the old one."
+                f"stage that writes it again; then `{command('recordings prune')}` removes the old one."
                 if unversioned
                 else f"There is no movie{pinned} at {self._filepath}: run the stage that writes it first."
             ) from error

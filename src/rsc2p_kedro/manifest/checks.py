@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.core.parameters import (
     STAGE_PARAMETERS,
     CaimanSettings,
@@ -24,7 +25,6 @@ from rsc2p_kedro.datasets.frame_times import read_frame_times
 from rsc2p_kedro.datasets.raw import RawRecording
 from rsc2p_kedro.datasets.seeds import read_seeds
 from rsc2p_kedro.datasets.tracked import read_known_neurons, read_tracking_decisions
-from rsc2p_kedro.manifest.commands import command
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.identifiers import dandi_ids
 from rsc2p_kedro.nwb.metadata import NwbParameters

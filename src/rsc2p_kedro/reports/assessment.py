@@ -12,6 +12,7 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.core.results import SILENT, DetectorSaturation, LineOffset
 from rsc2p_kedro.plots.style import count, digits
 
@@ -314,6 +315,23 @@ def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
     return Assessment(check, level, finding[0].upper() + finding[1:], recommendation)
 
 
+def assess_alternation(period: int) -> Assessment:
+    """Checks that the frames are of one channel and plane.
+
+    Args:
+        period: number of frames after which they resemble each other again; 1 where none alternate.
+
+    Returns:
+        The assessment `Alternating frames`.
+    """
+    check = "Alternating frames"
+    if period == 1:
+        return Assessment(check, Level.OK, "Successive frames resemble each other: they are of one channel and plane.")
+    finding = f"The movie looks like {period} images that alternate, as of several channels or planes saved in turn."
+    recommendation = f"Add `channels` or `planes`, whose product is {period}, to the recording, and run it again."
+    return Assessment(check, Level.PROBLEM, finding, recommendation)
+
+
 def assess_line_offset(found: LineOffset) -> Assessment:
     """Tells the offset of odd rows of bidirectional scanning and whether it was corrected.
 
@@ -503,7 +521,9 @@ def assess_inspection(inspection_table: pd.DataFrame, *, tolerated: Collection[s
     check = "NWB file"
     reasons = inspection_table.loc[inspection_table["check"] == NOT_EXPORTED, "message"].tolist()
     if reasons:
-        recommendation = "Add these metadata (`kedro recordings check` prints the lines), then `kedro run` again."
+        recommendation = (
+            f"Add these metadata (`{command('recordings check')}` prints the lines), then `{command('run')}`."
+        )
         return Assessment(check, Level.REVIEW, reasons[0], recommendation)
     if inspection_table.empty:
         return Assessment(check, Level.OK, "The validators reported nothing.")

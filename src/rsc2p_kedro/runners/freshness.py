@@ -15,6 +15,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
+from rsc2p_kedro.core.commands import command
 from rsc2p_kedro.core.fingerprints import Making, flat_fields, uses_field
 from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings
 from rsc2p_kedro.core.provenance import content_identity
@@ -434,7 +435,7 @@ class StaleInputsError(RuntimeError):
         lines = "\n".join(f"    {text}" for text in stale)
         return cls(
             f"the selected nodes need results that were not made from the present data and parameters:\n{lines}\n"
-            f"    Make them first, with the same --env and --params: kedro run --namespaces={recording}"
+            f"    Make them first, with the same --params: {command(f'run --namespaces={recording}')}"
         )
 
 

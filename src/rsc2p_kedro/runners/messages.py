@@ -1,6 +1,7 @@
 """What a run says: one line for each recording, progress, and a few lines at the end."""
 
 import logging
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from kedro.pipeline.node import Node
 
+from rsc2p_kedro.core.commands import command
+from rsc2p_kedro.datasets.pruning import StoredDataset, size_in_words, size_of_old_versions
 from rsc2p_kedro.runners.freshness import NodeState, Plan, stage_of
 
 logger = logging.getLogger(__name__)
@@ -93,6 +96,30 @@ class RunReport:
         """
         reasons = "\n".join(f"  - {name}: {type(error).__name__}: {error}" for name, error in self.failures.items())
         return f"{len(self.failures)} recording(s) failed:\n{reasons}"
+
+
+OLD_VERSIONS_SHARE = 0.05
+"""Size of old versions, as a share of what is free on the disk, from which the end of a run tells it. Not tuned."""
+
+
+def log_old_versions(datasets: Sequence[StoredDataset]) -> None:
+    """Tells how to remove old versions, if they take a good part of the disk. Nothing is ever removed by itself.
+
+    Args:
+        datasets: results of the recordings of which something was made.
+    """
+    n_bytes = size_of_old_versions(datasets)
+    if not n_bytes:
+        return
+    n_free = min(shutil.disk_usage(one.path).free for one in datasets if one.path.exists())
+    if n_bytes > OLD_VERSIONS_SHARE * n_free:
+        logger.warning(
+            "Old versions of these recordings take %s, and %s are free on the disk: `%s` removes what nothing needs "
+            "(`--dry-run` lists it).",
+            size_in_words(n_bytes),
+            size_in_words(n_free),
+            command("recordings prune"),
+        )
 
 
 def describe_plan(name: str, selected: Sequence[Node], plan: Plan) -> str:

@@ -19,6 +19,7 @@ from kedro.runner.task import Task
 
 from rsc2p_kedro.core.provenance import collect_provenance
 from rsc2p_kedro.datasets.made import MadeRecord, describe_files, write_record
+from rsc2p_kedro.datasets.pruning import StoredDataset
 from rsc2p_kedro.runners.freshness import (
     Freshness,
     Plan,
@@ -29,7 +30,7 @@ from rsc2p_kedro.runners.freshness import (
     stage_of,
 )
 from rsc2p_kedro.runners.joint import EARLY, by_field, split_at_state, without_missing_inputs
-from rsc2p_kedro.runners.messages import RunReport, describe_plan, remaining_time
+from rsc2p_kedro.runners.messages import RunReport, describe_plan, log_old_versions, remaining_time
 from rsc2p_kedro.runners.run_folder import INDEX, ONLY_IN_FILE, Failure, now, run_folder
 
 logger = logging.getLogger(__name__)
@@ -177,6 +178,9 @@ class _Run:
     def end(self) -> None:
         """Logs what was made, reused and failed, and raises an error if something failed."""
         self.report.log_summary(self._index)
+        made = [name for name in self._freshness.producers if ".".join(name.split(".")[:2]) in self.report.seconds]
+        places = {name: place for name in made if (place := self._freshness.places[name]) is not None}
+        log_old_versions([StoredDataset(name, place.path, place.versioned) for name, place in places.items()])
         if self.report.failures:
             raise RunFailedError(self.report.failed_text()) from next(iter(self.report.failures.values()))
 

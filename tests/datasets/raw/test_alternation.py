@@ -1,10 +1,11 @@
 """Planted alternations are found; noise, motion, bleaching, flicker and blank frames are not taken for them."""
 
+import dask.array as da
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from rsc2p_kedro.datasets.raw.alternation import alternating_images, period
+from rsc2p_kedro.datasets.raw.alternation import alternating_frames, alternating_images, period
 from rsc2p_kedro.datasets.raw.recording import ImageFile
 
 T, H, W = 240, 64, 72
@@ -48,6 +49,13 @@ def found(movie: np.ndarray) -> int:
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
 def test_planes(photons, n):
     assert found(film(*(tissue(seed) for seed in range(n)), photons=photons)) == n
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_frames_of_a_movie_alternate_where_images_of_files_do(n):
+    movie = film(*(tissue(seed) for seed in range(n)))
+    assert alternating_frames(da.from_array(movie, chunks=(64, -1, -1))) == n
+    assert alternating_frames(movie[:11]) == 1
 
 
 def test_dim_second_channel():

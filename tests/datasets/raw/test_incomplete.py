@@ -1,5 +1,8 @@
 """Files that are missing, or change while they are read, are named."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +42,21 @@ def test_half_precision_is_read_as_single(tmp_path):
     movie = read_frames(tmp_path).movie
     assert movie.dtype == np.float32
     np.testing.assert_array_equal(movie.compute(), pixels)
+
+
+def test_names_beyond_ascii_are_read_in_the_plainest_locale(tmp_path):
+    folder = tmp_path / "Mäuse_日"
+    folder.mkdir()
+    tifffile.imwrite(folder / "Aufnahme_ä.tif", np.ones((20, 16, 24), np.uint16), photometric="minisblack")
+    table = folder / "Entscheidungen_ö.csv"
+    table.write_text("component_id,decision,note\n3,reject,Gefäß\n", encoding="utf-8")
+    script = (
+        "import sys; from pathlib import Path; from rsc2p_kedro.datasets.curation import read_curation; "
+        "from rsc2p_kedro.datasets.raw import read_frames; "
+        "folder = Path(sys.argv[1]); assert read_frames(folder).movie.compute().sum() == 20 * 16 * 24; "
+        "assert read_curation(Path(sys.argv[2]))['note'].tolist() == ['Gef\\xe4\\xdf']"
+    )
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", script, str(folder), str(table)]
+    done = subprocess.run(command, env=plain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

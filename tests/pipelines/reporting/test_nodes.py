@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,7 +95,7 @@ def _assessments(n: int) -> pd.DataFrame:
     found = nodes.assess_recording(
         make_recording(), PARAMETERS[0], PARAMETERS[2], FRAMES, make_motion_table(make_motion()), MOTION_QUALITY,
         make_component_table(n), _dff(n), INSPECTION, _measures(n), SATURATION,
-        LineOffset.not_estimated(), EXCLUDED,
+        LineOffset.not_estimated(), EXCLUDED, da.zeros((T, H, W), np.uint16),
     )  # fmt: skip
     return schemas.AssessmentTable.validate(found)
 

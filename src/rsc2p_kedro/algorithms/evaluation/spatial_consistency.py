@@ -8,10 +8,11 @@ disc of its area)::
 
 m_i is the transient image, an event-triggered average. k_i are the weights by which least squares of a pixel's
 fluorescence gives the coefficient of the component's trace within its transients. The other regressors are the rest of
-that trace, the traces of all neighbours (components whose footprints have a cosine of 0.1 or more with that of i) and a
-constant. k_i is thus orthogonal to the activity of neighbours even where their footprints are inexact, and transients
-that coincide with a neighbour's need not be left out: the time courses separate them. A small ridge penalty keeps
-nearly identical traces from having large weights of opposite sign.
+that trace and the traces of all neighbours (components whose footprints have a cosine of 0.1 or more with that of i);
+all have their mean subtracted. k_i is thus orthogonal to the activity of neighbours even where their footprints are
+inexact, and transients that coincide with a neighbour's need not be left out: the time courses separate them. It sums
+to 0, so that no constant offset of the pixels matters. A small ridge penalty keeps nearly identical traces from having
+large weights of opposite sign.
 
 On the margin the footprint is 0, so that components that brighten together with all of their surroundings have a low
 r_value. The blur reduces the noise of single pixels, so that faint cells are compared by their shape. Pixels without
@@ -229,23 +230,24 @@ def transient_weights(traces: NDArray, frames: NDArray[np.bool_], near: list[NDA
     Returns:
         (N, T), in 1 / units of the traces; 0 for components that are silent within their transients.
     """
-    C, constant = traces.astype(np.float64), np.ones((1, traces.shape[1]))
+    C = traces.astype(np.float64)
     own = ((c * f, c * ~f) for c, f in zip(C, frames, strict=True))
-    rows = [
-        _weights_of_first(np.concatenate([pair, C[others], constant])) for pair, others in zip(own, near, strict=True)
-    ]
+    rows = [_weights_of_first(np.concatenate([pair, C[others]])) for pair, others in zip(own, near, strict=True)]
     return np.array(rows).reshape(traces.shape)
 
 
 def _weights_of_first(regressors: NDArray) -> NDArray[np.float64]:
     """Weights (T,) whose product with a trace is the coefficient of the first of some regressors (n, T), by ridge.
 
-    0 where the first regressor is 0 everywhere.
+    They sum to 0, so that what is constant in time adds nothing, however bright; all are 0 where the first regressor is
+    constant.
     """
-    norms = np.sqrt((regressors**2).sum(axis=1))
-    if norms[0] == 0:
+    centred = regressors - regressors.mean(axis=1, keepdims=True)
+    norms = np.sqrt((centred**2).sum(axis=1))
+    varies = norms > 1e-9 * np.abs(regressors).max(axis=1)
+    if not varies[0]:
         return np.zeros(regressors.shape[1])
-    unit = regressors[norms > 0] / norms[norms > 0, None]
+    unit = centred[varies] / norms[varies, None]
     gram = unit @ unit.T + _RIDGE * np.eye(len(unit))
     return np.linalg.solve(gram, np.eye(len(unit))[0]) @ unit / norms[0]
 

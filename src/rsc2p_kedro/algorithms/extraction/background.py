@@ -34,6 +34,10 @@ docs/methods_extraction.md."""
 _MIN_FREE_SHARE = 0.05
 """Fraction of the pixels that must be outside all footprints for the line through gain and mean image to be fitted to
 these only; otherwise it is fitted to all pixels. Not tuned."""
+_SAMPLED_PX = 4
+"""Every how many rows and columns the typical fluctuation is measured. Chosen for its cost."""
+_MIN_FLUCTUATION_SD = 0.1
+"""Least fluctuation of a pixel in sd of its noise: about the error of the variance of 150 bins. Chosen, not tuned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +169,23 @@ def neuropil_basis(shape: tuple[int, int], spacing_px: float, n_background: int)
         return NeuropilBasis(np.zeros((shape[0], 0), np.float32), np.zeros((shape[1], 0), np.float32))
     spacing = spacing_px / np.sqrt(n_background - 1)
     return NeuropilBasis(_cubic_splines(shape[0], spacing), _cubic_splines(shape[1], spacing))
+
+
+def typical_fluctuation(binned: BinnedMovie) -> float:
+    """Typical sd over time of the fluorescence of a pixel, without noise.
+
+    Args:
+        binned: the binned movie, whose noise has variance 1.
+
+    Returns:
+        The median over pixels, in units of the movie; independent of a constant that is added to all pixels.
+    """
+    rows = range(0, binned.shape[0], _SAMPLED_PX)
+    variance = np.stack([binned.movie[:, y, ::_SAMPLED_PX].var(axis=0, dtype=np.float64) for y in rows])
+    sampled = slice(None, None, _SAMPLED_PX), slice(None, None, _SAMPLED_PX)
+    fluctuation = np.sqrt(np.maximum(variance - 1, _MIN_FLUCTUATION_SD**2)) * binned.scale[sampled]
+    used = binned.mask[sampled]
+    return float(np.median(fluctuation[used] if used.any() else binned.scale))
 
 
 def expected_gain(binned: BinnedMovie, A: sp.csc_array, gain: Float, neuron_half_width_px: float) -> Float:

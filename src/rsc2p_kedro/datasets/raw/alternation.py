@@ -16,11 +16,12 @@ This is a one-way analysis of variance. Nothing is tuned on recordings of users;
 movies, on real ones and on pairs and triples of them that were interleaved (docs/formats.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.datasets.raw.recording import ImageFile
 
 LONGEST_PERIOD = 16
@@ -52,13 +53,37 @@ def alternating_images(files: Sequence[ImageFile], *, n_images: int | None = Non
     """
     ends = np.cumsum([file.n_images for file in files])
     total = min(int(ends[-1]), n_images or int(ends[-1])) if len(ends) else 0
-    length = min(_BLOCK, total)
-    if length < 12 or min(files[0].shape) < 8:
+    if not total or min(files[0].shape) < 8:
         return 1
-    starts = sorted({int(share * (total - length)) for share in (0.3, 0.7, 0.0)}, key=lambda start: -start)
+    return _usual_period(total, lambda start, length: _read_block(files, ends, start, length))
+
+
+def alternating_frames(movie: blocks.Movie) -> int:
+    """Looks whether the frames of a movie alternate, reading at most three blocks of 48 frames.
+
+    Args:
+        movie: (T, H, W), lazy or not, finite.
+
+    Returns:
+        The period in at least two of three blocks: 1 if nothing alternates, or if there are too few frames to tell.
+    """
+
+    def read(start: int, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        frames = blocks.read(movie, slice(start, start + length))
+        return _binned(frames), _binned(np.asarray(np.gradient(frames.mean(axis=0, dtype=np.float64))))
+
+    return 1 if min(movie.shape[1:]) < 8 else _usual_period(len(movie), read)
+
+
+def _usual_period(n_images: int, read: Callable[[int, int], tuple[NDArray[np.float64], NDArray[np.float64]]]) -> int:
+    """The period in at least two of three blocks, each read by its start and length as :func:`_read_block` does."""
+    length = min(_BLOCK, n_images)
+    if length < 12:
+        return 1
+    starts = sorted({int(share * (n_images - length)) for share in (0.3, 0.7, 0.0)}, key=lambda start: -start)
     votes: list[int] = []
     for start in starts:
-        votes.append(period(*_read_block(files, ends, start, length)))
+        votes.append(period(*read(start, length)))
         usual = max(votes, key=votes.count)
         if votes.count(usual) >= min(2, len(starts)):
             return usual

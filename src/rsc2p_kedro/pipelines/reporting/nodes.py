@@ -4,6 +4,7 @@ import base64
 from typing import Any
 from urllib.parse import quote
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -25,6 +26,7 @@ from rsc2p_kedro.core.results import (
     SpikeInference,
     SummaryImages,
 )
+from rsc2p_kedro.datasets.raw.alternation import alternating_frames
 from rsc2p_kedro.datasets.tracked import with_tracked_ids
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS
@@ -526,8 +528,9 @@ def assess_recording(
     detector_saturation: DetectorSaturation,
     line_offset: LineOffset,
     excluded_frames: pd.DataFrame,
+    movie: da.Array,
 ) -> pd.DataFrame:
-    """Assesses the quality of a recording from its tables.
+    """Assesses the quality of a recording from its tables, and whether the frames of its movie alternate.
 
     Args:
         recording: gives the parameters that differ for this recording.
@@ -543,6 +546,7 @@ def assess_recording(
         detector_saturation: gives the level from which the detector saturates.
         line_offset: of the odd rows.
         excluded_frames: frames that were left out, and why.
+        movie: raw movie (T, H, W).
 
     Returns:
         One row per check (:class:`rsc2p_kedro.core.schemas.AssessmentTable`).
@@ -562,6 +566,7 @@ def assess_recording(
         assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
         assessment.assess_illumination(frame_table[kept]),
         assessment.assess_files(frame_table[kept], dff.dark_level, corrected=used.dff_within_files),
+        assessment.assess_alternation(alternating_frames(movie)),
         assessment.assess_line_offset(line_offset),
         assessment.assess_saturation(detector_saturation, n_saturated),
         assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"][kept].mean())),

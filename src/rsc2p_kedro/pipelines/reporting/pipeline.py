@@ -152,6 +152,7 @@ def _tables(stage: Stage) -> list[Node]:
                 "detector_saturation",
                 "line_offset",
                 "excluded_frames",
+                "movie",
             ],
             outputs="assessment_table",
         ),
