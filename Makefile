@@ -27,7 +27,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 
 setup: $(VENV)/.installed-viz  ## make .venv and install the project with pinned versions
 
-demo: setup  ## simulate three recordings, run every pipeline on them, show how the result compares with the truth
+demo: setup  ## simulate four recordings, run every pipeline on them, show how the result compares with the truth
 	@# kernels are compiled once, beside the first stages
 	$(BIN)/python -m rsc2p_kedro.engines.warm_up & $(BIN)/kedro run --env demo && wait
 	@$(BIN)/kedro recordings results --env demo

@@ -28,8 +28,10 @@ from rsc2p_kedro.pipelines import (
     reproducibility,
     simulation,
     source_extraction,
+    tracking,
 )
 from rsc2p_kedro.pipelines.stage import bind
+from rsc2p_kedro.runners.joint import sessions_of_fields
 from rsc2p_kedro.runners.recording import ALL_RECORDINGS
 
 STAGES = {
@@ -38,6 +40,7 @@ STAGES = {
     "motion_correction": motion_correction,
     "source_extraction": source_extraction,
     "evaluation": evaluation,
+    "tracking": tracking,
     "export": export,
     "reporting": reporting,
 }
@@ -100,14 +103,18 @@ def register_pipelines() -> Mapping[str, Pipeline]:
     shared = NwbParameters.model_validate(parameters.get("nwb") or {})
     complete = [recording for recording in recordings if not missing_metadata(shared, recording)]
     units = [unit for recording in recordings for unit in recording.units]
+    names = loader.all_names
+    tracked = {name for of_field in sessions_of_fields(names).values() for name in of_field}
     pipelines = {
         name: stage.create_pipeline(recordings if name in OF_SESSION else units)
         for name, stage in STAGES.items()
-        if name != "reporting"
+        if name not in ("tracking", "export", "reporting")
     }
     exported = {unit.name for recording in complete for unit in recording.units}
-    pipelines["reporting"] = reporting.create_pipeline(units, exported=exported)
-    all_recordings = reporting.over_all_recordings(loader.all_names)
+    pipelines["tracking"] = tracking.create_pipeline(units, names)
+    pipelines["export"] = export.create_pipeline(recordings, tracked)
+    pipelines["reporting"] = reporting.create_pipeline(units, exported=exported, tracked=tracked)
+    all_recordings = Pipeline([*tracking.over_sessions(names).nodes, *reporting.over_all_recordings(names).nodes])
     if parameters.get("only_recordings"):
         # Tables and pages over all recordings (nodes without a namespace) would show only some of them.
         pipelines = {name: Pipeline([node for node in p.nodes if node.namespace]) for name, p in pipelines.items()}
@@ -115,7 +122,7 @@ def register_pipelines() -> Mapping[str, Pipeline]:
         **pipelines,
         ALL_RECORDINGS: all_recordings,
         # One Pipeline of all nodes: adding pipelines one to another copies all of them at each step.
-        "__default__": Pipeline(list({**pipelines, "export": export.create_pipeline(complete)}.values())),
+        "__default__": Pipeline(list({**pipelines, "export": export.create_pipeline(complete, tracked)}.values())),
     }
     return Registered(made, {name: partial(module.create_pipeline, units) for name, module in ON_REQUEST.items()})
 

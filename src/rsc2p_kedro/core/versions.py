@@ -11,6 +11,7 @@ STAGE_VERSIONS = {
     "motion_correction": 1,
     "source_extraction": 3,
     "evaluation": 4,
+    "tracking": 1,
     "export": 1,
     "reporting": 2,
     "engine_comparison": 1,

@@ -24,7 +24,7 @@ from rsc2p_kedro.manifest.defaults import defaults_problems, with_defaults
 from rsc2p_kedro.manifest.recordings import of_plane
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
-FILES = ("path", "frame_times", "seeds", "curation")
+FILES = ("path", "frame_times", "seeds", "curation", "tracking_decisions", "tracking_known")
 """Fields of a recording that name a file or a folder."""
 
 MACHINE_PARAMETERS = ("caiman", "compute", "nwb")

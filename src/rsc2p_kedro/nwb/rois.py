@@ -55,6 +55,9 @@ COLUMNS = {
     "only noise (Wilt et al. 2013).",
     "neuropil_fraction": "Part of the light around the ROI that F0 of its dF/F does not include.",
     "reason": "Why the ROI was accepted or rejected.",
+    "tracked_id": "Id of the neuron over the sessions of the animal: the session and the ROI in which it was first "
+    "seen; untracked where it was rejected or the session shows another place.",
+    "tracking_probability": "Probability that the ROI belongs to this neuron; 0 where it is untracked.",
 }
 """Columns of the table of ROIs beside `image_mask`, in order, with their descriptions."""
 OPTIONAL_COLUMNS = (
@@ -129,6 +132,14 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
         "curated": table["curated"].to_numpy(bool),
         "dff_guarded": table["dff_guarded"].to_numpy(bool),
         "reason": table["reason"].tolist(),
+        **(
+            {
+                "tracked_id": table["tracked_id"].tolist(),
+                "tracking_probability": table["tracking_probability"].to_numpy(np.float32),
+            }
+            if "tracked_id" in table
+            else {}
+        ),
     }
 
 

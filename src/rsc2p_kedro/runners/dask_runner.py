@@ -80,7 +80,7 @@ class _RunOnCluster:
             raise ClusterError("The datasets of this catalog are in memory, which workers do not share.")
         import_extra("distributed")
         self._run, self._recordings, self._settings, self._options = run, recordings, settings, options
-        run.report.n_recordings = len(recordings)
+        run.report.n_recordings = max(run.report.n_recordings, len(recordings))
         self._folder = run.folder
         self._logs = run.folder.path / run.run_id
         self._waiting, self._planned = deque(recordings), deque[str]()

@@ -29,7 +29,7 @@ from rsc2p_kedro.runners.freshness import (
     make_plan,
     stage_of,
 )
-from rsc2p_kedro.runners.joint import without_missing_inputs
+from rsc2p_kedro.runners.joint import EARLY, by_field, split_at_state, without_missing_inputs
 from rsc2p_kedro.runners.messages import RunReport, describe_plan, log_old_versions, remaining_time
 from rsc2p_kedro.runners.run_folder import INDEX, ONLY_IN_FILE, Failure, now, run_folder
 
@@ -107,9 +107,16 @@ class RecordingRunner(SequentialRunner):
         nodes = {node.name: node for node in [*registered.nodes, *pipeline.nodes, *joint]}
         run = Run(self, Freshness(nodes.values(), catalog), catalog, hook_manager or _NullPluginManager(), run_id)
         with run.log():
-            self._process(run, by_recording(pipeline.nodes))
+            before, after = split_at_state(pipeline.nodes)
+            of_several = [*{node.name: node for node in [*pipeline.nodes, *joint] if node.namespace is None}.values()]
+            self._process(run, by_recording(before))
+            for field in by_field(of_several) if self._joint else ():
+                run.joint_nodes(field, EARLY)
+            rest = {name: nodes for name, nodes in by_recording(after).items() if name not in run.report.failures}
+            if rest:
+                self._process(run, rest)
             if self._joint:
-                run.joint_nodes({n.name: n for n in [*pipeline.nodes, *joint] if n.namespace is None}.values())
+                run.joint_nodes(node for node in of_several if EARLY not in node.tags)
             run.end()
         return {name: catalog[name] for name in pipeline.outputs()}
 
@@ -157,7 +164,7 @@ class Run:
         Args:
             recordings: nodes of each, by its name.
         """
-        self.report.n_recordings = len(recordings)
+        self.report.n_recordings = max(self.report.n_recordings, len(recordings))
         for name, of_recording in recordings.items():
             nodes = sorted(of_recording, key=lambda node: self._freshness.order[node.name])
             start = time.perf_counter()
@@ -180,11 +187,12 @@ class Run:
         if self.folder and made:
             self.folder.forget_failure(name)
 
-    def joint_nodes(self, nodes: Iterable[Node]) -> None:
-        """Makes tables and pages over all recordings, of those recordings that have results.
+    def joint_nodes(self, nodes: Iterable[Node], name: str = ALL_RECORDINGS) -> None:
+        """Runs nodes over several recordings, of those recordings that have results.
 
         Args:
-            nodes: that make them.
+            nodes: over several recordings.
+            name: that their failure is kept by.
         """
         for whole in nodes:
             node = without_missing_inputs(whole, self._freshness.available)
@@ -194,17 +202,17 @@ class Run:
                 self._run_nodes((node,))
                 continue
             try:
-                with self._lock(ALL_RECORDINGS):
+                with self._lock(name):
                     if self._force or self._freshness.state(node).status != "fresh":
                         self._run_nodes((node,))
                         self.report.joint += node.outputs
             except Exception as error:
-                self.fail(ALL_RECORDINGS, error)
+                self.fail(name, error)
                 return
-            left_out = {name.rpartition(".")[0] for name in set(whole.inputs) - set(node.inputs)} - {""}
+            left_out = {missing.rpartition(".")[0] for missing in set(whole.inputs) - set(node.inputs)} - {""}
             self.report.left_out = sorted({*self.report.left_out, *left_out})
-        if self.folder:
-            self.folder.forget_failure(ALL_RECORDINGS)
+        if self.folder and name not in self.report.failures:
+            self.folder.forget_failure(name)
 
     def end(self) -> None:
         """Logs what was made, reused and failed.

@@ -251,8 +251,10 @@ def open_recording(task: RecordingTask, threads: int) -> tuple[CatalogProtocol, 
     with _one_opens:
         whole = _read_project(task.project)
         compute = whole["parameters"].get("compute") or {}
+        animal = task.recording.partition(".")[0]  # what a session is made of may depend on the others of its animal
+        sessions = [f"{animal}.{session}" for session in whole["parameters"]["recordings"][animal]]
         loader = whole.only(
-            [task.recording], threads=min(threads, compute.get("threads") or threads), show_progress=False, cluster=None
+            sessions, threads=min(threads, compute.get("threads") or threads), show_progress=False, cluster=None
         )
         hooks = _hook_manager()
         context = settings.CONTEXT_CLASS(
