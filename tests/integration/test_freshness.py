@@ -23,7 +23,7 @@ from rsc2p_kedro.cli import cli
 from rsc2p_kedro.core.provenance import content_identity
 from rsc2p_kedro.runners import RecordingRunner
 from rsc2p_kedro.runners.freshness import Freshness, make_plan
-from rsc2p_kedro.runners.recording import RunFailedError, _Run
+from rsc2p_kedro.runners.recording import RunFailedError, Run
 
 pytestmark = [
     pytest.mark.slow,
@@ -308,16 +308,16 @@ def test_results_that_are_changed_step_by_step_are_those_that_are_made_at_once(m
 def test_a_raw_file_that_is_replaced_during_a_run_is_seen_by_the_next(make_project, done, tmp_path, monkeypatch):
     folder = tmp_path / "raw"
     project = make_project(as_files(done, folder))
-    run_node = _Run._run_node
+    run_node = Run._run_node
 
-    def and_replace(self: _Run, node: Any) -> None:
+    def and_replace(self: Run, node: Any) -> None:
         run_node(self, node)
         if node.short_name == "ingest_frames":
             first, second = sorted(folder.glob("*.tif"))[:2]
             first.write_bytes(second.read_bytes())
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_run_node", and_replace)
+        patch.setattr(Run, "_run_node", and_replace)
         project.run()
     assert {"ingest_frames", "tabulate_frames", "build_nwb"} <= stale(project)
     project.run()
