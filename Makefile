@@ -7,7 +7,10 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 
 export KEDRO_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup demo test test-slow lint docs viz clean parameters pins
+# Debian's packages, and root to install them; without either, the test says what is missing.
+SLURM_PACKAGES := slurm-wlm munge
+
+.PHONY: help setup demo test test-slow test-slurm lint docs viz clean parameters pins
 .DEFAULT_GOAL := help
 
 help:  ## list all targets
@@ -24,7 +27,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 
 setup: $(VENV)/.installed-viz  ## make .venv and install the project with pinned versions
 
-demo: setup  ## simulate three recordings, run every pipeline on them, show how the result compares with the truth
+demo: setup  ## simulate four recordings, run every pipeline on them, show how the result compares with the truth
 	@# kernels are compiled once, beside the first stages
 	$(BIN)/python -m rsc2p_kedro.engines.warm_up & $(BIN)/kedro run --env demo && wait
 	@$(BIN)/kedro recordings results --env demo
@@ -34,6 +37,10 @@ test: $(VENV)/.installed-viz,test,oracles  ## install what tests need and run al
 
 test-slow: $(VENV)/.installed-viz,test,oracles  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(VENV)/.installed-viz,test,oracles  ## run the demo's recordings through a SLURM of this machine alone
+	@command -v slurmctld >/dev/null || [ "$$(id -u)" != 0 ] || apt-get install --yes --no-install-recommends $(SLURM_PACKAGES) || true
+	RSC2P_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 lint: $(VENV)/.installed-viz,test,oracles,lint  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -1,7 +1,6 @@
-"""Accuracy of acceptance and of dF/F on simulated movies, and acceptance on a real recording.
+"""Accuracy of acceptance on simulated movies, and acceptance on a real recording.
 
     python benchmarks/evaluation_calibration.py thresholds [--figure calibration.png] [--seeds 11 12]
-    python benchmarks/evaluation_calibration.py dff
     python benchmarks/evaluation_calibration.py movie --data FOLDER
     python benchmarks/evaluation_calibration.py crop [--data FOLDER]
 
@@ -10,8 +9,6 @@ threshold. The movies differ in seed, photons per pixel and density. Components 
 and with a fixed number a patch (`greedy_roi`), which leaves many that are not neurons and need thresholds most. A
 component is a cell if its footprint matches a true neuron (IoU >= 0.5). Each panel varies one threshold and keeps the
 others; the dashed line is its default. Recall is that of the neurons that were extracted.
-
-`dff`: dark level (true offset 100) and amplitude of dF/F over the true one, median over the cells of each movie.
 
 `movie`: precision, recall and F1 of the components accepted in a movie with known truth of another simulator, with and
 without the classifier, after motion correction and a refit. FOLDER has `movie.tif` (T, H, W) and `truth.npz` with the
@@ -38,7 +35,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from rsc2p_kedro.algorithms import extraction
-from rsc2p_kedro.algorithms.dff import component_dff, noise_of_differences
+from rsc2p_kedro.algorithms.dff import noise_of_differences
 from rsc2p_kedro.algorithms.evaluation import accept_components, evaluate_components
 from rsc2p_kedro.algorithms.evaluation.description import centres
 from rsc2p_kedro.core.parameters import (
@@ -50,21 +47,13 @@ from rsc2p_kedro.core.parameters import (
 )
 from rsc2p_kedro.core.results import ComponentQuality, Components
 from rsc2p_kedro.engines.embedded import EmbeddedEngine
-from rsc2p_kedro.simulation.movie import draw_scene, simulate
+from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
 from rsc2p_kedro.simulation.truth import intersection_over_union, match_footprints
 
 ACQUISITION, COMPUTE = Acquisition(frame_rate_hz=14.7), Compute(threads=2, show_progress=False)
 STILL = {"n_frames": 1000, "motion": "none", "warp_amplitude_px": 0.0}
 SCENES = ({"photons": 12.0, "n_neurons": 30}, {"photons": 4.0, "n_neurons": 30}, {"photons": 12.0, "n_neurons": 55})
-DFF_SCENES: tuple[dict[str, float], ...] = (
-    {"seed": 21, "photons": 4},
-    {"seed": 22, "photons": 12},
-    {"seed": 23, "photons": 20},
-    {"seed": 24, "photons": 12, "neuropil_strength": 3},
-    {"seed": 25, "photons": 12, "neuropil_strength": 2, "bleaching": 0.3},
-    {"seed": 26, "photons": 5, "bleaching": 0.3},
-)
 SWEEPS = {
     "min_snr": np.linspace(0.5, 6, 45),
     "min_r_value": np.linspace(0.3, 1, 45),
@@ -125,24 +114,6 @@ def thresholds(seeds: list[int], figure: Path) -> None:
         precision, recall = precision_and_recall(measures[kind])
         print(f"{kind}: {cell.sum()} cells, {(~cell).sum()} others; precision {precision:.3f}, recall {recall:.3f}")
     draw(measures, figure)
-
-
-def dff() -> None:
-    """Prints the dark level and the amplitude of dF/F over the true one for each simulated movie."""
-    for scene in DFF_SCENES:
-        size = {"height_px": 128, "width_px": 128, "n_neurons": 25}
-        settings = SimulationSettings.model_validate(STILL | size | scene)
-        recording = simulate(settings, ACQUISITION)
-        movie, truth = recording.movie.compute(scheduler="threads"), recording.truth
-        components = extraction.fit(movie, ACQUISITION, ExtractionParameters(), compute=COMPUTE)
-        true, own = match_footprints(intersection_over_union(truth.footprints, components.footprints))
-        A, resting = truth.footprints.toarray()[:, true], draw_scene(settings, ACQUISITION)[0].rest
-        f0 = (A * (truth.background.ravel()[:, None] + A * resting[true])).sum(axis=0) / (A * A).sum(axis=0)
-        result = component_dff(components, ACQUISITION, EvaluationParameters())
-        pair = (result.dff[own].astype(float), truth.traces[true] / f0[:, None])
-        measured, expected = (x - x.mean(axis=1, keepdims=True) for x in pair)
-        amplitude = np.median((measured * expected).sum(axis=1) / (expected**2).sum(axis=1))
-        print(f"{scene}: dark level {result.dark_level:.0f}, amplitude {amplitude:.3f} ({len(own)} cells)")
 
 
 def refitted(raw: NDArray, acquisition: Acquisition, settings: list[dict[str, Any]]) -> Iterator[tuple[str, Extracted]]:
@@ -214,15 +185,13 @@ def crop(folder: Path) -> None:
 def main() -> None:
     """Reads the command line and runs one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measurement", choices=("thresholds", "dff", "movie", "crop"))
+    parser.add_argument("measurement", choices=("thresholds", "movie", "crop"))
     parser.add_argument("--figure", type=Path, default=Path("evaluation_calibration.png"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12])
     parser.add_argument("--data", type=Path, default=CROP, help="folder of the recording")
     options = parser.parse_args()
     if options.measurement == "thresholds":
         thresholds(options.seeds, options.figure)
-    elif options.measurement == "dff":
-        dff()
     elif options.measurement == "movie":
         movie(options.data)
     else:

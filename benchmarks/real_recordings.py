@@ -36,9 +36,9 @@ import pandas as pd
 from benchmarks.accuracy import compare_with_annotation
 from numpy.typing import NDArray
 
+from rsc2p_kedro.algorithms.detector import measure_detector
 from rsc2p_kedro.algorithms.evaluation.description import centres
 from rsc2p_kedro.algorithms.evaluation.measures import measure_components
-from rsc2p_kedro.algorithms.saturation import find_saturation
 from rsc2p_kedro.algorithms.summary_images import summarize
 from rsc2p_kedro.core.parameters import (
     Acquisition,
@@ -95,7 +95,7 @@ def process(path: Path, acquisition: Acquisition, half_width: float | None, comp
     movie = da.from_array(corrected, chunks=(64, -1, -1))
     components, quality = extract_sources(movie, motion, acquisition, half_width, compute)
     images = summarize(movie, compute=compute, valid_mask=motion.valid_mask)
-    saturation = find_saturation(raw, compute=compute)
+    saturation = measure_detector(raw, compute=compute).saturation
     name = path.parent.name if path.stem == "movie" else path.stem
     return Extraction(name, frames, corrected, motion, saturation, images, components, quality)
 

@@ -56,6 +56,7 @@ class RecordingsContext(KedroContext):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         use_environment(self.env)
+        self._pipelines_to_validate = ["__default__"]  # has the nodes of all stages; sessions that run others add them
         for hook in project.settings.HOOKS:
             if isinstance(hook, SessionConfiguration) and isinstance(self.config_loader, ManifestConfigLoader):
                 hook.update(self.config_loader)

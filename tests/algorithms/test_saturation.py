@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from rsc2p_kedro.algorithms.saturation import find_saturation
+from rsc2p_kedro.algorithms.detector import measure_detector
 from rsc2p_kedro.core.parameters import Acquisition, Compute
 from rsc2p_kedro.core.results import DetectorSaturation
 from rsc2p_kedro.simulation.movie import compress, simulate
@@ -27,7 +27,7 @@ KINDS = {
 
 
 def find(movie: NDArray | da.Array) -> DetectorSaturation:
-    return find_saturation(movie, compute=QUIET)
+    return measure_detector(movie, compute=QUIET).saturation
 
 
 def make(**settings: object) -> NDArray[np.uint16]:
@@ -99,7 +99,7 @@ def test_neither_threads_nor_chunks_change_a_bit() -> None:
     movie = compress(photon_movie(4), 2000.0).astype(np.float32)
     lazy = da.from_array(movie, chunks=(30, 20, -1))
     whole = find(movie)
-    parts = find_saturation(lazy, compute=Compute(threads=3, show_progress=False))
+    parts = measure_detector(lazy, compute=Compute(threads=3, show_progress=False)).saturation
     assert whole.level == parts.level
     np.testing.assert_array_equal(whole.noise_variance, parts.noise_variance)
 

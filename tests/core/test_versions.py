@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
-from rsc2p_kedro.algorithms.saturation import find_saturation
+from rsc2p_kedro.algorithms.detector import measure_detector
 from rsc2p_kedro.algorithms.summary_images import summarize
 from rsc2p_kedro.core.parameters import (
     Acquisition,
@@ -52,7 +52,7 @@ def small_results() -> dict[str, dict[str, float]]:
         "ingestion": _numbers(
             correlation=images.correlation,
             deviation=images.standard_deviation,
-            noise=find_saturation(movie, compute=compute).noise_variance,
+            noise=measure_detector(movie, compute=compute).saturation.noise_variance,
         ),
         "motion_correction": _numbers(template=motion.template, patches=motion.patch_shifts, corrected=corrected),
         "source_extraction": _numbers(

@@ -30,7 +30,7 @@ from rsc2p_kedro.cli import cli
 from rsc2p_kedro.core.provenance import content_identity
 from rsc2p_kedro.runners import RecordingRunner
 from rsc2p_kedro.runners.freshness import Freshness, make_plan
-from rsc2p_kedro.runners.recording import RunFailedError, _Run
+from rsc2p_kedro.runners.recording import Run, RunFailedError
 
 pytestmark = [
     pytest.mark.slow,
@@ -267,15 +267,15 @@ def run_and_signal(project: Project, stage: str, after_s: float, number: int) ->
     if process:
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     try:
-        run_nodes, begun = _Run._run_node, []
+        run_nodes, begun = Run._run_node, []
 
-        def with_signal(self: _Run, node: Any) -> None:
+        def with_signal(self: Run, node: Any) -> None:
             if f".{stage}." in node.name and not begun:
                 begun.append(threading.Timer(after_s, os.kill, (os.getpid(), number)))
                 begun[0].start()
             run_nodes(self, node)
 
-        _Run._run_node = with_signal  # type: ignore[method-assign]
+        Run._run_node = with_signal  # type: ignore[method-assign]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         project.run()
         os._exit(0)
@@ -449,15 +449,15 @@ def test_results_that_are_changed_step_by_step_are_those_that_are_made_at_once(
     first, second, third = sorted(folder.glob("*.tif"))[10:13]
     first.write_bytes(third.read_bytes())  # as large as before
     assert "ingest_frames" in stale(project)
-    run_node = _Run._run_node
+    run_node = Run._run_node
 
-    def and_replace(self: _Run, node: Any) -> None:
+    def and_replace(self: Run, node: Any) -> None:
         run_node(self, node)
         if node.short_name == "ingest_frames":
             second.write_bytes(third.read_bytes())
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_run_node", and_replace)
+        patch.setattr(Run, "_run_node", and_replace)
         project.run(pipeline_names=["ingestion"])
     assert {"ingest_frames", "tabulate_frames", "build_nwb"} <= stale(project), "replaced during the run"
     project.run()

@@ -63,10 +63,12 @@ def test_every_dataset_of_every_plane_is_in_the_catalog_and_in_a_file_of_its_own
         unknown = {name for name in names if name not in catalog and not name.endswith(in_memory)}
         assert unknown == set()
         paths: dict[str, str] = {}
-        for name in sorted(named - {name for name in named if name.endswith(in_memory)}):
+        twice = (*in_memory, ".new_tracked_ids")  # the file that `tracked_ids` of a session is read from
+        for name in sorted(named - {name for name in named if name.endswith(twice)}):
             path = str(getattr(catalog.get(name), "_filepath", ""))
             assert paths.setdefault(path, name).partition("@")[0] == name.partition("@")[0]
-        planes = {".".join(name.split(".")[:3]) for name in named if ".plane_" in name}
+        of_fields = (".tracking", ".tracking_table", ".tracking_report", ".tracking_summary")
+        planes = {".".join(name.split(".")[:3]) for name in named if ".plane_" in name and not name.endswith(of_fields)}
         assert planes == {"a.1.plane_1", "a.1.plane_2", "a.1.plane_3", "a.2.plane_1", "a.2.plane_2"}
         assert all("/plane_" in path for path, name in paths.items() if ".plane_" in name and "seeds" not in path)
 
@@ -77,7 +79,7 @@ def test_planes_have_the_stages_of_a_recording_and_sessions_the_files_of_all_pla
         namespaces = {node.namespace for node in pipelines["__default__"].nodes if node.namespace}
         own = ("ingestion", "motion_correction", "source_extraction", "evaluation")
         assert {name for name in namespaces if name.startswith("a.2.")} == {
-            *(f"a.2.plane_{k}.{stage}" for k in (1, 2) for stage in own),
+            *(f"a.2.plane_{k}.{stage}" for k in (1, 2) for stage in (*own, "tracking")),  # as a.1 has these planes
             "a.2.export",
             "a.2.reporting.plane_1",
             "a.2.reporting.plane_2",
@@ -112,6 +114,7 @@ def test_the_whole_is_the_sum_of_the_stages_and_not_what_runs_on_request(project
             assert not {node.name for node in pipelines[name].nodes} & {
                 node.name for node in pipelines["__default__"].nodes
             }
+        stages -= {"tracking", "reporting"}  # they have more nodes for animals with several sessions
         counts = {name: sum(n.namespace is not None for n in pipelines[name].nodes) for name in stages}
         assert all(count % len(NAMES) == 0 for count in counts.values())
 
@@ -125,9 +128,12 @@ def test_only_some_recordings(project, only, expected):
         assert recordings_of("__default__") == set(expected)
         assert all(recordings_of(name) == set(expected) for name in ON_REQUEST)
         of_all = {node.short_name for node in pipelines["__default__"].nodes if not node.namespace}
-        assert of_all == (set() if only else {"tabulate_recordings", "tabulate_all_components", "write_index"})
+        joint = {"tabulate_recordings", "tabulate_all_components", "write_index"}
+        joint |= {"track_sessions_of_a", "write_tracking_page_of_a"}  # the animal with several sessions
+        assert of_all == (set() if only else joint)
         index = next(node for node in pipelines[ALL_RECORDINGS].nodes if node.short_name == "write_index")
-        assert index.inputs == ["recordings_table", *(f"{name}.index_entry" for name in NAMES)], "of the whole manifest"
+        entries = [*(f"{name}.index_entry" for name in NAMES), "a.tracking_summary"]
+        assert index.inputs == ["recordings_table", *entries], "of the whole manifest"
 
 
 def test_each_session_has_the_recordings_of_its_own_environment(project):
@@ -164,7 +170,8 @@ def test_in_kedro_viz_the_datasets_of_a_recording_stay_in_its_box(project):
     repository.populate_tree(whole)
     names = {_hash_input_output(name): name for name in whole.datasets()}
     outside = {names[child.id] for child in repository.tree["__root__"].children if child.id in names}
-    assert {name for name in outside if "." in name} == {f"{name}.index_entry" for name in NAMES}
+    tracked = {f"a.{session}.{name}" for session in (1, 2) for name in ("field_of_view", "tracked_ids")}
+    assert {name for name in outside if "." in name} == {f"{name}.index_entry" for name in NAMES} | tracked
 
 
 @pytest.mark.parametrize(

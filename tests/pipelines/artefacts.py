@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
+from rsc2p_kedro.algorithms.summary_images import frame_statistics
 from rsc2p_kedro.core.parameters import (
     CaimanSettings,
     Compute,
@@ -71,13 +72,16 @@ def process(movie: np.ndarray, *, dff_within_files: bool = False, **fields: obje
     motion = motion_correction.estimate_motion(lazy, bad, recording, mc, ext, QUIET, CAIMAN)
     corrected = motion_correction.apply_motion(lazy, motion, recording, mc, CAIMAN).persist(scheduler="synchronous")
     excluded = motion_correction.find_excluded_frames(corrected, motion, bad, recording, ing, mc, QUIET)
-    found = (corrected, motion, excluded, ingestion.find_saturation(lazy, bad, QUIET))
+    statistics = frame_statistics(lazy, compute=QUIET)
+    levels = pd.DataFrame({name: getattr(statistics, name) for name in ("minimum", "mean", "maximum")})
+    response, saturation = ingestion.measure_detector(lazy, bad, levels, QUIET)
+    found = (corrected, motion, excluded, saturation)
     fit = source_extraction.fit_components(*found, recording, ext, QUIET, CAIMAN)
     components = source_extraction.refit_components(*found, fit, recording, ext, QUIET, CAIMAN)
     quality = evaluation.evaluate_components(corrected, components, excluded, recording, ev, QUIET, CAIMAN)
     spikes = evaluation.infer_component_spikes(components, excluded, recording, ev, QUIET)
     frames = pd.DataFrame({"trial": ["a.tif"] * 250 + ["b.tif"] * (len(movie) - 250)})
-    dff = evaluation.compute_dff(components, excluded, frames, recording, ev, CAIMAN)
+    dff = evaluation.compute_dff(components, excluded, frames, response, recording, ev, CAIMAN)
     return {
         "bad": bad, "motion": motion, "excluded": excluded, "components": components, "quality": quality,
         "spikes": spikes, "dff": dff,

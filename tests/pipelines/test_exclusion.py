@@ -10,12 +10,14 @@ from tests.pipelines.artefacts import BAD, CAIMAN, PLANTED, clean_movie, make_re
 from tests.pipelines.reporting.made_up import EXCLUDED, T, make_components
 from tests.pipelines.reporting.made_up import make_recording as recording
 
+from rsc2p_kedro.algorithms.photon_response import fit_response
 from rsc2p_kedro.core.parameters import EvaluationParameters, IngestionParameters
 from rsc2p_kedro.core.schemas import ExclusionTable
 from rsc2p_kedro.pipelines import exclusion
 from rsc2p_kedro.pipelines.evaluation.nodes import compute_dff
 from rsc2p_kedro.simulation.truth import correlations, intersection_over_union, match_footprints
 
+UNKNOWN_RESPONSE = fit_response([], low=0.0)
 GOOD = np.full(40, "", dtype="<U32")
 
 
@@ -92,7 +94,7 @@ def test_dff_within_files_does_not_see_a_change_of_gain():
 
     def dff(components, **parameters):
         parameters = EvaluationParameters(dff_dark_level=0, **parameters)
-        return compute_dff(components, EXCLUDED, files, recording(), parameters, CAIMAN).dff
+        return compute_dff(components, EXCLUDED, files, UNKNOWN_RESPONSE, recording(), parameters, CAIMAN).dff
 
     within = dff(steady, dff_within_files=True)
     np.testing.assert_allclose(dff(stepped, dff_within_files=True), within, rtol=1e-4, atol=1e-5)

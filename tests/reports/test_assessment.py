@@ -1,10 +1,12 @@
 """Assessments follow from the numbers."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from rsc2p_kedro.core.results import DetectorSaturation, LineOffset
+from rsc2p_kedro.core.results import DeltaFOverF, DetectorResponse, DetectorSaturation, LineOffset
 from rsc2p_kedro.core.schemas import AssessmentTable
 from rsc2p_kedro.reports import assessment
 from rsc2p_kedro.reports.assessment import Level
@@ -158,20 +160,70 @@ def test_a_recording_without_nwb_file_is_to_be_reviewed_and_says_what_is_missing
     assert "kedro recordings check" in found.recommendation
 
 
+def _dff(n: int = 3, **fields: Any) -> DeltaFOverF:
+    """dF/F of n components, with an exact dark level of 101.26 counts unless told otherwise."""
+    ones = np.ones((n, 4), np.float32)
+    known = {"dark_level": 101.26, "dark_level_error": 0.0, "dark_level_source": "given"}
+    return DeltaFOverF(ones, ones, **{"guarded": np.zeros(n, bool), **known, **fields})
+
+
 def test_raised_f0() -> None:
-    fine = assessment.assess_dff(np.zeros(3, dtype=bool), 101.26, 240.0)
+    fine = assessment.assess_dff(_dff(), 240.0)
     assert fine.level is Level.OK
-    assert "Dark level 101 counts, mean of the raw frames 240 counts" in fine.finding
-    raised = assessment.assess_dff(np.array([True, False, False]), 0.0, 240.0)
+    assert "Dark level 101 counts (given), mean of the raw frames 240 counts" in fine.finding
+    raised = assessment.assess_dff(_dff(guarded=np.array([True, False, False])), 240.0)
     assert raised.level is Level.REVIEW
     assert "1 of 3" in raised.finding
-    assert assessment.assess_dff(np.zeros(0, dtype=bool), 0.0, 0.0).level is Level.OK
+    assert assessment.assess_dff(_dff(0), 0.0).level is Level.OK
 
 
 def test_a_dark_level_above_the_mean_is_a_problem() -> None:
-    result = assessment.assess_dff(np.zeros(3, dtype=bool), 240.0, 240.0)
+    result = assessment.assess_dff(_dff(dark_level=240.0), 240.0)
     assert result.level is Level.PROBLEM
     assert "dff_dark_level" in result.recommendation
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "words"),
+    [
+        (0.01, Level.OK, "dF/F may be 2% too large or 2% too small (95 %)"),
+        (0.1, Level.REVIEW, "The scale of dF/F is uncertain: dF/F may be 17% too large or 25% too small"),
+        (0.6, Level.PROBLEM, "The scale of dF/F is unknown: dF/F may be 55% too large, and too small by any factor"),
+    ],
+)
+def test_the_scale_of_dff_is_as_certain_as_the_dark_level(error: float, level: Level, words: str) -> None:
+    errors = np.full(3, error, np.float32)
+    dff = _dff(scale_error=errors, dark_level_error=4.04, dark_level_source="noise of the pixels")
+    result = assessment.assess_dff(dff, 240.0)
+    assert result.level is level
+    assert words in result.finding
+    assert "Dark level 101 ± 4.04 counts (noise of the pixels)" in result.finding
+
+
+def test_an_unknown_dark_level_is_a_problem_with_its_limits() -> None:
+    """Taken as 0, with a mean of 240 and the darkest pixels at 160: dF/F is up to 240 / 80 times too small."""
+    nothing = np.zeros(0)
+    detector = DetectorResponse(
+        None, 0.0, "unknown", None, 0.0, 0.0, 220.0, 160.0, (0.0, 0.0), 0.0, nothing, nothing, nothing
+    )
+    dff = _dff(dark_level=0.0, dark_level_error=None, dark_level_source="unknown", detector=detector)
+    result = assessment.assess_dff(dff, 240.0)
+    assert result.level is Level.PROBLEM
+    assert "unknown" in result.finding
+    assert "up to 3.0 times too small" in result.finding
+
+
+def test_light_is_what_exceeds_the_dark_level() -> None:
+    """Dark level 1000: half of the light is 5 % of the counts, and shuttered frames have nearly all counts."""
+    fading = _frames(mean=np.linspace(1100.0, 1045.0, 50))
+    assert assessment.assess_illumination(fading).level is Level.OK
+    result = assessment.assess_illumination(fading, dark_level=1000.0, error=5.0)
+    assert result.level is Level.REVIEW
+    assert "decreased by 52% (47% to 58% lost, 95 %)" in result.finding
+    shuttered = _frames(mean=[1100.0] * 40 + [1001.0] * 10)
+    assert "10 frames less than half" in assessment.assess_illumination(shuttered, dark_level=1000.0).finding
+    unknown = assessment.assess_illumination(_frames(), dark_level=0.0, error=None)
+    assert (unknown.level, "dark level is unknown" in unknown.finding) == (Level.REVIEW, True)
 
 
 @pytest.mark.parametrize(

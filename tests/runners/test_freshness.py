@@ -24,7 +24,7 @@ from rsc2p_kedro.core.parameters import FrozenModel
 from rsc2p_kedro.datasets.made import read_record
 from rsc2p_kedro.runners import RecordingRunner, freshness
 from rsc2p_kedro.runners.freshness import Freshness, StaleInputsError, refuse_stale_inputs
-from rsc2p_kedro.runners.recording import RunFailedError, _Run
+from rsc2p_kedro.runners.recording import Run, RunFailedError
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain:UserWarning")
 
@@ -291,15 +291,15 @@ def test_a_failure_does_not_stop_the_others_and_the_same_command_tries_it_again(
 
 
 def test_an_interrupted_run_says_where_and_the_same_command_goes_on(toy, monkeypatch, caplog):
-    run_node = _Run._run_node
+    run_node = Run._run_node
 
-    def interrupt(run: _Run, node: Node) -> None:
+    def interrupt(run: Run, node: Node) -> None:
         if node.name.endswith("repeat"):
             raise KeyboardInterrupt
         run_node(run, node)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_run_node", interrupt)
+        patch.setattr(Run, "_run_node", interrupt)
         with pytest.raises(KeyboardInterrupt):
             toy.run(volume=2, echo=3)
     assert "Interrupted at a.1.motion_correction.repeat" in caplog.text
@@ -379,3 +379,20 @@ def test_old_versions_that_fill_the_disk_are_told_with_the_command_that_removes_
     (line,) = [line for line in caplog.messages if "Old versions" in line]
     assert re.match(r"Old versions of these recordings take [\d.]+ k?B, and 1.0 kB are free.*recordings prune", line)
     assert len(list((toy.path / "a/1/shouted.txt").iterdir())) == 2, "none is removed"
+
+
+def test_what_was_read_of_a_recording_is_forgotten_and_found_again(tmp_path):
+    toy = Toy(tmp_path, "a.1", "a.12")
+    toy.run()
+    known = Freshness(toy.pipeline().nodes, toy.catalog())
+    nodes = nodes_of("a.1")
+    before = [known.state(node) for node in nodes]
+    other = [known.state(node) for node in nodes_of("a.12")]
+    known.forget("a.1")
+    caches = [*known._makings, *known._files, *known.places.found]
+    assert {name.rpartition(".")[0] for name in caches if name.startswith("a.1.")} == set()
+    assert any(name.startswith("a.12.") for name in caches), "of no other recording"
+    toy.raw("a.1").write_text("something else")
+    assert [known.state(node).status for node in nodes] == ["stale"] * 3
+    assert {state.status for state in before} == {"fresh"}
+    assert other == [known.state(node) for node in nodes_of("a.12")]

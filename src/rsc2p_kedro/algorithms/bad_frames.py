@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import Movie, frame_blocks, read, run
-from rsc2p_kedro.algorithms.dff import dark_level
+from rsc2p_kedro.algorithms.photon_response import zero_of_variance
 from rsc2p_kedro.algorithms.registration.frames import high_pass
 from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.core.results import MotionCorrection
@@ -101,8 +101,10 @@ def _typical_image(movie: Movie, compute: Compute) -> tuple[NDArray[np.float32],
     typical = np.median(np.stack([pair[0] for pair in pairs]), axis=0).astype(np.float32)
     changes = np.stack([np.square(pair[1] - pair[0]) for pair in pairs if len(pair) == 2] or [np.zeros_like(typical)])
     size = changes.mean((1, 2))
-    noise = np.sqrt(changes[size <= np.median(size)].mean(0) / 2)
-    return typical, dark_level(typical.ravel(), noise.ravel()), float(np.median(noise))
+    variance = changes[size <= np.median(size)].mean(0) / 2
+    dark = zero_of_variance(typical.ravel(), variance.ravel())
+    # Without an estimate the whole level counts as light, so that little is called dark or bright.
+    return typical, min(0.0, float(typical.min())) if dark is None else dark, float(np.sqrt(np.median(variance)))
 
 
 def _segments(width: int) -> list[int]:

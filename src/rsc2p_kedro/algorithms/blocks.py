@@ -125,9 +125,9 @@ def run(
 ) -> list[Any]:
     """Calls a function for all items in parallel.
 
-    Runs on dask's threads, or on the scheduler that is set in dask (a `dask.distributed` client, for example). Linear
-    algebra is limited to one thread, because the order of its sums, and so the result, depends on the number of
-    threads.
+    Runs on threads of this process, also within a task of `dask.distributed`: there the recording is the unit of work,
+    and its blocks are never sent to other workers. Linear algebra is limited to one thread, because the order of its
+    sums, and so the result, depends on the number of threads.
 
     Args:
         function: pure, releases the GIL where it works long, and reads the data it needs (see :func:`read`).
@@ -152,4 +152,7 @@ def run(
     # this call and not one of dask's settings, because all threads share those (Kedro's ThreadRunner).
     progress = _Progress(weights, **bar)
     with ThreadPoolExecutor(compute.threads or dask.system.CPU_COUNT) as pool, one_blas_thread():
-        return list(dask.compute(*tasks, pool=pool, callbacks=[progress._callback], optimize_graph=False))
+        done = dask.compute(
+            *tasks, scheduler="threads", pool=pool, callbacks=[progress._callback], optimize_graph=False
+        )
+        return list(done)

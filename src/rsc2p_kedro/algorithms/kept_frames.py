@@ -131,7 +131,10 @@ def extend_dff(dff: DeltaFOverF, kept: Kept) -> DeltaFOverF:
     Returns:
         (N, T).
     """
-    return dff if kept.all() else replace(dff, dff=interpolate(dff.dff, kept), f0=interpolate(dff.f0, kept))
+    if kept.all():
+        return dff
+    neuropil = None if dff.neuropil_f0 is None else interpolate(dff.neuropil_f0, kept)
+    return replace(dff, dff=interpolate(dff.dff, kept), f0=interpolate(dff.f0, kept), neuropil_f0=neuropil)
 
 
 def extend_spikes(spikes: SpikeInference, kept: Kept) -> SpikeInference:
@@ -157,10 +160,14 @@ def join_dff(parts: Sequence[DeltaFOverF]) -> DeltaFOverF:
         parts: (N, T_i) each, at least one, of the same dark level.
 
     Returns:
-        (N, T); a component is guarded if it is in any part.
+        (N, T); a component is guarded if it is in any part. Neuropil fractions are the means of those of the parts.
     """
+    fractions = [part.neuropil_fraction for part in parts if part.neuropil_fraction is not None]
+    taken = [part.neuropil_f0 for part in parts if part.neuropil_f0 is not None]
     return replace(
         parts[0],
+        neuropil_fraction=np.mean(fractions, axis=0, dtype=np.float32) if fractions else None,
+        neuropil_f0=np.concatenate(taken, axis=1) if taken else None,
         dff=np.concatenate([part.dff for part in parts], axis=1),
         f0=np.concatenate([part.f0 for part in parts], axis=1),
         guarded=np.any([part.guarded for part in parts], axis=0),

@@ -24,15 +24,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc2p_kedro.algorithms import blocks
-from rsc2p_kedro.core.parameters import Compute
 from rsc2p_kedro.core.results import DetectorSaturation
 
 Values = NDArray[np.float64]
 
-N_RUNS, RUN_FRAMES = 32, 17
-"""Runs of consecutive frames in the sample, spread evenly over the movie, and frames in each. Chosen for a few seconds
-of work at 512 x 512 px."""
 N_LEVELS, N_NOISE = 1024, 1024
 """Bins of the histogram along the level (even) and along the absolute difference (even in its square root)."""
 MIN_COUNT = 400
@@ -61,7 +56,7 @@ _NEIGHBOUR_FACTOR = 1.25
 
 
 @dataclass(frozen=True)
-class _Range:
+class ValueRange:
     """Lowest and highest value of a sample."""
 
     low: float
@@ -69,8 +64,15 @@ class _Range:
 
 
 @numba.njit(nogil=True, cache=True)
-def _count(frames: NDArray, low: float, high: float, counts: NDArray) -> None:
-    """Adds the successive differences of frames (n, H, W) float32 to a histogram (N_LEVELS, N_NOISE) in place."""
+def count_differences(frames: NDArray, low: float, high: float, counts: NDArray) -> None:
+    """Adds levels and absolute differences of successive frames to a histogram, in place.
+
+    Args:
+        frames: (n, H, W) float32.
+        low: lowest value of the sample.
+        high: highest value.
+        counts: (N_LEVELS, N_NOISE) int64.
+    """
     n, H, W = frames.shape
     n_levels, n_noise = counts.shape
     per_level, per_noise = n_levels / (high - low), n_noise / np.sqrt(2 * (high - low))
@@ -90,43 +92,7 @@ def _count(frames: NDArray, low: float, high: float, counts: NDArray) -> None:
                 counts[min(int(level), n_levels - 1), min(int(noise), n_noise - 1)] += 1
 
 
-def _sample(n_frames: int) -> list[slice]:
-    """Runs of consecutive frames, spread over the movie; the whole movie if it is not longer than all of them."""
-    if n_frames <= N_RUNS * RUN_FRAMES:
-        return blocks.frame_blocks(n_frames, RUN_FRAMES)
-    starts = np.linspace(0, n_frames - RUN_FRAMES, N_RUNS).astype(int)
-    return [slice(int(start), int(start) + RUN_FRAMES) for start in starts]
-
-
-def _value_range(movie: blocks.Movie, runs: list[slice], compute: Compute) -> _Range:
-    """Lowest and highest value of the frames of the sample."""
-
-    def extremes(run: slice) -> tuple[float, float]:
-        frames = blocks.read(movie, run)
-        return float(frames.min()), float(frames.max())
-
-    lows, highs = zip(
-        *blocks.run(extremes, runs, compute=compute, description="Range of values", unit="run"), strict=True
-    )
-    return _Range(min(lows), max(highs))
-
-
-def _histogram(movie: blocks.Movie, runs: list[slice], values: _Range, compute: Compute) -> NDArray[np.int64]:
-    """Histogram (N_LEVELS, N_NOISE) of levels and absolute differences of the sample."""
-
-    def count(group: list[slice]) -> NDArray[np.int64]:
-        counts = np.zeros((N_LEVELS, N_NOISE), np.int64)
-        for run in group:
-            frames = np.ascontiguousarray(blocks.read(movie, run), np.float32)
-            _count(frames, values.low, values.high, counts)
-        return counts
-
-    groups = [runs[i : i + 4] for i in range(0, len(runs), 4)]
-    parts = blocks.run(count, groups, compute=compute, description="Detector noise", unit="run")
-    return np.sum(parts, axis=0)
-
-
-def _median_difference(counts: NDArray[np.int64], values: _Range) -> float:
+def _median_difference(counts: NDArray[np.int64], values: ValueRange) -> float:
     """Median absolute difference of a histogram (N_NOISE,), interpolated within its bin."""
     total = np.cumsum(counts)
     half = total[-1] / 2
@@ -135,7 +101,7 @@ def _median_difference(counts: NDArray[np.int64], values: _Range) -> float:
     return float(((k + inside) / N_NOISE) ** 2 * 2 * (values.high - values.low))
 
 
-def _photon_transfer(histogram: NDArray[np.int64], values: _Range) -> tuple[Values, Values, NDArray[np.int64]]:
+def _photon_transfer(histogram: NDArray[np.int64], values: ValueRange) -> tuple[Values, Values, NDArray[np.int64]]:
     """Level, variance and number of differences at each point of the curve, brightest last.
 
     Points are made from the top: each has at least `MIN_COUNT` differences and a minimum width.
@@ -197,34 +163,19 @@ def _find_level(levels: Values, variances: Values, numbers: NDArray) -> tuple[fl
     return float(levels[start - 1] + part * (levels[start] - levels[start - 1])), expected
 
 
-def find_saturation(movie: blocks.Movie, *, compute: Compute) -> DetectorSaturation:
+def from_histogram(histogram: NDArray[np.int64], values: ValueRange) -> DetectorSaturation:
     """Finds the level from which the noise of the pixels falls below that of photons.
 
-    Best applied to the raw movie, whose values are those of the digitizer.
-
     Args:
-        movie: (T, H, W), lazy or not, without NaN.
-        compute: resources of the machine; the result does not depend on them.
+        histogram: (N_LEVELS, N_NOISE), levels and absolute differences, see :func:`count_differences`.
+        values: their range.
 
     Returns:
         The level in counts, None where nothing of the kind was found or the movie has too few values to tell; the
         fraction of values above it; and the photon transfer curve.
-
-    Raises:
-        ValueError: the movie is not (T, H, W).
     """
-    if movie.ndim != 3:
-        raise ValueError(f"A movie should be (T, H, W); this one has shape {movie.shape}.")
-    nothing = np.zeros(0)
-    if len(movie) < 2 or min(movie.shape[1:]) < 3:
-        return DetectorSaturation(None, 0.0, nothing, nothing, nothing)
-    runs = _sample(len(movie))
-    values = _value_range(movie, runs, compute)
-    if values.high <= values.low:
-        return DetectorSaturation(None, 0.0, nothing, nothing, nothing)
-    histogram = _histogram(movie, runs, values, compute)
     if histogram.sum() < 2 * MIN_COUNT:
-        return DetectorSaturation(None, 0.0, nothing, nothing, nothing)
+        return nothing_found()
     levels, variances, numbers = _photon_transfer(histogram, values)
     if len(levels) <= _MIN_POINTS:
         return DetectorSaturation(None, 0.0, levels, variances, variances)
@@ -233,3 +184,12 @@ def find_saturation(movie: blocks.Movie, *, compute: Compute) -> DetectorSaturat
     edges = values.low + np.arange(N_LEVELS) * (values.high - values.low) / N_LEVELS
     share = 0.0 if level is None else float(per_level[edges >= level].sum() / per_level.sum())
     return DetectorSaturation(level, share, levels, variances, expected)
+
+
+def nothing_found() -> DetectorSaturation:
+    """The result for a movie with too few values.
+
+    Returns:
+        No saturation, and an empty curve.
+    """
+    return DetectorSaturation(None, 0.0, np.zeros(0), np.zeros(0), np.zeros(0))

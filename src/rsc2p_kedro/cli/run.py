@@ -34,10 +34,11 @@ def explain(
     from rsc2p_kedro.manifest.checks import ManifestError, parameter_problems
     from rsc2p_kedro.manifest.configuration_files import ConfigurationError
     from rsc2p_kedro.nwb.metadata_checks import MetadataError
+    from rsc2p_kedro.runners.cluster import ClusterError
     from rsc2p_kedro.runners.freshness import StaleInputsError
     from rsc2p_kedro.runners.recording import RunFailedError
 
-    expected = ManifestError | MetadataError | ConfigurationError | RunFailedError | StaleInputsError
+    expected = ManifestError | MetadataError | ConfigurationError | RunFailedError | StaleInputsError | ClusterError
     if isinstance(error, expected):
         return str(error)
     if isinstance(error, ParameterValidationError):
@@ -86,13 +87,21 @@ PARTS = ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "t
 """Options that select a part of the pipeline; whoever uses them decides what runs."""
 
 
+RUNNERS = {"": "ProjectRunner", "dask": "DaskRunner", "local": "RecordingRunner"}
+"""Runners of this project by the short names that `--runner` accepts besides Kedro's own; the first is the default."""
+
+
 def _run(*, force: bool = False, **options: Any) -> Any:
-    if not options["runner"]:
+    runner = (options["runner"] or "").removeprefix("rsc2p_kedro.runners.")
+    runner = RUNNERS.get(runner, runner)
+    if runner in RUNNERS.values():
         complete = not any(options[name] for name in (*PARTS, "load_versions"))
-        options["runner"] = "rsc2p_kedro.runners.RecordingRunner"
+        options["runner"] = f"rsc2p_kedro.runners.{runner}"
         options["runner_params"] = {"force": force, "complete": complete, **(options["runner_params"] or {})}
     elif force:
-        raise click.UsageError("--force belongs to the runner of this project: leave out --runner.")
+        raise click.UsageError(
+            "--force belongs to the runners of this project: leave out --runner, or name dask or local."
+        )
     if options["namespaces"]:
         # Only these recordings are read and registered, so that the start takes no longer with thousands of others.
         names = sorted({".".join(name.split(".")[:2]) for name in options["namespaces"]})

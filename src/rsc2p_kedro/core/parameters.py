@@ -117,6 +117,89 @@ class Acquisition(FrozenModel):
         return self.decay_time_s * self.frame_rate_hz
 
 
+class Jobs(FrozenModel):
+    """Number of jobs that a cluster of a queue system keeps, between which it follows the work that is left."""
+
+    minimum: int = Field(0, ge=0, description="Jobs that are kept even when there is nothing to do.")
+    maximum: int = Field(10, ge=1, description="Jobs at most. More finish sooner, if the file system keeps up.")
+
+
+class Cluster(FrozenModel):
+    """Where recordings run beside one another, with Dask (docs/clusters.md)."""
+
+    type: str = Field(
+        "local",
+        pattern=r"^(local|dask_jobqueue\.\w+Cluster)$",
+        description="`local` starts worker processes on this machine; `dask_jobqueue.SLURMCluster`, or another class "
+        "of dask-jobqueue, starts them as jobs of a queue system.",
+    )
+    scheduler: str | None = Field(
+        None,
+        pattern=r"^\w+://.+",
+        description="Address of a Dask scheduler that runs already, such as `tcp://host:8786`; it and its workers are "
+        "left as they are. Excludes all that describes a cluster to start.",
+    )
+    n_workers: int | None = Field(
+        None,
+        ge=1,
+        description="Of `local`: number of worker processes; `null` takes as many as cores and memory allow.",
+    )
+    threads_per_worker: int | None = Field(
+        None, ge=1, description="Of `local`: cores of each worker; `null` divides all cores between the workers."
+    )
+    memory_limit: str | None = Field(
+        None,
+        description="Of `local`: memory of each worker, such as `4GB`; `null` divides the memory of the machine. A "
+        "worker that needs more is ended, and its recording is tried once more elsewhere.",
+    )
+    cores: int | None = Field(None, ge=1, description="Of a queue system: cores of each job.")
+    memory: str | None = Field(None, description="Of a queue system: memory of each job, such as `32GB`.")
+    walltime: str | None = Field(None, description="Of a queue system: longest time of a job, such as `04:00:00`.")
+    queue: str | None = Field(None, description="Of a queue system: queue or partition.")
+    account: str | None = Field(None, description="Of a queue system: account that is charged.")
+    jobs: Jobs = Field(
+        Jobs.model_validate({}), description="Of a queue system: number of jobs, as `{minimum: 0, maximum: 10}`."
+    )
+    options: dict[str, Any] = Field(
+        {},
+        description="Further arguments of the cluster's class, such as `{interface: ib0, job_extra_directives: "
+        "[--exclude=node7]}`.",
+    )
+    recording_memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Memory in GB that one recording (or plane) needs; `null` estimates it from `memory_gb`. It "
+        "decides how many recordings a worker takes at once.",
+    )
+    retries: int = Field(
+        1,
+        ge=0,
+        description="How often a recording that failed, or whose worker ended, is tried again within one run. Finished "
+        "steps are not repeated.",
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Cluster":
+        """Refuses settings of another kind of cluster, which would have no effect."""
+        given = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
+        kind, useless = (
+            ("scheduler", given - {"scheduler", *_OF_TASKS})
+            if self.scheduler
+            else ("type: local", given & {*_OF_QUEUE})
+            if self.type == "local"
+            else (f"type: {self.type}", given & {"n_workers", "threads_per_worker", "memory_limit"})
+        )
+        if useless:
+            raise ValueError(f"{', '.join(sorted(useless))}: has no effect with `{kind}`; remove it")
+        if not self.scheduler and self.type != "local" and (self.cores is None or self.memory is None):
+            raise ValueError(f"`{kind}` needs `cores` and `memory` of a job, such as `cores: 8, memory: 32GB`")
+        return self
+
+
+_OF_TASKS = ("recording_memory_gb", "retries")
+_OF_QUEUE = ("cores", "memory", "walltime", "queue", "account", "jobs")
+
+
 class Compute(FrozenModel):
     """Resources of the machine. None of these parameters changes a result by a single bit."""
 
@@ -144,6 +227,11 @@ class Compute(FrozenModel):
         "again when it is switched on.",
     )
     show_progress: bool = Field(True, description="Show progress bars during long computations.")
+    cluster: Cluster | None = Field(
+        None,
+        description="Run recordings beside one another on a cluster, such as `{type: local, n_workers: 2}`; `null` "
+        "runs one after the other in this process. Its settings: docs/clusters.md.",
+    )
 
 
 class CaimanSettings(FrozenModel):
@@ -448,8 +536,15 @@ class EvaluationParameters(FrozenModel):
     )
     dff_dark_level: float | None = Field(
         None,
-        description="Detector offset in counts per pixel, which is excluded from F0; `null` estimates it from how the "
-        "noise variance of pixels grows with their mean. Too low an offset makes dF/F too small.",
+        description="Counts of a pixel without light, also negative, which are excluded from F0; `null` estimates them "
+        "from frames without light or from how the noise of the pixels grows with their level, and tells how exact "
+        "that is. Too low a level makes dF/F too small, too high a level makes it too large.",
+    )
+    dff_neuropil: Literal["estimate"] | Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Part of the neuropil's light around a component that is excluded from F0, as it is not of the "
+        "cell: a number for all (0.7 as in Suite2p), `estimate` for that of each component, or `null` for F0 of all "
+        "light under the footprint. A larger part makes dF/F larger. No effect with `engine: caiman`.",
     )
 
     @model_validator(mode="after")

@@ -480,6 +480,57 @@ class DetectorSaturation:
         _check(problems, self)
 
 
+GIVEN, BLANK_FRAMES, NOISE, UNKNOWN = "given", "blank frames", "noise of the pixels", "unknown"
+"""Where a dark level comes from."""
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorResponse:
+    """Dark level, gain and read noise of the detector, from the noise of the pixels over their level.
+
+    Attributes:
+        dark_level: counts of a pixel without light; None where it cannot be told.
+        dark_level_error: its standard error in counts; 0 where there is no dark level.
+        source: `noise of the pixels`, `blank frames` or `unknown`.
+        gain: counts per photon; None where it cannot be told.
+        gain_error: its standard error.
+        read_noise: standard deviation of the noise without light, in counts.
+        typical_level: median of the levels of the pixels, in counts.
+        lowest_level: mean of the darkest group of pixels, in counts.
+        noise_correlation: correlation of the noise of neighbouring pixels along y and x; 0 in raw movies.
+        clipped_share: fraction of the pixels, 0 to 1, that were left out, as their values reach the lowest or highest
+            one of the movie, or saturate.
+        levels: (K,) float64, counts; mean level of groups of pixels.
+        noise_variance: (K,) float64, counts squared, variance of the noise of these groups.
+        third_moment: (K,) float64, counts cubed, third central moment of the noise.
+
+    Raises:
+        ValueError: shapes do not agree, an array holds NaN or infinity, or an error is negative.
+    """
+
+    dark_level: float | None
+    dark_level_error: float
+    source: str
+    gain: float | None
+    gain_error: float
+    read_noise: float
+    typical_level: float
+    lowest_level: float
+    noise_correlation: tuple[float, float]
+    clipped_share: float
+    levels: NDArray[np.float64]
+    noise_variance: NDArray[np.float64]
+    third_moment: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for name in ("levels", "noise_variance", "third_moment"):
+            _expect(problems, name, getattr(self, name), self.levels.shape)
+        if min(self.dark_level_error, self.gain_error, self.read_noise) < 0:
+            problems.append("errors and read noise should not be negative")
+        _check(problems, self)
+
+
 @dataclass(frozen=True, eq=False)
 class DeltaFOverF:
     """dF/F of N components over T frames.
@@ -489,6 +540,17 @@ class DeltaFOverF:
         f0: (N, T) float32, > 0, the denominator, in the units of `Components.traces`.
         guarded: (N,) bool, components whose F0 was below the noise of the trace in some frame and was raised to it.
         dark_level: offset of the detector in counts per pixel that F0 does not include.
+        dark_level_error: its standard error; None where it is unknown how far off it may be.
+        dark_level_source: `given`, `blank frames`, `noise of the pixels` or `unknown`.
+        neuropil_fraction: (N,) float32, part of the light around a component that its F0 does not include; None where
+            F0 includes all light under the footprint.
+        neuropil_f0: (N, T) float32, what F0 does not include for this reason; f0 + neuropil_f0 is F0 with it.
+        noise_level: (N,) float32, noise of dF/F in % / sqrt(Hz).
+        scale_error: (N,) float32, standard error of F0 relative to it that the dark level's error makes; None where
+            that is unknown.
+        photons: (N,) float32, photons per frame of the component at rest; None where the gain is unknown.
+        d_prime: (N,) float32, detectability d' of a transient of 10 % dF/F if shot noise were the only noise.
+        detector: response of the detector, from which these follow; None where it was not measured.
 
     Raises:
         ValueError: shapes do not agree, an array holds NaN or infinity, or F0 is not above 0.
@@ -498,6 +560,15 @@ class DeltaFOverF:
     f0: Float
     guarded: NDArray[np.bool_]
     dark_level: float = 0.0
+    dark_level_error: float | None = None
+    dark_level_source: str = UNKNOWN
+    neuropil_fraction: Float | None = None
+    neuropil_f0: Float | None = None
+    noise_level: Float | None = None
+    scale_error: Float | None = None
+    photons: Float | None = None
+    d_prime: Float | None = None
+    detector: DetectorResponse | None = None
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -506,6 +577,11 @@ class DeltaFOverF:
         _expect(problems, "dff", self.dff, self.dff.shape)
         _expect(problems, "f0", self.f0, self.dff.shape)
         _expect(problems, "guarded", self.guarded, self.dff.shape[:1])
+        if self.neuropil_f0 is not None:
+            _expect(problems, "neuropil_f0", self.neuropil_f0, self.dff.shape)
+        for name in ("neuropil_fraction", "noise_level", "scale_error", "photons", "d_prime"):
+            if getattr(self, name) is not None:
+                _expect(problems, name, getattr(self, name), self.dff.shape[:1])
         if self.f0.size and self.f0.min() <= 0:
             problems.append("f0 should be above 0 everywhere")
         _check(problems, self)

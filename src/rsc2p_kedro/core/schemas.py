@@ -146,6 +146,17 @@ class ComponentTable(_Table):
     accepted: Series[bool] = pa.Field(description="Whether the component is accepted as a cell.")
     reason: Series[str] = pa.Field(description="Reason for acceptance or rejection.")
     curated: Series[bool] = pa.Field(description="Whether the decision comes from the user's curation table.")
+    tracked_id: Series[str] | None = pa.Field(
+        nullable=True,
+        description="Id of the neuron over the sessions of the animal; `untracked` where it was rejected or the "
+        "session shows another place. Only where the animal has several sessions.",
+    )
+    tracking_probability: Series[float] | None = pa.Field(
+        nullable=True, ge=0, le=1, description="Probability that the component belongs to this neuron."
+    )
+    tracking_reason: Series[str] | None = pa.Field(
+        nullable=True, description="Why the component is not tracked; empty if it is."
+    )
 
 
 class AllComponentsTable(ComponentTable):
@@ -192,6 +203,48 @@ class CurationTable(_Table):
         description="Centre of the component that it was made for: the decision follows the neuron there.",
     )
     centre_x_px: Series[float] = pa.Field(nullable=True, description="The same along x.")
+
+
+class TrackingTable(_Table):
+    """The same neurons over the sessions of one animal (and plane), one row per component."""
+
+    animal: Series[str] = pa.Field(description="Name of the animal.")
+    neuron_id: Series[str] = pa.Field(
+        description="Id of the neuron: the session and the component in which it was first seen, `day_1#12`."
+    )
+    session: Series[str] = pa.Field(description="Name of the session.")
+    component_id: Series[int] = pa.Field(ge=0, description="Id of the component in this session.")
+    probability: Series[float] = pa.Field(
+        ge=0,
+        le=1,
+        description="Probability that the component belongs to the neuron; of a neuron found once, that it is none of "
+        "the others.",
+    )
+    rival_probability: Series[float] = pa.Field(
+        ge=0, le=1, description="Highest probability that the component belongs to another neuron."
+    )
+    n_sessions: Series[int] = pa.Field(ge=1, description="Number of sessions in which the neuron was found.")
+    doubtful: Series[bool] = pa.Field(description="Whether a look at the component is worth while.")
+
+
+class TrackedIdTable(_Table):
+    """Neurons of the accepted components of one session, one row per component; empty before the first tracking."""
+
+    component_id: Series[int] = pa.Field(ge=0, unique=True, description="Id of the component.")
+    tracked_id: Series[str] = pa.Field(description="Id of its neuron, or `untracked`.")
+    tracking_probability: Series[float] = pa.Field(ge=0, le=1, description="Probability that it belongs to the neuron.")
+    tracking_reason: Series[str] = pa.Field(description="Why it is not tracked; empty if it is.")
+
+
+class TrackingDecisionTable(_Table):
+    """Decisions of the user on pairs of components of different sessions, one row per decision."""
+
+    session_a: Series[str] = pa.Field(description="Name of one session.")
+    component_a: Series[int] = pa.Field(ge=0, description="Id of the component there.")
+    session_b: Series[str] = pa.Field(description="Name of another session.")
+    component_b: Series[int] = pa.Field(ge=0, description="Id of the component there.")
+    decision: Series[str] = pa.Field(isin=["same", "different"], description="Whether both are one neuron.")
+    note: Series[str] = pa.Field(nullable=True, description="The user's reason; may be empty.")
 
 
 class InspectionTable(_Table):

@@ -7,10 +7,11 @@ recording with those that were stored for the present versions, and so forces th
 
 STAGE_VERSIONS = {
     "simulation": 1,
-    "ingestion": 2,
+    "ingestion": 3,
     "motion_correction": 1,
     "source_extraction": 3,
-    "evaluation": 3,
+    "evaluation": 4,
+    "tracking": 1,
     "export": 1,
     "reporting": 2,
     "engine_comparison": 1,

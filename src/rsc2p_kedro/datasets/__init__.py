@@ -13,11 +13,14 @@ _MODULES = {
     "CurationDataset": "curation",
     "FrameRangesDataset": "frame_ranges",
     "FrameTimesDataset": "frame_times",
+    "KnownNeuronsDataset": "tracked",
     "NWBFileDataset": "nwb_file",
     "NWBInspectionDataset": "nwb_inspection",
     "RawRecordingDataset": "raw_recording",
     "RecordDataset": "records",
     "SeedsDataset": "seeds",
+    "TrackedIdsDataset": "tracked",
+    "TrackingDecisionsDataset": "tracked",
     "ZarrMovieDataset": "zarr_movie",
 }
 

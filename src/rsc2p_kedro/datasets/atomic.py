@@ -72,13 +72,26 @@ def replacing(target: Path) -> Iterator[Path]:
             raise
         _remove(old)
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "")
-        raise DatasetError(f"{target} was not saved ({error}). {advice}".strip()) from error
+        raise not_saved(target, error) from error
     finally:
         _remove(temporary)
         if target.parent.parent.name == target.name:
             with suppress(OSError):  # it is not empty, unless this was a version that could not be saved
                 target.parent.rmdir()
+
+
+def not_saved(target: Path, error: OSError) -> DatasetError:
+    """Makes an error that names a file and says what to do.
+
+    Args:
+        target: file or folder that was not saved.
+        error: of the operating system.
+
+    Returns:
+        The error to raise.
+    """
+    advice = _ADVICE.get(error.errno or 0, "")
+    return DatasetError(f"{target} was not saved ({error}). {advice}".strip())
 
 
 def record_path(path: Path) -> Path:

@@ -97,7 +97,7 @@ class EmbeddedEngine:
             saturation_level: value from which on the detector saturates. None for never.
 
         Returns:
-            The components. All of their background was fitted: `n_fitted_background` is its full number.
+            The components.
         """
         if earlier is None:
             components = extraction.fit(
@@ -119,11 +119,7 @@ class EmbeddedEngine:
                 valid_mask=valid_mask,
                 saturation_level=saturation_level,
             )
-        return replace(
-            components,
-            n_fitted_background=len(components.background_traces),
-            provenance=_provenance(parameters),
-        )
+        return replace(components, provenance=_provenance(parameters))
 
     def evaluate(
         self,

@@ -99,7 +99,7 @@ class Engine(Protocol):
             seeds: centres (n, 2) as (y, x) in px, or masks (n, H, W), for `initialization: seeded`.
             earlier: components to refit. None fits the movie from the start.
             saturation_level: value from which on the detector saturates, as
-                :func:`~rsc2p_kedro.algorithms.saturation.find_saturation` finds it: such values get no weight (embedded
+                :func:`~rsc2p_kedro.algorithms.detector.measure_detector` finds it: such values get no weight (embedded
                 engine; CaImAn has no such weights). None for never.
 
         Returns:

@@ -24,6 +24,7 @@ from rsc2p_kedro.datasets.frame_ranges import read_frame_ranges
 from rsc2p_kedro.datasets.frame_times import read_frame_times
 from rsc2p_kedro.datasets.raw import RawRecording
 from rsc2p_kedro.datasets.seeds import read_seeds
+from rsc2p_kedro.datasets.tracked import read_known_neurons, read_tracking_decisions
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.identifiers import dandi_ids
 from rsc2p_kedro.nwb.metadata import NwbParameters
@@ -232,8 +233,14 @@ def _time_problems(recording: Recording, raw: RawRecording | None) -> list[str]:
 
 
 def _curation_problems(recording: Recording) -> list[str]:
-    """Problems of the user's decisions, if the recording has some."""
-    return [] if recording.curation is None else _told("curation", read_curation, recording)
+    """Problems of the user's decisions and of known neurons, if the recording has some."""
+    readers = {
+        "curation": read_curation,
+        "tracking_decisions": read_tracking_decisions,
+        "tracking_known": read_known_neurons,
+    }
+    given = [name for name in readers if getattr(recording, name) is not None]
+    return [problem for name in given for problem in _told(name, readers[name], recording)]
 
 
 def _told(field: str, read: Callable[[Any], object], recording: Recording) -> list[str]:

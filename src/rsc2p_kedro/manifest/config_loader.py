@@ -5,12 +5,16 @@ the name of the NWB file, however, are in the manifest. They are entered where c
 that every command, runner and worker process uses them.
 """
 
+import copy
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
+from kedro.framework.project import settings
 from omegaconf import OmegaConf
 
 from rsc2p_kedro.core.parameters import did_you_mean
@@ -20,7 +24,7 @@ from rsc2p_kedro.manifest.defaults import defaults_problems, with_defaults
 from rsc2p_kedro.manifest.recordings import of_plane
 from rsc2p_kedro.nwb.identifiers import dandi_ids, dandi_path
 
-FILES = ("path", "frame_times", "seeds", "curation")
+FILES = ("path", "frame_times", "seeds", "curation", "tracking_decisions", "tracking_known")
 """Fields of a recording that name a file or a folder."""
 
 MACHINE_PARAMETERS = ("caiman", "compute", "nwb")
@@ -137,6 +141,15 @@ def select_recordings(manifest: Any, names: str | Iterable[str] | None) -> Any:
         for animal, sessions in manifest.items()
         if animal in wanted or wanted & set(full[animal])
     }
+
+
+def _named_only(entries: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Entries of some recordings, {animal: {session: entry}}."""
+    wanted: dict[str, Any] = {}
+    for animal, session in (name.split(".") for name in names):
+        if session in entries.get(animal, {}):
+            wanted.setdefault(animal, {})[session] = entries[animal][session]
+    return wanted
 
 
 def _placeholders(animal: str, session: str, recording: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
@@ -280,7 +293,7 @@ class ManifestConfigLoader(OmegaConfigLoader):
         if key in self._read:
             return self._read[key]
         try:
-            config = super().__getitem__(key)
+            config = self._read.get(f"unexpanded {key}") or super().__getitem__(key)
         except READING_ERRORS as error:
             names = {self.base_env, self.default_run_env, self.run_env}
             explained = explain_reading_error([Path(self._get_conf_env_path(name)) for name in names], error)
@@ -298,10 +311,42 @@ class ManifestConfigLoader(OmegaConfigLoader):
             units = plane_entries(named)
             config = {**config, "recordings": named, **({"units": units} if units else {})}
         elif key == "catalog":
+            self._read["unexpanded catalog"] = config
             config = expanded_catalog(_replaced(config, OF_ENVIRONMENT, self._suffix), self["parameters"])
         if key in ("parameters", "catalog"):
             self._read[key] = config
         return config
+
+    def only(self, names: Iterable[str], **compute: Any) -> "ManifestConfigLoader":
+        """The same configuration for some recordings, without reading any file again.
+
+        Args:
+            names: of the recordings, such as `animal_1.day_7`.
+            **compute: values that replace those of the parameters `compute`.
+
+        Returns:
+            Another loader.
+        """
+        names, parameters = [*names], self["parameters"]
+        selected = {key: _named_only(parameters[key], names) for key in ("recordings", "units") if parameters.get(key)}
+        other = copy.copy(self)
+        other._read = {name: value for name, value in self._read.items() if name.startswith("unexpanded ")}
+        other._read["parameters"] = {
+            **parameters,
+            **selected,
+            "only_recordings": names,
+            "compute": {**(parameters.get("compute") or {}), **compute},
+        }
+        return other
+
+    def identity(self) -> str:
+        """Tells configurations apart.
+
+        Returns:
+            A hash of all parameters.
+        """
+        text = json.dumps(self["parameters"], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def run_env(self) -> str:
@@ -334,3 +379,13 @@ class ManifestConfigLoader(OmegaConfigLoader):
             if layers:
                 own[Path(folder) / f"parameters_{name} (merged)"] = OmegaConf.create({name: OmegaConf.merge(*layers)})
         return base, own, base_path, env_path, processed
+
+
+def running_config_loader() -> ManifestConfigLoader | None:
+    """Configuration of the session that was started last in this process, which a hook of the project keeps.
+
+    Returns:
+        Its loader; None before the first session.
+    """
+    loaders = [getattr(hook, "config_loader", None) for hook in settings.HOOKS]
+    return next((loader for loader in loaders if isinstance(loader, ManifestConfigLoader)), None)

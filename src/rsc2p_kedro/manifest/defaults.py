@@ -32,7 +32,7 @@ OF_ONE_RECORDING = (
 )
 """Fields that cannot be true of several recordings."""
 
-OF_ONE_ANIMAL = ("subject.subject_id",)
+OF_ONE_ANIMAL = ("subject.subject_id", "tracking_decisions", "tracking_known")
 """Fields that cannot be true of several animals."""
 
 

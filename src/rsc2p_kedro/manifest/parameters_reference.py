@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, Compute, FrozenModel
+from rsc2p_kedro.core.parameters import STAGE_PARAMETERS, CaimanSettings, Cluster, Compute, FrozenModel
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.simulation.settings import SimulationSettings
 
@@ -52,6 +52,7 @@ def markdown() -> str:
     ]
     models: dict[str, type[FrozenModel]] = {
         **MODELS,
+        "compute.cluster": Cluster,
         "recordings.<animal>.<session>": Recording,
         "simulation": SimulationSettings,
     }
@@ -77,7 +78,7 @@ def _comment(text: str, indent: str) -> list[str]:
 
 def _scalar(value: Any) -> str:
     """A value in the flow style of YAML."""
-    value = list(value) if isinstance(value, tuple) else value
+    value = value.model_dump() if isinstance(value, FrozenModel) else list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
 
 

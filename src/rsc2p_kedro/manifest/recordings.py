@@ -37,7 +37,7 @@ def _check_pattern(pattern: str) -> str:
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(_check_pattern)], ...], BeforeValidator(as_patterns)]
 Parameters = TypeVar("Parameters", bound=FrozenModel)
 
-FILES_OF_A_PLANE = ("seeds", "curation")
+FILES_OF_A_PLANE = ("seeds", "curation", "tracking_decisions", "tracking_known")
 """Fields that name a file of one plane: with several planes, their paths have `{plane}` where its number belongs."""
 
 
@@ -164,6 +164,16 @@ class Recording(FrozenModel):
         description="Table of the user's own decisions (component_id, decision, note); with several planes one for "
         "each, with `{plane}` in its name.",
     )
+    tracking_decisions: Path | None = Field(
+        None,
+        description="Table of the user's own decisions on the same neurons over sessions (session_a, component_a, "
+        "session_b, component_b, decision); usually under the `defaults` of an animal (docs/tracking.md).",
+    )
+    tracking_known: Path | None = Field(
+        None,
+        description="An earlier tracking table, whose ids of neurons are kept; usually under the `defaults` of an "
+        "animal (docs/tracking.md).",
+    )
     subject: SubjectFields = Field(
         default_factory=SubjectFields, description="Metadata of the animal (docs/nwb_and_dandi.md)."
     )
@@ -183,7 +193,7 @@ class Recording(FrozenModel):
         None, description="Settings of a simulated recording with known ground truth; `null` for a real recording."
     )
 
-    @field_validator("path", "frame_times", "seeds", "curation")
+    @field_validator("path", "frame_times", "seeds", "curation", "tracking_decisions", "tracking_known")
     @classmethod
     def _check_encoding(cls, path: Path | None) -> Path | None:
         try:

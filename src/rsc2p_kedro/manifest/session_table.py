@@ -216,7 +216,8 @@ def convert(name: str, value: Any) -> Any:
         result: Any = checked.model_dump(mode="json")
         for key in name.split("."):
             result = result[key]
-        return str(value) if name in ("path", "frame_times", "seeds", "curation") else result
+        files = ("path", "frame_times", "seeds", "curation", "tracking_decisions", "tracking_known")
+        return str(value) if name in files else result
     raise ValueError(message)
 
 

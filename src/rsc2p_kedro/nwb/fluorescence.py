@@ -19,6 +19,8 @@ from rsc2p_kedro.nwb.rois import make_background_table, make_roi_table
 
 RATE_UNIT = "typical transient amplitudes per frame"
 
+DFF_DESCRIPTION = "dF/F of the ROI; 1 is 100 %. NaN in frames that were left out."
+
 DESCRIPTIONS = {
     "RoiResponseSeries": "Demixed fluorescence of the ROI: denoised trace and residual, without its baseline. NaN in "
     "frames that were left out (invalid_times); all model traces are interpolated there, and have no spikes.",
@@ -80,7 +82,7 @@ def add_rois(
     dff.add_roi_response_series(
         _make_series(
             "RoiResponseSeries",
-            "dF/F of the ROI; 1 is 100 %. NaN in frames that were left out.",
+            f"{DFF_DESCRIPTION} {rois.dff_description}",
             rois.dff,
             table,
             parameters,
@@ -88,6 +90,10 @@ def add_rois(
             unit="n.a.",
         )
     )
+    if rois.dff_with_neuropil is not None:
+        about = f"{DFF_DESCRIPTION} F0 includes all light under the ROI, that of the neuropil, too."
+        series = _make_series("WithNeuropil", about, rois.dff_with_neuropil, table, parameters, times, unit="n.a.")
+        dff.add_roi_response_series(series)
 
 
 def describe_spike_rates(evaluation: EvaluationParameters) -> str:

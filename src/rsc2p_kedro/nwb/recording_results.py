@@ -22,6 +22,8 @@ class ExportedRois:
             `spike_decay_time_s` and `transient_amplitude`; its index holds the ids.
         fluorescence: denoised trace and residual, (N, T); NaN in frames that are left out.
         dff: dF/F, (N, T), likewise.
+        dff_with_neuropil: dF/F with the neuropil in F0, (N, T), likewise; None where `dff` is that.
+        dff_description: dark level and neuropil of dF/F, in sentences.
         f0: baseline F0 of dF/F, (N, T).
         spike_rates: (N, T), typical transient amplitudes per frame.
     """
@@ -30,6 +32,8 @@ class ExportedRois:
     table: pd.DataFrame
     fluorescence: NDArray[np.float32]
     dff: NDArray[np.float32]
+    dff_with_neuropil: NDArray[np.float32] | None
+    dff_description: str
     f0: NDArray[np.float32]
     spike_rates: NDArray[np.float32]
 
@@ -115,9 +119,13 @@ class RecordingResults:
             dff_guarded=self.dff.guarded,
             spike_decay_time_s=self.spike_inference.decay_time_s,
             transient_amplitude=self.spike_inference.transient_amplitude,
+            **_dff_columns(self.dff),
         )
         components = self.components.select(keep)
         measured = [components.traces + components.residual_traces, self.dff.dff[keep]]
+        if self.dff.neuropil_f0 is not None:
+            whole = self.dff.f0 + self.dff.neuropil_f0
+            measured.append((self.dff.dff * self.dff.f0 / np.maximum(whole, self.dff.f0))[keep])
         if self.excluded_frames is not None and self.excluded_frames["excluded"].any():
             excluded = self.excluded_frames["excluded"].to_numpy(dtype=bool)
             measured = [np.where(excluded, np.float32(np.nan), values) for values in measured]
@@ -126,6 +134,45 @@ class RecordingResults:
             table=table[keep],
             fluorescence=measured[0],
             dff=measured[1],
+            dff_with_neuropil=measured[2] if len(measured) > 2 else None,
+            dff_description=describe_dff(self.dff),
             f0=self.dff.f0[keep],
             spike_rates=self.spike_inference.rates[keep],
         )
+
+
+def _dff_columns(dff: results.DeltaFOverF) -> dict[str, NDArray[np.float32]]:
+    """What is known of the dF/F of each component, by the names of columns."""
+    columns = {
+        "dff_noise": dff.noise_level,
+        "dff_scale_error": dff.scale_error,
+        "photons": dff.photons,
+        "d_prime": dff.d_prime,
+        "neuropil_fraction": dff.neuropil_fraction,
+    }
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+def describe_dff(dff: results.DeltaFOverF) -> str:
+    """Describes dark level, gain and neuropil of dF/F.
+
+    Args:
+        dff: with its dark level, and the detector's response where it was measured.
+
+    Returns:
+        Sentences for the description of a series.
+    """
+    if dff.dark_level_source == results.UNKNOWN:
+        dark = (
+            f"The dark level of the detector is unknown ({dff.dark_level:.4g} counts were taken), and so is the scale"
+        )
+    else:
+        error = "" if not dff.dark_level_error else f" +- {dff.dark_level_error:.2g} (standard error)"
+        dark = f"Dark level {dff.dark_level:.6g}{error} counts, {dff.dark_level_source}"
+    gain = ""
+    if dff.detector is not None and dff.detector.gain is not None:
+        gain = f" Gain {dff.detector.gain:.4g} +- {dff.detector.gain_error:.2g} counts per photon."
+    neuropil = "F0 includes all light under the ROI"
+    if dff.neuropil_fraction is not None:
+        neuropil = "F0 is without a part of the light around the ROI (column neuropil_fraction)"
+    return f"{dark}.{gain} {neuropil}."

@@ -47,9 +47,24 @@ COLUMNS = {
     "Rejected": "1 where not is_accepted, else 0.",
     "curated": "Whether a person decided on acceptance, instead of thresholds.",
     "dff_guarded": "Whether F0 of its dF/F was too low to divide by and was raised.",
+    "dff_noise": "Noise of its dF/F in % / sqrt(Hz): median absolute difference of frames over the root of the frame "
+    "rate (Rupprecht et al. 2021).",
+    "dff_scale_error": "Standard error of its F0, relative to it, because the dark level of the detector is not exact.",
+    "photons": "Photons per frame of the ROI at rest: as many as give its trace the shot noise that it has.",
+    "d_prime": "Detectability d' of a transient of 10 % dF/F with the indicator's decay time, if shot noise were the "
+    "only noise (Wilt et al. 2013).",
+    "neuropil_fraction": "Part of the light around the ROI that F0 of its dF/F does not include.",
     "reason": "Why the ROI was accepted or rejected.",
+    "tracked_id": "Id of the neuron over the sessions of the animal: the session and the ROI in which it was first "
+    "seen; untracked where it was rejected or the session shows another place.",
+    "tracking_probability": "Probability that the ROI belongs to this neuron; 0 where it is untracked.",
 }
 """Columns of the table of ROIs beside `image_mask`, in order, with their descriptions."""
+OPTIONAL_COLUMNS = (
+    *("red_signal", "red_probability"),
+    *("dff_noise", "dff_scale_error", "photons", "d_prime", "neuropil_fraction"),
+)
+"""Columns that only some recordings have, under the same name as in the table of components."""
 
 
 def make_roi_table(
@@ -102,7 +117,7 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
         "event_rate": "event_rate_hz",
         "decay_time": "spike_decay_time_s",
         "transient_amplitude": "transient_amplitude",
-        **{name: name for name in ("red_signal", "red_probability") if name in table},
+        **{name: name for name in OPTIONAL_COLUMNS if name in table},
     }
     return {
         **{name: table[column].to_numpy(np.float32) for name, column in measures.items()},
@@ -117,6 +132,14 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
         "curated": table["curated"].to_numpy(bool),
         "dff_guarded": table["dff_guarded"].to_numpy(bool),
         "reason": table["reason"].tolist(),
+        **(
+            {
+                "tracked_id": table["tracked_id"].tolist(),
+                "tracking_probability": table["tracking_probability"].to_numpy(np.float32),
+            }
+            if "tracked_id" in table
+            else {}
+        ),
     }
 
 

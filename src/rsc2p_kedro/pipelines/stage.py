@@ -132,20 +132,25 @@ def names_in_planes(recording: Recording, name: str) -> list[str]:
     return [name if unit.plane is None else f"plane_{unit.plane}.{name}" for unit in recording.units]
 
 
-def node_of_all(function: Callable, inputs: Sequence[str], outputs: str, stage: str) -> Node:
-    """Makes a node over all recordings, which has no namespace.
+def node_of_all(
+    function: Callable, inputs: Sequence[str], outputs: str | Sequence[str], stage: str, of: str = ""
+) -> Node:
+    """Makes a node over several recordings, which has no namespace.
 
     Args:
         function: function that the node calls; the node is named after it.
         inputs: full names of datasets, such as `animal_1.day_7.component_table`.
-        outputs: name of the output.
+        outputs: name of the output, or names of several.
         stage: the stage it is tagged with.
+        of: which recordings, if not all; ends the name of the node.
 
     Returns:
         The node.
     """
     with dots_in_names():
-        return Node(function, inputs=list(inputs), outputs=outputs, name=function.__name__, tags=[stage])
+        made = outputs if isinstance(outputs, str) else list(outputs)
+        name = "_of_".join([function.__name__, *([of.replace(".", "_")] if of else [])])
+        return Node(function, inputs=list(inputs), outputs=made, name=name, tags=[stage])
 
 
 @cache

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from rsc2p_kedro.core.results import DetectorResponse
 from rsc2p_kedro.plots import style
 
 
@@ -14,6 +15,7 @@ def photon_transfer_curve(
     expected_variance: NDArray,
     level: float | None,
     *,
+    response: DetectorResponse | None = None,
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
@@ -24,6 +26,7 @@ def photon_transfer_curve(
         noise_variance: (K,), counts squared.
         expected_variance: (K,), counts squared, of a detector that does not saturate.
         level: count from which the detector saturates; None if it does not.
+        response: dark level, which is marked, and gain; None marks nothing.
         title: above the axes.
         ax: axes to draw on; None makes a new figure.
 
@@ -41,6 +44,12 @@ def photon_transfer_curve(
     ax.plot(levels, noise_variance, ".", color=style.BLUE, ms=5, label="measured")
     if level is not None:
         ax.axvline(level, color=style.VERMILION, lw=1.2, ls="dashed", label="saturation begins")
+    if response is not None and response.dark_level is not None:
+        label = f"dark level {style.digits(response.dark_level)} ± {style.digits(response.dark_level_error)} counts"
+        if response.gain is not None:
+            label += f"; gain {style.digits(response.gain)} ± {style.digits(response.gain_error)} counts per photon"
+        error, variance = 2 * response.dark_level_error, response.read_noise**2
+        ax.errorbar(response.dark_level, variance, xerr=error, fmt="D", color=style.DARK, ms=4, capsize=3, label=label)
     ax.set_ylim(bottom=0)
     style.add_legend(ax, loc="upper left", bbox_to_anchor=(0.01, 0.99), ncols=1)
     return figure

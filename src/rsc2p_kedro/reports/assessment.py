@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rsc2p_kedro.core.commands import command
-from rsc2p_kedro.core.results import SILENT, DetectorSaturation, LineOffset
+from rsc2p_kedro.core.results import GIVEN, SILENT, UNKNOWN, DeltaFOverF, DetectorSaturation, LineOffset
 from rsc2p_kedro.plots.style import count, digits
 
 SMALL_MOTION_PX = 0.5
@@ -43,6 +43,9 @@ SATURATED_REVIEW, SATURATED_PROBLEM = 1e-4, 0.01
 pixels out of a hundred million have that value; one bright cell clipped in some of its transients makes 1e-4."""
 DARK_FRAME_FRACTION = 0.5
 """Fraction of the median frame's mean; a frame darker than this is reported."""
+SCALE_REVIEW, SCALE_PROBLEM = 0.1, 0.5
+"""Part of F0 that the dark level may be off by (two standard errors, median over the components) above which the level
+is review (first) or problem (second)."""
 FADING_REVIEW = 0.3
 """Fraction of the mean fluorescence lost between the first and the last tenth of the frames."""
 FEW_ACCEPTED = 5
@@ -282,37 +285,50 @@ def assess_shift_limit(motion_table: pd.DataFrame, max_shift_px: float) -> Asses
     return Assessment(check, Level.REVIEW, finding, "Increase max_shift_px and run motion correction again.")
 
 
-def assess_illumination(frame_table: pd.DataFrame) -> Assessment:
+def assess_illumination(frame_table: pd.DataFrame, *, dark_level: float = 0.0, error: float | None = 0.0) -> Assessment:
     """Checks for saturated pixels, blank and dark frames, and a loss of fluorescence over the recording.
 
     Args:
         frame_table: one row per frame of the raw recording.
+        dark_level: counts of a pixel without light.
+        error: its standard error; None where it is unknown.
 
     Returns:
         The assessment `Illumination`.
     """
     check = "Illumination"
-    mean = frame_table["mean"].to_numpy(dtype=np.float64)
+    light = frame_table["mean"].to_numpy(dtype=np.float64) - dark_level
     saturated = float(frame_table["saturated_share"].mean())
     blank = int((frame_table["minimum"] == frame_table["maximum"]).sum())
-    dark = int((mean < DARK_FRAME_FRACTION * np.median(mean)).sum()) - blank if (mean > 0).any() else 0
-    tenth = max(len(mean) // 10, 1)
-    faded = 1 - mean[-tenth:].mean() / mean[:tenth].mean() if mean[:tenth].mean() > 0 else 0.0
+    dark = int((light < DARK_FRAME_FRACTION * np.median(light)).sum()) - blank if (light > 0).any() else 0
+    tenth = max(len(light) // 10, 1)
+    first, last = float(light[:tenth].mean()), float(light[-tenth:].mean())
+    faded = 1 - last / first if first > 0 else 0.0
     ceiling = frame_table["maximum"].max()
     possible = [
         (saturated > SATURATED_REVIEW, f"{saturated:.2%} of the pixels are saturated at {ceiling:g} counts"),
         (blank > 0, f"{count(blank, 'blank frame')}"),
         (dark > 0, f"{count(dark, 'frame')} less than half as bright as the median frame"),
-        (faded > FADING_REVIEW, f"mean fluorescence decreased by {faded:.0%}"),
+        (faded > FADING_REVIEW, f"mean fluorescence decreased by {faded:.0%}{_fading_range(first, last, error)}"),
+        (error is None, f"the dark level is unknown, so that changes of the light ({-faded:+.0%}) are not certain"),
     ]
     problems = [text for applies, text in possible if applies]
     if not problems:
-        finding = f"No clipped pixels and no blank frames; mean fluorescence changed by {-faded:+.0%}."
+        change = f"{-faded:+.0%}{_fading_range(first, last, error)}"
+        finding = f"No clipped pixels and no blank frames; mean fluorescence changed by {change}."
         return Assessment(check, Level.OK, finding)
     level = Level.PROBLEM if saturated > SATURATED_PROBLEM else Level.REVIEW
     finding = "; ".join(problems) + "."
     recommendation = "Inspect the affected frames before interpreting the traces."
     return Assessment(check, level, finding[0].upper() + finding[1:], recommendation)
+
+
+def _fading_range(first: float, last: float, error: float | None) -> str:
+    """The range of the loss of light within two errors of the dark level, where it is wider than 2 %."""
+    if not error or first <= 2 * error:
+        return ""
+    low, high = sorted(1 - (last - shift) / (first - shift) for shift in (-2 * error, 2 * error))
+    return f" ({low:.0%} to {high:.0%} lost, 95 %)" if high - low > 0.02 else ""
 
 
 def assess_alternation(period: int) -> Assessment:
@@ -482,30 +498,65 @@ def assess_coverage(measures: pd.DataFrame) -> Assessment:
     return Assessment(check, Level.REVIEW, finding, recommendation)
 
 
-def assess_dff(guarded: np.ndarray, dark_level: float, brightness: float) -> Assessment:
-    """Checks that F0 is large enough to divide by, and that the dark level is plausible.
+def assess_dff(dff: DeltaFOverF, brightness: float) -> Assessment:
+    """Checks that the scale of dF/F is known, and that F0 is large enough to divide by.
 
     Args:
-        guarded: (N,), components whose F0 was raised.
-        dark_level: counts of a pixel of an unilluminated detector, subtracted from F0.
+        dff: of the components, with their dark level.
         brightness: mean counts of a pixel of the raw frames.
 
     Returns:
         The assessment `dF/F`.
     """
-    check, n, n_guarded = "dF/F", len(guarded), int(np.sum(guarded))
+    check, n, n_guarded = "dF/F", len(dff.guarded), int(np.sum(dff.guarded))
     if n == 0:
         return Assessment(check, Level.OK, "There are no components.")
-    dark = f"Dark level {digits(dark_level)} counts, mean of the raw frames {digits(brightness)} counts"
-    if dark_level >= brightness:
-        recommendation = "Set dff_dark_level to the counts of a frame recorded without light."
+    dark = f"{_dark_words(dff)}, mean of the raw frames {digits(brightness)} counts"
+    recommendation = "Set dff_dark_level to the counts of a frame recorded without light."
+    if dff.dark_level >= brightness:
         return Assessment(check, Level.PROBLEM, f"The dark level is not below the mean: {dark}.", recommendation)
+    if dff.dark_level_source == UNKNOWN:
+        unknown = f"The scale of dF/F is unknown: the movie does not tell the dark level. {dark}."
+        return Assessment(check, Level.PROBLEM, f"{unknown} {_limits(dff, brightness)}", recommendation)
+    off = 2 * float(np.median(dff.scale_error)) if dff.scale_error is not None else 0.0
+    scale = f"dF/F may be {_off_by(off)} (95 %), as the dark level is not exact"
+    if off > SCALE_REVIEW:
+        level = Level.PROBLEM if off > SCALE_PROBLEM else Level.REVIEW
+        known = "unknown" if off > SCALE_PROBLEM else "uncertain"
+        return Assessment(check, level, f"The scale of dF/F is {known}: {scale}. {dark}.", recommendation)
+    scale = f" {scale}." if off > 0 else ""
     if n_guarded == 0:
         components = "all components" if n > 1 else "the only component"
-        return Assessment(check, Level.OK, f"F0 is well above 0 in {components}. {dark}.")
-    finding = f"F0 was too low to divide by, and was raised, in {n_guarded} of {count(n, 'component')}. {dark}."
+        return Assessment(check, Level.OK, f"F0 is well above 0 in {components}. {dark}.{scale}")
+    finding = f"F0 was too low to divide by, and was raised, in {n_guarded} of {count(n, 'component')}. {dark}.{scale}"
     recommendation = "dF/F is underestimated in these components: do not compare their transient amplitudes."
     return Assessment(check, Level.REVIEW, finding, recommendation)
+
+
+def _dark_words(dff: DeltaFOverF) -> str:
+    """The dark level with its error and source."""
+    if dff.dark_level_source == UNKNOWN:
+        return f"{digits(dff.dark_level)} counts were taken for it"
+    error = "" if dff.dark_level_source == GIVEN else f" ± {digits(dff.dark_level_error or 0.0)}"
+    return f"Dark level {digits(dff.dark_level)}{error} counts ({dff.dark_level_source})"
+
+
+def _off_by(off: float) -> str:
+    """How much too small or too large a quotient is, whose denominator is off by this part of it."""
+    small = f"{off / (1 + off):.0%} too large"
+    return f"{small} or {off / (1 - off):.0%} too small" if off < 0.9 else f"{small}, and too small by any factor"
+
+
+def _limits(dff: DeltaFOverF, brightness: float) -> str:
+    """By how much dF/F may be off where only the darkest pixels limit the dark level."""
+    if dff.detector is None or brightness <= dff.detector.lowest_level:
+        return "dF/F may be off by any factor."
+    factor = (brightness - dff.dark_level) / (brightness - dff.detector.lowest_level)
+    clipped = " Most values are cut off at the lowest one." if dff.detector.clipped_share > 0.5 else ""
+    return (
+        f"dF/F is up to {factor:.1f} times too small if the darkest pixels have no light, and too large by any factor "
+        f"if the dark level is lower.{clipped}"
+    )
 
 
 def assess_inspection(inspection_table: pd.DataFrame, *, tolerated: Collection[str] = ()) -> Assessment:

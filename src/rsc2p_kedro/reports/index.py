@@ -13,6 +13,7 @@ import pandas as pd
 
 from rsc2p_kedro.reports import html
 from rsc2p_kedro.reports.assessment import Assessment, Level, worst_level
+from rsc2p_kedro.reports.tracking_page import TrackingSummary
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def render_index(
     assessments: Mapping[str, Sequence[Assessment]],
     links: Mapping[str, Mapping[str, str]],
     thumbnails: Mapping[str, html.Picture],
+    tracked: Sequence[TrackingSummary] = (),
 ) -> str:
     """Renders the page over all recordings.
 
@@ -85,6 +87,7 @@ def render_index(
         links: by the name of each recording, addresses of its `report` and its `curation` page; a missing one is not
             linked.
         thumbnails: by the name of each recording; a missing one is left out.
+        tracked: of animals with several sessions, whose rows link to the page about their neurons.
 
     Returns:
         The page.
@@ -110,7 +113,7 @@ def render_index(
         "index.html",
         script="index.js",
         title="Recordings",
-        groups=[_group(str(animal), of_one, [rows[i] for i in of_one.index]) for animal, of_one in grouped],
+        groups=[_group(str(animal), of_one, [rows[i] for i in of_one.index], tracked) for animal, of_one in grouped],
         columns=COLUMNS,
         levels=[(level, sum(row["level"] is level for row in rows)) for level in Level],
         n_recordings=count_sessions(recordings["recording"]),
@@ -131,11 +134,14 @@ def count_sessions(names: Iterable[str]) -> int:
     return len({tuple(name.split(".")[:2]) for name in names})
 
 
-def _group(animal: str, recordings: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _group(
+    animal: str, recordings: pd.DataFrame, rows: list[dict[str, Any]], tracked: Sequence[TrackingSummary]
+) -> dict[str, Any]:
     """The rows of one animal, with their summary."""
     return {
         "animal": animal,
         "rows": rows,
+        "tracked": [one for one in tracked if one.animal == animal],
         "n_recordings": count_sessions(recordings["recording"]),
         "level": max(row["level"] for row in rows),
         "levels": [(level, sum(row["level"] is level for row in rows)) for level in Level],

@@ -7,7 +7,18 @@ import numpy as np
 import pandas as pd
 
 from rsc2p_kedro.core.parameters import EvaluationParameters
-from rsc2p_kedro.core.results import COMPONENT_CLASSES, SILENT, DeltaFOverF, MotionCorrection, RedLabels
+from rsc2p_kedro.core.results import (
+    BLANK_FRAMES,
+    COMPONENT_CLASSES,
+    GIVEN,
+    NOISE,
+    SILENT,
+    UNKNOWN,
+    DeltaFOverF,
+    DetectorResponse,
+    MotionCorrection,
+    RedLabels,
+)
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.reports import html
 from rsc2p_kedro.reports.assessment import Assessment, worst_level
@@ -200,10 +211,11 @@ def tables_of(
         Tables by section; the components are sorted by acceptance, then by decreasing SNR.
     """
     first = ["component_id", "accepted", "reason", "component_class", "soma_probability", "snr", "r_value"]
-    ranked = component_table.sort_values(["accepted", "snr"], ascending=False, kind="stable")
+    ranked = _with_dff(component_table, dff).sort_values(["accepted", "snr"], ascending=False, kind="stable")
     ranked = ranked[first + [name for name in ranked.columns if name not in first]]
     events = lineage_table["event"].value_counts().rename_axis("event").reset_index(name="components")
     tables = {
+        "raw": [] if dff.detector is None else [html.table_of(_detector_facts(dff.detector), "Detector")],
         "motion": [html.table_of(motion_quality, "Before and after motion correction")],
         "components": [
             html.table_of(events, "Lineage of components between first fit and refit"),
@@ -216,6 +228,17 @@ def tables_of(
         "inspection": [html.table_of(inspection_table, "Messages of the validators")],
     }
     return tables if truth_scores is None else {**tables, "truth": [html.table_of(truth_scores, "Scores")]}
+
+
+def _with_dff(component_table: pd.DataFrame, dff: DeltaFOverF) -> pd.DataFrame:
+    """The component table with what is known of the dF/F of each component."""
+    columns = {
+        "dff_noise_percent": dff.noise_level,
+        "photons_per_frame": dff.photons,
+        "d_prime": dff.d_prime,
+        "neuropil_fraction": dff.neuropil_fraction,
+    }
+    return component_table.assign(**{name: values for name, values in columns.items() if values is not None})
 
 
 def _classes(component_table: pd.DataFrame) -> list[Table]:
@@ -249,14 +272,74 @@ def _structural_facts(component_table: pd.DataFrame, red_labels: RedLabels | Non
 
 
 def _dff_facts(dff: DeltaFOverF, parameters: EvaluationParameters) -> pd.DataFrame:
-    """Parameters that dF/F was computed with, and the number of components whose F0 was raised."""
-    source = "estimated from the relation between the variance and the mean of the pixels"
-    if parameters.dff_dark_level is not None:
-        source = "given by dff_dark_level"
+    """What dF/F was computed with: dark level and neuropil, and the number of components whose F0 was raised."""
+    taken = "light under the footprint, neuropil included"
+    if dff.neuropil_fraction is not None:
+        how = "estimated for each component" if parameters.dff_neuropil == "estimate" else "given by dff_neuropil"
+        taken = f"light under the footprint less a part of the neuropil around it, {how}"
     rows = [
-        ("dark level", dff.dark_level, "counts", f"Detector offset without light, subtracted from F0; {source}."),
-        ("percentile", parameters.dff_percentile, "%", "Percentile of the running window taken as F0."),
+        ("dark level", dff.dark_level, "counts", f"Level without light, subtracted from F0; {_source(dff)}."),
+        ("error of the dark level", dff.dark_level_error, "counts", "Standard error."),
+        ("error of the scale", _median(dff.scale_error, 100), "% of F0", "That of the dark level; median, 1 sd."),
+        ("percentile", parameters.dff_percentile, "%", f"Percentile of the running window taken as F0: {taken}."),
         ("window", parameters.dff_window_s, "s", "Length of the running window."),
+        *_neuropil_facts(dff),
         ("raised F0", float(dff.guarded.sum()), "components", "Components whose F0 was too low to divide by."),
+        ("noise of dF/F", _median(dff.noise_level), "%/√Hz", "Median over the components (Rupprecht et al. 2021)."),
+        ("photons", _median(dff.photons), "per frame", "Of a component at rest; median over the components."),
+        ("d'", _median(dff.d_prime), "", "Detectability of a transient of 10 % dF/F with shot noise only; median."),
     ]
-    return pd.DataFrame(rows, columns=["measure", "value", "unit", "description"])
+    known = [row for row in rows if row[1] is not None]
+    return pd.DataFrame(known, columns=["measure", "value", "unit", "description"])
+
+
+def _source(dff: DeltaFOverF) -> str:
+    """Where the dark level comes from, in words."""
+    return {
+        GIVEN: "given by dff_dark_level",
+        BLANK_FRAMES: "the mean of frames without light",
+        NOISE: "from the noise of the pixels over their level",
+        UNKNOWN: "unknown, this value was taken for it",
+    }[dff.dark_level_source]
+
+
+def _median(values: np.ndarray | None, factor: float = 1.0) -> float | None:
+    """Median of what each component has; None where it is unknown."""
+    return None if values is None or not len(values) else factor * float(np.median(values))
+
+
+def _neuropil_facts(dff: DeltaFOverF) -> list[tuple[str, float | None, str, str]]:
+    """Neuropil fraction, and amplitudes with and without it, where F0 is corrected."""
+    if dff.neuropil_fraction is None or dff.neuropil_f0 is None:
+        return []
+    ratio = np.median((dff.f0 + dff.neuropil_f0) / dff.f0, axis=1)
+    about = "dF/F over that with the neuropil in F0; median over the components."
+    return [
+        ("neuropil fraction", _median(dff.neuropil_fraction), "", "Part of the light around; median."),
+        ("effect of the neuropil", _median(ratio), "times", about),
+    ]
+
+
+def _detector_facts(response: DetectorResponse) -> pd.DataFrame:
+    """Dark level, gain, read noise and photons of a detector, with their errors."""
+    known, gain = response.dark_level is not None, response.gain
+    light = response.typical_level - response.dark_level if response.dark_level is not None else None
+    rows: list[tuple[str, float | None, float | None, str, str]] = [
+        ("dark level", response.dark_level, response.dark_level_error, "counts", f"From {response.source}."),
+        ("gain", gain, response.gain_error, "counts per photon", "As the noise of the pixels implies."),
+        (
+            "photons per pixel",
+            None if light is None or gain is None else light / gain,
+            None
+            if light is None or gain is None
+            else float(np.hypot(response.dark_level_error / gain, light * response.gain_error / gain**2)),
+            "per frame",
+            "Of the pixel of median brightness. Noise of the amplification counts as fewer photons.",
+        ),
+        ("read noise", response.read_noise if known else None, None, "counts", "Standard deviation without light."),
+        ("noise correlation y", response.noise_correlation[0], None, "", "Of neighbours; above 0 if interpolated."),
+        ("noise correlation x", response.noise_correlation[1], None, "", "Likewise."),
+        ("clipped", 100 * response.clipped_share, None, "%", "Pixels near the lowest or highest value, not used."),
+    ]
+    columns = ["measure", "value", "standard_error", "unit", "description"]
+    return pd.DataFrame([row for row in rows if row[1] is not None], columns=columns)

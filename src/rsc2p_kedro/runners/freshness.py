@@ -208,6 +208,19 @@ class Freshness:
             self._makings[node.name] = making
         return making
 
+    def forget(self, recording: str) -> None:
+        """Forgets what was read of a recording, so that memory does not grow with their number.
+
+        Args:
+            recording: its name.
+        """
+        for known in (self._makings, self._files, self.places.found):
+            for name in [name for name in known if name.startswith(f"{recording}.")]:
+                del known[name]
+        own = (f"recordings.{recording}", f"units.{recording}.")
+        for key in [key for key in self._models if any(group.startswith(own) for group in key)]:
+            del self._models[key]
+
     def _fingerprint(self, dataset: str) -> Any:
         """Fingerprint that a dataset would have now, or the description of files of the user."""
         producer = self.producers.get(dataset)

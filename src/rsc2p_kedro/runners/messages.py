@@ -55,10 +55,11 @@ class RunReport:
             n_frames: of its movie; 0 if that is not known.
         """
         if made:
-            self.seconds[name] = seconds
+            self.seconds[name] = self.seconds.get(name, 0) + seconds
+            self.reused = [reused for reused in self.reused if reused != name]
             speed = f" ({n_frames} frames, {n_frames / seconds:.3g} frames/s)" if n_frames else ""
             logger.info("%s done in %s%s", name, duration(seconds), speed)
-        else:
+        elif name not in self.seconds and name not in self.reused:
             self.reused.append(name)
 
     def progress(self, name: str) -> str:
@@ -70,7 +71,7 @@ class RunReport:
         Returns:
             For example `[2/3] demo_1.day_7`.
         """
-        return f"[{self.n_done + 1}/{self.n_recordings}] {name}"
+        return f"[{min(self.n_done + 1, self.n_recordings)}/{self.n_recordings}] {name}"
 
     def log_summary(self, index: Path | None) -> None:
         """Logs what was made, reused and failed, how long it took, and where results are.

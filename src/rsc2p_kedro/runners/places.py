@@ -60,6 +60,9 @@ class Places:
 
     Kedro matches each name against all patterns and makes an object for each dataset, which takes about 1 ms; with
     hundreds of recordings, that is longer than the check whether their results are fresh.
+
+    Attributes:
+        found: places that were asked for, by name of the dataset.
     """
 
     def __init__(self, catalog: CatalogProtocol) -> None:
@@ -69,7 +72,7 @@ class Places:
             catalog: catalog of the run.
         """
         self._catalog: Any = catalog
-        self._found: dict[str, Place | None] = {}
+        self.found: dict[str, Place | None] = {}
         patterns = catalog.config_resolver._dataset_patterns if hasattr(catalog, "config_resolver") else {}
         self._patterns = [(parse.compile(pattern, case_sensitive=True), config) for pattern, config in patterns.items()]
 
@@ -82,9 +85,9 @@ class Places:
         Returns:
             The place. None for datasets in memory.
         """
-        if name not in self._found:
-            self._found[name] = self._find(name)
-        return self._found[name]
+        if name not in self.found:
+            self.found[name] = self._find(name)
+        return self.found[name]
 
     def _find(self, name: str) -> Place | None:
         catalog = self._catalog

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from rsc2p_kedro.runners.lease import is_leased_elsewhere, lease
 from rsc2p_kedro.runners.places import Places
 
 logger = logging.getLogger(__name__)
@@ -70,11 +69,11 @@ class RunFolder:
         Yields:
             Path of the file.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / f"{run_id}.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(file, encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told by its results
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         root = logging.getLogger()
         consoles = list(root.handlers)
         for console in consoles:
@@ -92,7 +91,8 @@ class RunFolder:
     def lock(self, name: str) -> Iterator[None]:
         """Waits until no other run writes a recording, and keeps others from writing it during the block.
 
-        The lock is one of the operating system, which ends with the process that holds it, however that ends.
+        The lock is one of the operating system, which ends with the process that holds it, however that ends, together
+        with a lease for machines that do not share such locks (:mod:`.lease`).
 
         Args:
             name: name of the recording.
@@ -110,11 +110,11 @@ class RunFolder:
             logger.info("%s is being processed by another run (%s). Waiting until it ends.", name, _owner(owner))
             lock.acquire()
         try:
-            with suppress(OSError):  # on a full disk, what cannot be saved is told
-                owner.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now()}))
-            yield
+            if is_leased_elsewhere(owner):
+                logger.info("%s is being processed by another run (%s). Waiting until it ends.", name, _owner(owner))
+            with lease(owner, {"since": now()}):
+                yield
         finally:
-            owner.unlink(missing_ok=True)
             lock.release()
 
     @contextmanager
@@ -137,7 +137,7 @@ class RunFolder:
             yield False
             return
         try:
-            yield True
+            yield not is_leased_elsewhere(self.path / f"{name}.owner.json")
         finally:
             lock.release()
 

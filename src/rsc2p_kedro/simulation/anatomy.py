@@ -81,8 +81,20 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: flo
     return (noise - noise.mean()) / noise.std()
 
 
-def _draw_position(propose: Callable[[], NDArray], points: list[NDArray], distance: float) -> NDArray:
-    """Draws positions until one is farther than `distance` px, which shrinks with the attempts, from all points."""
+def draw_position(propose: Callable[[], NDArray], points: list[NDArray], distance: float) -> NDArray:
+    """Draws positions until one is farther from all points than a distance, which shrinks with the attempts.
+
+    Args:
+        propose: Draws a position (y, x) in px.
+        points: Positions to keep away from.
+        distance: Least distance in px.
+
+    Returns:
+        The position.
+
+    Raises:
+        RuntimeError: There is no room.
+    """
     for attempt in range(1, 1_000_000):
         point = propose()
         if not points or np.hypot(*(np.array(points) - point).T).min() > distance:
@@ -111,7 +123,7 @@ def place_neurons(rng: np.random.Generator, settings: SimulationSettings) -> NDA
     n_partners = round(settings.overlap_share * settings.n_neurons)
     points: list[NDArray] = []
     for _ in range(settings.n_neurons - n_partners):
-        points.append(_draw_position(lambda: rng.uniform(edge, high), points, 2.4 * radius))
+        points.append(draw_position(lambda: rng.uniform(edge, high), points, 2.4 * radius))
     separate = points.copy()
 
     def beside_another() -> NDArray:
@@ -120,7 +132,7 @@ def place_neurons(rng: np.random.Generator, settings: SimulationSettings) -> NDA
         return np.clip(separate[rng.integers(len(separate))] + step, edge, high)
 
     for _ in range(n_partners):
-        points.append(_draw_position(beside_another, points, 1.15 * radius))
+        points.append(draw_position(beside_another, points, 1.15 * radius))
     return np.array(points).reshape(-1, 2)
 
 

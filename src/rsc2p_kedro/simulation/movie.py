@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.blocks import frame_blocks
 from rsc2p_kedro.core.parameters import Acquisition
-from rsc2p_kedro.simulation import activity, anatomy
+from rsc2p_kedro.simulation import activity, anatomy, sessions
 from rsc2p_kedro.simulation import motion as motions
 from rsc2p_kedro.simulation.objects import ObjectTruth
 from rsc2p_kedro.simulation.outlines import Mask
-from rsc2p_kedro.simulation.settings import SimulationSettings
+from rsc2p_kedro.simulation.settings import SessionChange, SimulationSettings
 from rsc2p_kedro.simulation.structural import StructuralScene, draw_structural_scene
 from rsc2p_kedro.simulation.tissue import TissueScene, describe_objects, draw_tissue_scene
 from rsc2p_kedro.simulation.truth import SimulatedTruth
@@ -156,6 +156,31 @@ def draw_scene(settings: SimulationSettings, acquisition: Acquisition) -> tuple[
         bleaching=activity.bleaching_curve(settings),
         vignette=anatomy.vignette(settings),
     )
+    return (scene, spikes) if settings.session is None else _see_again(scene, settings.session, centres, acquisition)
+
+
+def _see_again(
+    first: Scene, change: SessionChange, centres: NDArray, acquisition: Acquisition
+) -> tuple[Scene, NDArray[np.int64]]:
+    """The scene of a later session from that of the first one, whose neurons have the given centres, and its spikes."""
+    shared, canvas = first.settings, first.canvas
+    seed = int(np.random.SeedSequence([shared.seed, 20, change.seed]).generate_state(1)[0])
+    own = shared.model_copy(update={"seed": seed, "photons": shared.photons * change.brightness})
+    seen, places = sessions.draw_presence(change, shared.n_neurons), sessions.seen_places(change, canvas)
+    others, rest_of_others = sessions.draw_others(shared, centres, canvas)
+    pool = sp.hstack([first.footprints, others], format="csc")[:, seen]
+    fading = sessions.draw_fading(change, len(seen))
+    traces, spikes = activity.draw_activity(_rng(own, 3), own, acquisition)
+    scene = replace(
+        first,
+        settings=own,
+        footprints=sessions.move_footprints(sp.csr_array(pool), places, canvas),
+        traces=fading[:, None] * traces,
+        rest=fading * np.concatenate([first.rest, rest_of_others])[seen],
+        background=sessions.move_images(first.background.reshape(canvas.shape), places).ravel(),
+        neuropil=sessions.move_images(first.neuropil.reshape(-1, *canvas.shape), places).reshape(first.neuropil.shape),
+        neuropil_traces=activity.draw_neuropil_traces(_rng(own, 4), len(first.neuropil), own, acquisition),
+    )
     return scene, spikes
 
 
@@ -179,6 +204,7 @@ def draw_truth(scene: Scene | TissueScene, spikes: NDArray, acquisition: Acquisi
         shear=motions.draw_shear(rng, settings, rate),
         warp=motions.draw_warp(rng, settings, rate),
         background=scene.canvas.crop(scene.mean_background()),
+        neurons=None if settings.session is None else sessions.draw_presence(settings.session, settings.n_neurons),
     )
 
 
@@ -309,10 +335,13 @@ def simulate(
         movie of the structural channel.
 
     Raises:
-        ValueError: Masks are given for smooth tissue, have another shape than the frame, or are empty.
+        ValueError: Masks are given for smooth tissue, have another shape than the frame, or are empty; or a later
+            session is asked for of another tissue.
         RuntimeError: The frame has no room for that many neurons.
     """
     shape, objects = (settings.height_px, settings.width_px), None
+    if settings.session is not None and settings.tissue != "smooth":
+        raise ValueError(f"A later `session` needs `tissue: smooth`, `tissue` is `{settings.tissue}`.")
     if masks is not None:
         if settings.tissue == "smooth":
             raise ValueError("Masks can be planted in `tissue: processes` only, `tissue` is `smooth`.")

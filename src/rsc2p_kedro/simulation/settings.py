@@ -15,6 +15,23 @@ MotionKind = Literal["none", "drift", "walk", "jerks", "shear"]
 Tissue = Literal["smooth", "processes"]
 
 
+class SessionChange(FrozenModel):
+    """What differs in a later session of a simulated field of view (:mod:`rsc2p_kedro.simulation.sessions`)."""
+
+    seed: int = Field(1, ge=0, description="Seed of what is this session's own: activity, motion, noise, who is seen.")
+    shift_px: tuple[float, float] = Field(
+        (0.0, 0.0), description="Displacement (y, x) in px of the field of view in the frame."
+    )
+    rotation_deg: float = Field(0.0, ge=-45, le=45, description="Rotation of the field of view in degrees.")
+    scale: float = Field(1.0, gt=0.5, lt=2, description="Magnification of the field of view.")
+    warp_px: float = Field(0.0, ge=0, le=10, description="Largest smooth displacement in px along each axis.")
+    warp_scale_px: float = Field(80.0, ge=8, description="Distance in px over which the smooth displacement changes.")
+    turnover: float = Field(
+        0.0, ge=0, le=1, description="Fraction of the neurons that are out of focus now, with others in their stead."
+    )
+    brightness: float = Field(1.0, gt=0, description="Photons relative to the first session.")
+
+
 class SimulationSettings(FrozenModel):
     """A simulated movie with known motion, footprints, traces and spikes."""
 
@@ -152,4 +169,9 @@ class SimulationSettings(FrozenModel):
         le=3,
         description="Standard deviation of the motion out of the plane in units of half the depth of field, which "
         "changes brightness and blur. For `tissue: processes`.",
+    )
+    session: SessionChange | None = Field(
+        None,
+        description="A later session of the same field of view (`tissue: smooth`): the recording shows the neurons "
+        "that the same settings show without it, displaced and partly exchanged. `null` is the first session.",
     )

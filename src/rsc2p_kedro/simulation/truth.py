@@ -46,6 +46,8 @@ class SimulatedTruth:
         background: (H, W) float32, mean background over time; without neurons, vignetting and bleaching.
         labelled: (N,) bool, neurons with the label of the structural channel; None where there is no such channel.
         crosstalk: part of the functional fluorescence that is detected in the structural channel; None likewise.
+        neurons: (N,) int64, numbers of the neurons of a later session in the pool of its field of view; None for the
+            first session, whose neurons are 0 to N - 1.
 
     Raises:
         ValueError: Shapes do not agree.
@@ -60,6 +62,7 @@ class SimulatedTruth:
     background: Float
     labelled: NDArray[np.bool_] | None = None
     crosstalk: float | None = None
+    neurons: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         (H, W), N, T = self.background.shape, self.footprints.shape[1], len(self.rigid_motion)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from rsc2p_kedro.algorithms.detector import measure_detector
 from rsc2p_kedro.algorithms.extraction import censoring, fit, refit
-from rsc2p_kedro.algorithms.saturation import find_saturation
 from rsc2p_kedro.core.parameters import Acquisition, Compute, ExtractionParameters
 from rsc2p_kedro.simulation.movie import simulate
 from rsc2p_kedro.simulation.settings import SimulationSettings
@@ -93,7 +93,7 @@ def test_traces_of_bright_neurons_are_closer_to_the_truth_when_saturated_values_
     settings |= {"rigid_amplitude_px": 0.0, "warp_amplitude_px": 0.0, "seed": seed, "soft_saturation": 2000.0}
     recording = simulate(SimulationSettings.model_validate(settings), acquisition)
     movie = np.asarray(recording.movie)
-    level = find_saturation(movie, compute=QUIET).level
+    level = measure_detector(movie, compute=QUIET).saturation.level
     assert level is not None
 
     def correlations(saturation_level):

@@ -36,7 +36,8 @@ def test_nodes_are_those_of_the_stages_with_datasets_of_their_own():
     names = {node.short_name for node in pipeline.nodes}
     assert {"estimate_motion", "apply_motion", "fit_components", "refit_components", "compute_dff"} <= names
     free = {name for name in pipeline.inputs() if not name.startswith("params:")}
-    assert free == {"a.s.movie", "a.s.bad_frames", "a.s.detector_saturation", "a.s.frame_table", "a.s.seeds"}
+    measured = {"a.s.bad_frames", "a.s.detector_response", "a.s.detector_saturation", "a.s.frame_table"}
+    assert free == {"a.s.movie", "a.s.seeds", *measured}
     assert pipeline.outputs() == {"a.s.engine_agreement_table", "a.s.engine_agreement_figure"}
 
 

@@ -34,7 +34,7 @@ from tests.pipelines.reporting.made_up import (
 
 from rsc2p_kedro.core import schemas
 from rsc2p_kedro.core.parameters import EvaluationParameters, ExtractionParameters, MotionCorrectionParameters
-from rsc2p_kedro.core.results import DeltaFOverF, LineOffset, RedLabels
+from rsc2p_kedro.core.results import DeltaFOverF, DetectorResponse, LineOffset, RedLabels
 from rsc2p_kedro.datasets.records import read_record, write_record
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.reporting import create_pipeline, nodes
@@ -43,6 +43,9 @@ from rsc2p_kedro.reports.index import IndexEntry
 from rsc2p_kedro.reports.report import FIGURES
 
 DARK = 12.5
+RESPONSE = DetectorResponse(
+    DARK, 0.5, "noise of the pixels", 5.0, 0.1, 2.0, 50.0, 20.0, (0.0, 0.0), 0.0, np.arange(3.0), np.ones(3), np.ones(3)
+)
 PNG = b"\x89PNG\r\n\x1a\n"
 PARAMETERS = (MotionCorrectionParameters(max_shift_px=9), ExtractionParameters(), EvaluationParameters())
 
@@ -64,7 +67,7 @@ def _figures(n: int) -> dict[str, Figure]:
         "shifts_figure": nodes.plot_shifts(make_motion_table(motion), recording),
         "patch_shifts_figure": nodes.plot_patch_shifts(motion, recording),
         "motion_quality_figure": nodes.plot_motion_quality(make_motion_table(motion), MOTION_QUALITY, recording),
-        "photon_transfer_figure": nodes.plot_photon_transfer(SATURATION, recording),
+        "photon_transfer_figure": nodes.plot_photon_transfer(SATURATION, RESPONSE, recording),
         "unexplained_figure": nodes.plot_unexplained_correlation(images, components, table, motion, recording),
         "structural_figure": nodes.plot_structural_channel(images, components, _labels(n), recording),
         "contours_figure": nodes.plot_contours(images, make_components(2), components, table, recording),
@@ -81,7 +84,11 @@ def _labels(n: int) -> RedLabels:
 
 
 def _dff(n: int) -> DeltaFOverF:
-    return DeltaFOverF(make_components(n).traces, np.ones((n, T), np.float32), np.zeros(n, bool), DARK)
+    ones, one = np.ones((n, T), np.float32), np.ones(n, np.float32)
+    return DeltaFOverF(
+        make_components(n).traces, ones, np.zeros(n, bool), DARK, 0.5, "noise of the pixels", one * 0.7, ones,
+        noise_level=one, scale_error=0.02 * one, photons=40 * one, d_prime=one, detector=RESPONSE,
+    )  # fmt: skip
 
 
 def _measures(n: int) -> pd.DataFrame:
@@ -171,8 +178,16 @@ def test_a_report_begins_with_its_assessment() -> None:
 
 def test_a_report_states_the_dark_level() -> None:
     text = _Elements(_report()).text
-    assert "Dark level 12.5 counts, mean of the raw frames 50 counts" in text
-    assert re.search(r"dark level\s*12\.5\s*counts\s*Detector offset without light[^.]*estimated from", text)
+    assert "Dark level 12.5 ± 0.5 counts (noise of the pixels), mean of the raw frames 50 counts" in text
+    assert re.search(r"dark level\s*12\.5\s*counts\s*Level without light[^.]*from the noise of the pixels", text)
+
+
+def test_a_report_states_gain_photons_and_neuropil() -> None:
+    text = _Elements(_report()).text
+    assert re.search(r"gain\s*5\s*0\.1\s*counts per photon", text)
+    assert re.search(r"photons per pixel\s*7\.5\s*0\.18", text), "(50 - 12.5) / 5, and its error"
+    assert re.search(r"neuropil fraction\s*0\.7", text)
+    assert re.search(r"effect of the neuropil\s*2\s*times", text), "F0 is 1, and 2 with the neuropil"
 
 
 def test_values_from_outside_cannot_become_markup() -> None:

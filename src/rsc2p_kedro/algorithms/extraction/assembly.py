@@ -105,7 +105,8 @@ def _to_movie_units(
     if inputs.parameters.nonnegative_baseline:
         baseline = np.maximum(baseline, 0)
     static = binned.restored_mean.ravel() - footprints @ calcium.mean(axis=1) - neuropil @ F.mean(axis=1)
-    b, f = _background(np.maximum(static, 0), neuropil, F, inputs.parameters.n_background)
+    lowest = min(float(np.floor(binned.mean.min())), 0.0)
+    b, f = _background(np.maximum(static, lowest), lowest, neuropil, F, inputs.parameters.n_background)
     return Components(
         shape=binned.shape,
         ids=np.asarray(ids, np.int64),
@@ -121,14 +122,24 @@ def _to_movie_units(
         lam=(deconvolved.lam * norms).astype(np.float32),
         pixel_noise=binned.noise,
         neuron_half_width_px=half_width,
+        n_fitted_background=b.shape[1] - (lowest < 0 and b.shape[1] > 0),
     )
 
 
-def _background(static: NDArray, neuropil: sp.csc_array, F: NDArray, n_background: int) -> tuple[sp.csc_array, Float]:
-    """b (H*W, nb) and f (nb, T): the static image first, then the neuropil."""
+def _background(
+    static: NDArray, lowest: float, neuropil: sp.csc_array, F: NDArray, n_background: int
+) -> tuple[sp.csc_array, Float]:
+    """b (H*W, nb) and f (nb, T): the static image first, then the neuropil.
+
+    Footprints are not negative. Where the detector's dark level makes the movie negative, the static image is relative
+    to the lowest value, which is added by the trace of a last, uniform footprint.
+    """
     n_frames = F.shape[1]
     if n_background == 0:
         return sp.csc_array((len(static), 0), dtype=np.float32), np.zeros((0, n_frames), np.float32)
-    image = sp.csc_array(static[:, None].astype(np.float32))
-    b = sp.csc_array(sp.hstack([image, neuropil], format="csc"), dtype=np.float32)
-    return b, np.concatenate([np.ones((1, n_frames)), F]).astype(np.float32)
+    parts, traces = [sp.csc_array((static - lowest)[:, None].astype(np.float32)), neuropil], [np.ones((1, n_frames)), F]
+    if lowest < 0:
+        parts.append(sp.csc_array(np.ones((len(static), 1), np.float32)))
+        traces.append(np.full((1, n_frames), lowest))
+    b = sp.csc_array(sp.hstack(parts, format="csc"), dtype=np.float32)
+    return b, np.concatenate(traces).astype(np.float32)

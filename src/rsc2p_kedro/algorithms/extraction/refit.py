@@ -147,7 +147,7 @@ def _initialize(inputs: Inputs, components: Components) -> Factorization:
 
 def _earlier_gain(inputs: Inputs, components: Components) -> Float:
     """Gain (H, W) of the neuropil in an earlier result: the sum of its footprints, as the splines sum to 1."""
-    footprints, binned = components.background_footprints[:, 1:], inputs.binned
+    footprints, binned = components.background_footprints[:, 1 : components.n_fitted_background], inputs.binned
     n_splines = inputs.neuropil.n_splines
     if n_splines == 0 or footprints.shape[1] != n_splines:  # fitted with other parameters
         return initialize_background(inputs).gain

@@ -325,7 +325,7 @@ class CaimanEngine:
             empty = np.zeros((0, T), np.float32)
             return DeltaFOverF(empty, empty, np.zeros(0, bool))
         given = parameters.dff_dark_level
-        dark_level = estimate_dark_level(components) if given is None else given
+        dark_level = (estimate_dark_level(components) or 0.0) if given is None else given
         background = conversions.c_to_f_order(components.background_footprints.toarray(), shape)
         arrays = conversions.components_to_caiman(components)
         arrays |= {

@@ -152,6 +152,7 @@ NOT_HONOURED: dict[type[FrozenModel], dict[str, NotHonoured]] = {
     EvaluationParameters: {
         "accept": NotHonoured("CaImAn does not classify components: its thresholds and its CNN decide alone"),
         "min_soma_probability": NotHonoured("CaImAn does not classify components"),
+        "dff_neuropil": NotHonoured("CaImAn's detrend_df_f leaves the whole background in F0"),
     },
 }
 """Fields that CaImAn cannot honour, and why."""

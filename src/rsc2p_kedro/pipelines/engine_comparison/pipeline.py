@@ -30,7 +30,11 @@ MEASURED: list[tuple[Callable, list[str], str]] = [
         ["corrected_movie", "components", "bad_frames", "recording", "evaluation", "compute", "caiman"],
         "component_quality",
     ),
-    (compute_dff, ["components", "bad_frames", "frame_table", "recording", "evaluation", "caiman"], "dff"),
+    (
+        compute_dff,
+        ["components", "bad_frames", "frame_table", "detector_response", "recording", "evaluation", "caiman"],
+        "dff",
+    ),
 ]
 """Nodes of the stages whose cost is measured, their inputs and their output. Both engines leave out the frames that are
 bad in the raw movie; which others could be registered differs."""
@@ -106,7 +110,8 @@ def _nodes_of(recording: Recording, engine: EngineName) -> list[Node]:
 def _stage_of(recording: Recording, engine: EngineName) -> Stage:
     """Nodes and datasets of one engine; what is known of the raw movie and the seeds are those of the recording."""
     name = f"{STAGE}.{engine}"
-    shared = frozenset({"movie", "structural_movie", "bad_frames", "detector_saturation", "frame_table", "seeds"})
+    raw = {"movie", "structural_movie", "bad_frames", "detector_saturation", "detector_response", "frame_table"}
+    shared = frozenset(raw | {"seeds"})
     return Stage(recording, name, own=name, shared=shared)
 
 

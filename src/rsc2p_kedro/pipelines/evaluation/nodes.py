@@ -1,11 +1,14 @@
 """Nodes of the stage evaluation: they pass datasets of the catalog to an engine or an algorithm."""
 
+from dataclasses import replace
+
 import dask.array as da
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
+from rsc2p_kedro.algorithms.dff import choose_dark_level, describe_noise
 from rsc2p_kedro.algorithms.evaluation import description, red_label
 from rsc2p_kedro.algorithms.kept_frames import (
     extend_dff,
@@ -28,6 +31,7 @@ from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
+    DetectorResponse,
     MotionCorrection,
     RedLabels,
     SpikeInference,
@@ -227,27 +231,29 @@ def measure_red_labels(
     )
 
 
-@uses(recording="frame_rate_hz", evaluation="engine dff_*")
+@uses(recording="frame_rate_hz decay_time_s", evaluation="engine dff_*")
 def compute_dff(
     components: Components,
     excluded_frames: pd.DataFrame,
     frame_table: pd.DataFrame,
+    detector_response: DetectorResponse,
     recording: Recording,
     parameters: EvaluationParameters,
     caiman: CaimanSettings,
 ) -> DeltaFOverF:
-    """Computes dF/F of all components.
+    """Computes dF/F of all components, and its noise and error.
 
     Args:
         components: components of the refit.
         excluded_frames: frames that are left out; dF/F is interpolated there.
         frame_table: trial of each frame, for `dff_within_files`.
+        detector_response: dark level, where the user gives none, and gain.
         recording: the recording, whose own parameters take precedence.
         parameters: percentile and window of the baseline, and the engine to use.
         caiman: location of the user's CaImAn.
 
     Returns:
-        dF/F and F0, (N, T) each.
+        dF/F and F0, (N, T) each, with the dark level and what it and the photons leave uncertain.
 
     Raises:
         ValueError: `dff_within_files` is set, and a trial has too few frames.
@@ -255,11 +261,14 @@ def compute_dff(
     parameters = recording.override(parameters)
     engine, kept = get_engine(parameters.engine, caiman), exclusion.kept_frames(excluded_frames)
     seen = take_components(components, kept)
-    dff = engine.compute_dff(seen, recording.acquisition, parameters)
-    if parameters.dff_within_files:
-        # All trials have the dark level of the whole recording, which more pixels and levels determine.
-        parameters = parameters.model_copy(update={"dff_dark_level": dff.dark_level})
+    # All trials have the dark level of the whole recording, which more pixels and levels determine.
+    level, error, source = choose_dark_level(parameters.dff_dark_level, detector_response)
+    parameters = parameters.model_copy(update={"dff_dark_level": level})
+    if not parameters.dff_within_files:
+        dff = engine.compute_dff(seen, recording.acquisition, parameters)
+    else:
         trials = frame_table["trial"].to_numpy()[kept]
         parts = [take_components(seen, trials == name) for name in exclusion.long_trials(trials)]
         dff = join_dff([engine.compute_dff(part, recording.acquisition, parameters) for part in parts])
-    return extend_dff(dff, kept)
+    dff = replace(dff, dark_level_error=error, dark_level_source=source)
+    return extend_dff(describe_noise(dff, seen, recording.acquisition, detector_response), kept)

@@ -77,6 +77,7 @@ def _nodes(recording: Recording) -> list[Node]:
                 "components",
                 "excluded_frames",
                 "frame_table",
+                "detector_response",
                 "params:recording",
                 "params:evaluation",
                 "params:caiman",

@@ -28,6 +28,7 @@ from rsc2p_kedro.core.results import (
 )
 from rsc2p_kedro.datasets.frame_times import check_frame_times
 from rsc2p_kedro.datasets.raw.tiff import SUFFIXES as TIFF_SUFFIXES
+from rsc2p_kedro.datasets.tracked import with_tracked_ids
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.acquisition import Links, cannot_link
 from rsc2p_kedro.nwb.build import PlaneContents, build_nwb_file
@@ -55,6 +56,7 @@ class PlaneResults:
         corrected_summary_images: images of the corrected movie.
         structural_movie: raw movie (T, H, W) of the structural channel, if there is one.
         structural_summary_images: its images, after the same motion correction.
+        tracked_ids: ids of the neurons over sessions, if the animal has other sessions.
     """
 
     movie: da.Array
@@ -72,6 +74,7 @@ class PlaneResults:
     corrected_summary_images: SummaryImages
     structural_movie: da.Array | None = None
     structural_summary_images: SummaryImages | None = None
+    tracked_ids: pd.DataFrame | None = None
 
 
 def build_nwb(
@@ -124,6 +127,7 @@ HASHED = (
     "spike_inference",
     "corrected_summary_images",
     "structural_summary_images",
+    "tracked_ids",
 )
 """Results whose content identifies the inputs of a file."""
 
@@ -143,7 +147,7 @@ def _contents(
         given.corrected_movie,
         given.motion,
         given.components,
-        given.component_table,
+        with_tracked_ids(given.component_table, given.tracked_ids),
         given.dff,
         given.spike_inference,
         given.corrected_summary_images,

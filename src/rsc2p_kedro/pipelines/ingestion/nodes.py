@@ -4,14 +4,17 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
-from rsc2p_kedro.algorithms import bad_frames, line_offset, saturation
+from rsc2p_kedro.algorithms import bad_frames, detector, line_offset
+from rsc2p_kedro.algorithms.bad_frames import BLANK
 from rsc2p_kedro.algorithms.kept_frames import take_frames
+from rsc2p_kedro.algorithms.photon_response import with_blank_frames
 from rsc2p_kedro.algorithms.registration.frames import size_problem
 from rsc2p_kedro.algorithms.summary_images import frame_statistics, summarize
 from rsc2p_kedro.core.fingerprints import uses
 from rsc2p_kedro.core.parameters import Compute, IngestionParameters
-from rsc2p_kedro.core.results import DetectorSaturation, LineOffset, SummaryImages
+from rsc2p_kedro.core.results import DetectorResponse, DetectorSaturation, LineOffset, SummaryImages
 from rsc2p_kedro.datasets.raw import RawFrames, RawRecording, RecordingError, without_nan
+from rsc2p_kedro.datasets.raw.frames import MINIMUM_FRAMES
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines import exclusion
 
@@ -180,15 +183,26 @@ def summarize_movie(movie: da.Array, excluded: pd.DataFrame, compute: Compute) -
     return summarize(take_frames(movie, exclusion.kept_frames(excluded)), compute=compute)
 
 
-def find_saturation(movie: da.Array, excluded: pd.DataFrame, compute: Compute) -> DetectorSaturation:
-    """Finds the level from which the detector saturates, from the noise of the pixels.
+def measure_detector(
+    movie: da.Array, excluded: pd.DataFrame, frame_table: pd.DataFrame, compute: Compute
+) -> tuple[DetectorResponse, DetectorSaturation]:
+    """Measures dark level, gain, read noise and saturation of the detector from the noise of the pixels.
 
     Args:
         movie: raw movie (T, H, W).
-        excluded: frames that are left out.
+        excluded: which frames are bad, and why; they do not count even if they are used. Frames without light tell the
+            dark level.
+        frame_table: gives the mean of each frame.
         compute: resources of the machine.
 
     Returns:
-        The level in counts or None, the fraction of the values above it, and the photon transfer curve.
+        Dark level, gain and read noise with their errors; and the level from which the detector saturates.
     """
-    return saturation.find_saturation(take_frames(movie, exclusion.kept_frames(excluded)), compute=compute)
+    reasons = excluded["reason"].to_numpy()
+    good = reasons == ""
+    if good.sum() < MINIMUM_FRAMES:
+        good = exclusion.kept_frames(excluded)
+    found = detector.measure_detector(take_frames(movie, good), compute=compute)
+    # A frame of one value was not recorded: its value is no dark level.
+    blank = (reasons == BLANK) & (frame_table["minimum"] < frame_table["maximum"]).to_numpy()
+    return with_blank_frames(found.response, frame_table["mean"].to_numpy()[blank]), found.saturation

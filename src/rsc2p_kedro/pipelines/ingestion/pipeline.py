@@ -1,4 +1,4 @@
-"""ingestion: raw frames -> movie, tables of files and frames, summary images, saturation of the detector."""
+"""ingestion: raw frames -> movie, tables of files and frames, summary images, response of the detector."""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,9 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.ingestion.nodes import (
     find_bad_frames,
     find_line_offset,
-    find_saturation,
     ingest_frames,
     ingest_structural_frames,
+    measure_detector,
     summarize_movie,
     tabulate_files,
     tabulate_frames,
@@ -60,7 +60,11 @@ def _nodes(recording: Recording) -> list[Node]:
             },
             outputs="bad_frames",
         ),
-        stage.node(find_saturation, inputs=["movie", "bad_frames", "params:compute"], outputs="detector_saturation"),
+        stage.node(
+            measure_detector,
+            inputs=["movie", "bad_frames", "frame_table", "params:compute"],
+            outputs=["detector_response", "detector_saturation"],
+        ),
         stage.node(summarize_movie, inputs=["movie", "bad_frames", "params:compute"], outputs="summary_images"),
     ]
 

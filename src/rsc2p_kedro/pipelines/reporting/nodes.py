@@ -19,6 +19,7 @@ from rsc2p_kedro.core.results import (
     ComponentQuality,
     Components,
     DeltaFOverF,
+    DetectorResponse,
     DetectorSaturation,
     LineOffset,
     MotionCorrection,
@@ -27,6 +28,7 @@ from rsc2p_kedro.core.results import (
     SummaryImages,
 )
 from rsc2p_kedro.datasets.raw.alternation import alternating_frames
+from rsc2p_kedro.datasets.tracked import with_tracked_ids
 from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.nwb.inspection import TOLERATED_CHECKS
 from rsc2p_kedro.nwb.metadata import NwbParameters
@@ -44,6 +46,7 @@ from rsc2p_kedro.plots.thumbnails import thumbnail
 from rsc2p_kedro.reports import assessment, html, report
 from rsc2p_kedro.reports.curation_page import render_curation_page
 from rsc2p_kedro.reports.index import IndexEntry, render_index
+from rsc2p_kedro.reports.tracking_page import TrackingSummary
 from rsc2p_kedro.simulation.truth import SimulatedTruth, score_results
 
 
@@ -252,11 +255,14 @@ def plot_component_map(
 
 
 @uses(recording="")
-def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Recording) -> Figure:
+def plot_photon_transfer(
+    detector_saturation: DetectorSaturation, detector_response: DetectorResponse, recording: Recording
+) -> Figure:
     """Draws the noise of the pixels of the raw movie over their level.
 
     Args:
         detector_saturation: the curve, and the level from which the detector saturates.
+        detector_response: dark level and gain.
         recording: gives the title.
 
     Returns:
@@ -264,7 +270,12 @@ def plot_photon_transfer(detector_saturation: DetectorSaturation, recording: Rec
     """
     found = detector_saturation
     return detector_plots.photon_transfer_curve(
-        found.levels, found.noise_variance, found.expected_variance, found.level, title=recording.name
+        found.levels,
+        found.noise_variance,
+        found.expected_variance,
+        found.level,
+        response=detector_response,
+        title=recording.name,
     )
 
 
@@ -562,12 +573,12 @@ def assess_recording(
         assessment.assess_registration(n_lost, len(kept)),
         assessment.assess_excluded_frames(excluded_frames),
         assessment.assess_shift_limit(motion_table, recording.override(motion_correction).max_shift_px),
-        assessment.assess_illumination(frame_table[kept]),
+        assessment.assess_illumination(frame_table[kept], dark_level=dff.dark_level, error=dff.dark_level_error),
         assessment.assess_files(frame_table[kept], dff.dark_level, corrected=used.dff_within_files),
         assessment.assess_alternation(alternating_frames(movie)),
         assessment.assess_line_offset(line_offset),
         assessment.assess_saturation(detector_saturation, n_saturated),
-        assessment.assess_dff(dff.guarded, dff.dark_level, float(frame_table["mean"][kept].mean())),
+        assessment.assess_dff(dff, float(frame_table["mean"][kept].mean())),
     ]
     return assessment.to_table(assessments)
 
@@ -747,6 +758,19 @@ def summarize_recording(
     return pd.DataFrame([row])
 
 
+def add_tracked_ids(component_table: pd.DataFrame, tracked_ids: pd.DataFrame) -> pd.DataFrame:
+    """Adds the ids of neurons over sessions to the component table.
+
+    Args:
+        component_table: a :class:`~rsc2p_kedro.core.schemas.ComponentTable`.
+        tracked_ids: a :class:`~rsc2p_kedro.core.schemas.TrackedIdTable`.
+
+    Returns:
+        The component table with `tracked_id`, `tracking_probability` and `tracking_reason`.
+    """
+    return with_tracked_ids(component_table, tracked_ids)
+
+
 def collect_index_entry(
     summary_table: pd.DataFrame,
     assessment_table: pd.DataFrame,
@@ -808,22 +832,23 @@ def tabulate_all_components(*entries: IndexEntry) -> pd.DataFrame:
     return components
 
 
-def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry) -> str:
+def write_index(recordings_table: pd.DataFrame, *entries: IndexEntry | TrackingSummary) -> str:
     """Writes the page over all recordings.
 
     Args:
         recordings_table: one row per recording.
-        *entries: of all recordings, in the order of the table.
+        *entries: of all recordings, in the order of the table; and the tracking of animals with several sessions.
 
     Returns:
         A page of HTML, which links to `<animal>/<session>/report.html` and `curation.html`, or those in `plane_<k>`.
     """
     names = recordings_table["recording"].tolist()
-    known = dict(zip(names, entries, strict=True))
+    known = dict(zip(names, [one for one in entries if isinstance(one, IndexEntry)], strict=True))
+    tracked = [one for one in entries if isinstance(one, TrackingSummary)]
     assessments = {name: assessment.from_table(pd.DataFrame(entry.assessments)) for name, entry in known.items()}
     thumbnails = {name: base64.b64decode(entry.thumbnail) for name, entry in known.items()}
     folders = {name: quote(name.replace(".", "/")) for name in names}
     links = {
         name: {page: f"{folder}/{page}.html" for page in ("report", "curation")} for name, folder in folders.items()
     }
-    return render_index(recordings_table, assessments, links, thumbnails)
+    return render_index(recordings_table, assessments, links, thumbnails, tracked)

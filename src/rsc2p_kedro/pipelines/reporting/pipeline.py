@@ -8,6 +8,7 @@ from rsc2p_kedro.manifest.recordings import Recording
 from rsc2p_kedro.pipelines.reporting import nodes
 from rsc2p_kedro.pipelines.stage import Stage, node_of_all
 from rsc2p_kedro.reports.report import FIGURES
+from rsc2p_kedro.runners.joint import sessions_of_fields
 
 PARAMETERS = ("recording", "motion_correction", "source_extraction", "evaluation")
 STRUCTURAL_FIGURE = "structural_figure"
@@ -34,19 +35,26 @@ CURATED = (
 )
 
 
-def create_pipeline(recordings: Sequence[Recording], exported: Collection[str] | None = None) -> Pipeline:
+def create_pipeline(
+    recordings: Sequence[Recording], exported: Collection[str] | None = None, tracked: Collection[str] = ()
+) -> Pipeline:
     """Makes the nodes of the stage for all recordings.
 
     Args:
         recordings: recordings of the manifest.
         exported: names of the recordings whose NWB file is written. None means all. In the reports of the others, the
             metadata that are missing take the place of the messages about the file.
+        tracked: names of the recordings whose neurons are tracked over sessions.
 
     Returns:
         Its nodes, in the namespace of each recording, and the table and the page over all recordings.
     """
     names = {recording.name for recording in recordings} if exported is None else exported
-    of_each = [node for recording in recordings for node in _nodes(recording, recording.name in names)]
+    of_each = [
+        node
+        for recording in recordings
+        for node in _nodes(recording, recording.name in names, recording.name in tracked)
+    ]
     return Pipeline([*of_each, *over_all_recordings([recording.name for recording in recordings]).nodes])
 
 
@@ -60,19 +68,20 @@ def over_all_recordings(names: Sequence[str]) -> Pipeline:
         The nodes, which have no namespace.
     """
     entries = [f"{name}.index_entry" for name in names]
+    summaries = [f"{field}.tracking_summary" for field in sessions_of_fields(names)]
     return Pipeline(
         [
             node_of_all(nodes.tabulate_recordings, entries, "recordings_table", "reporting"),
             node_of_all(nodes.tabulate_all_components, entries, "components_table", "reporting"),
-            node_of_all(nodes.write_index, ["recordings_table", *entries], "index", "reporting"),
+            node_of_all(nodes.write_index, ["recordings_table", *entries, *summaries], "index", "reporting"),
         ]
     )
 
 
-def _nodes(recording: Recording, exported: bool) -> list[Node]:
+def _nodes(recording: Recording, exported: bool, tracked: bool) -> list[Node]:
     """The nodes of one recording; a simulated one is also scored against its ground truth."""
     stage = Stage(recording, "reporting")
-    return [*([] if exported else _reason(stage)), *_figures(stage), *_tables(stage), *_pages(stage)]
+    return [*([] if exported else _reason(stage)), *_figures(stage), *_tables(stage), *_pages(stage, tracked)]
 
 
 def _reason(stage: Stage) -> list[Node]:
@@ -87,7 +96,11 @@ def _figures(stage: Stage) -> list[Node]:
     images, table, recording = "corrected_summary_images", "component_table", "params:recording"
     spikes, evaluation = "spike_inference", "params:evaluation"
     return [
-        stage.node(nodes.plot_photon_transfer, ["detector_saturation", recording], "photon_transfer_figure"),
+        stage.node(
+            nodes.plot_photon_transfer,
+            ["detector_saturation", "detector_response", recording],
+            "photon_transfer_figure",
+        ),
         stage.node(nodes.plot_summary_images, [images, recording], "summary_figure"),
         stage.node(nodes.plot_correction, ["summary_images", images, recording], "correction_figure"),
         stage.node(nodes.plot_template, ["motion", recording], "template_figure"),
@@ -174,15 +187,18 @@ def _tables(stage: Stage) -> list[Node]:
     ]
 
 
-def _pages(stage: Stage) -> list[Node]:
+def _pages(stage: Stage, tracked: bool) -> list[Node]:
     """The report, the curation page, and the entry for the page over all recordings.
 
     The entry is a single dataset, so that in Kedro-Viz only one edge connects a recording with that page. Earlier
     manual decisions are an input of the curation page if the recording has any.
     """
+    table = "tracked_component_table" if tracked else "component_table"
+    ids = ["component_table", "tracked_ids"]
     scores = {} if stage.recording.simulation is None else {"truth_scores": "truth_score_table"}
     parameters = {name: f"params:{name}" for name in PARAMETERS}
     return [
+        *([stage.node(nodes.add_tracked_ids, ids, table)] if tracked else []),
         stage.node(
             nodes.write_report,
             inputs={
@@ -206,7 +222,7 @@ def _pages(stage: Stage) -> list[Node]:
         ),
         stage.node(
             nodes.collect_index_entry,
-            inputs=["summary_table", "assessment_table", "component_table", "thumbnail", "report", "curation_page"],
+            inputs=["summary_table", "assessment_table", table, "thumbnail", "report", "curation_page"],
             outputs="index_entry",
         ),
     ]

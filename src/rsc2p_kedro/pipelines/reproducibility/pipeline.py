@@ -45,8 +45,9 @@ def _nodes(recording: Recording) -> list[Node]:
 def _nodes_of(recording: Recording, half: Half) -> list[Node]:
     """The nodes of the stages source extraction and evaluation, on one half of the frames."""
     name = f"{STAGE}.{half}"
+    shared = frozenset({"corrected_movie", "motion", "excluded_frames", "detector_saturation", "seeds"})
+    stage = Stage(recording, name, own=name, shared=shared)
     movie = {name: name for name in ("corrected_movie", "motion", "excluded_frames", "detector_saturation")}
-    stage = Stage(recording, name, own=name, shared=frozenset({*movie, "seeds"}))
     return [
         stage.node(
             bind(on_half, fit_components, half, like=fit_components),
