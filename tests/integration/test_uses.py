@@ -152,6 +152,9 @@ def test_nodes_that_run_caiman_read_no_field_that_they_do_not_declare(monkeypatc
         "excluded_frames": pd.DataFrame({"excluded": np.zeros(recorded.T, bool), "reason": ""}),
         "frame_table": pd.DataFrame({"trial": ["first"] * (recorded.T // 2) + ["second"] * (recorded.T // 2)}),
         "detector_saturation": SimpleNamespace(level=None),
+        "detector_response": SimpleNamespace(
+            dark_level=10.0, dark_level_error=1.0, source="blank frames", gain=None, lowest_level=12.0
+        ),
         "compute": Compute.model_validate({"threads": 1, "show_progress": False}),
         "caiman": CaimanSettings(),
     }

@@ -1,11 +1,15 @@
 """One machine writes a recording at a time, also where locks of the operating system end at the machine."""
 
+import errno
+import io
 import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from kedro.io import DatasetError
 
 from rsc2p_kedro.runners import lease as leases
 from rsc2p_kedro.runners.lease import is_leased_elsewhere, lease
@@ -92,3 +96,21 @@ def test_an_unreadable_lease_counts_by_its_age(tmp_path):
     assert is_leased_elsewhere(path)
     os.utime(path, (0, 0))
     assert not is_leased_elsewhere(path)
+
+
+def test_a_full_disk_is_told_and_leaves_no_empty_lease(tmp_path, monkeypatch):
+    class FullFile(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path, opened = tmp_path / "owner.json", Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "open", lambda path, *args, **options: (opened(path, *args, **options).close(), FullFile())[1]
+        )
+        with (
+            pytest.raises(DatasetError, match=r"owner\.json was not saved .*No space left.*Make room"),
+            lease(path, {}),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
