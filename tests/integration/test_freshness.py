@@ -23,7 +23,7 @@ from rsc2p_kedro.cli import cli
 from rsc2p_kedro.core.provenance import content_identity
 from rsc2p_kedro.runners import RecordingRunner
 from rsc2p_kedro.runners.freshness import Freshness, make_plan
-from rsc2p_kedro.runners.recording import RunFailedError, Run
+from rsc2p_kedro.runners.recording import Run, RunFailedError
 
 pytestmark = [
     pytest.mark.slow,
