@@ -90,10 +90,10 @@ def test_the_index_links_to_reports_that_are_there(done):
     folder = done.path / "data/08_reporting"
     links = re.findall(r'href="([^"#]+\.html)"', (folder / "index.html").read_text(encoding="utf-8"))
     assert {session for link in links for session in ("day_1", "day_2") if session in link} == {"day_1", "day_2"}
-    assert len(links) == 4, "a report and a view for each recording"
+    assert len(links) == 5, "a report and a view for each recording, and a page of the animal's sessions"
     for link in links:
         page = (folder / link).read_text(encoding="utf-8")
-        assert "data:image/png;base64," in page
+        assert "data:image/png;base64," in page or link.endswith("tracking.html")
         assert not re.search(r'(src|href)="https?://', page)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pynwb.ophys import ImagingPlane, PlaneSegmentation
 
 from rsc2p_kedro.core import results
+from rsc2p_kedro.core.tracking import UNTRACKED
 from rsc2p_kedro.nwb.iterators import MaskIterator, compressed
 from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.nwb.orientation import points_to_nwb
@@ -57,7 +58,7 @@ COLUMNS = {
     "reason": "Why the ROI was accepted or rejected.",
     "tracked_id": "Id of the neuron over the sessions of the animal: the session and the ROI in which it was first "
     "seen; untracked where it was rejected or the session shows another place.",
-    "tracking_probability": "Probability that the ROI belongs to this neuron; 0 where it is untracked.",
+    "tracking_probability": "Probability that the ROI belongs to this neuron; NaN where it is untracked.",
 }
 """Columns of the table of ROIs beside `image_mask`, in order, with their descriptions."""
 OPTIONAL_COLUMNS = (
@@ -135,7 +136,10 @@ def _column_values(components: results.Components, table: pd.DataFrame) -> dict[
         **(
             {
                 "tracked_id": table["tracked_id"].tolist(),
-                "tracking_probability": table["tracking_probability"].to_numpy(np.float32),
+                # Not 0, as a column of 0 and 1 only would pass for true and false.
+                "tracking_probability": np.where(
+                    table["tracked_id"] == UNTRACKED, np.nan, table["tracking_probability"]
+                ).astype(np.float32),
             }
             if "tracked_id" in table
             else {}

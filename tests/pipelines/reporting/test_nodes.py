@@ -310,7 +310,8 @@ def test_a_curation_and_a_ground_truth_are_inputs_only_where_there_are_some() ->
 
 def test_every_recording_gives_the_index_one_small_dataset_and_nothing_else_leaves_it() -> None:
     recordings = [make_recording().model_copy(update={"session_key": name}) for name in ("s_1", "s_2")]
-    assert _inputs_of("write_index", *recordings) == ["recordings_table", "a_1.s_1.index_entry", "a_1.s_2.index_entry"]
+    entries = ["a_1.s_1.index_entry", "a_1.s_2.index_entry"]
+    assert _inputs_of("write_index", *recordings) == ["recordings_table", *entries, "a_1.tracking_summary"]
     whole = create_pipeline(recordings)
     one = whole.only_nodes_with_namespaces(["a_1.s_1"])
     assert one.outputs() == {"a_1.s_1.index_entry"}

@@ -127,6 +127,7 @@ APPLIED_OUTSIDE: dict[type[FrozenModel], dict[str, str]] = {
         "block_frames": "least number of frames read at once while the movie is written for CaImAn",
         "memory_gb": "memory for pixels while the movie is written for CaImAn",
         "hash_raw_files": "CaImAn reads no raw files",
+        "cluster": "where recordings are processed, whatever the engine",
         "show_progress": "CaImAn has no progress bars: the log has one line per step",
     },
 }
