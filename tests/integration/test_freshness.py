@@ -210,7 +210,11 @@ def contents_of_nwb(project: Project) -> dict[str, Any]:
         if item.name.rpartition("/")[2] in NWB_NOT_COMPARED or isinstance(value, h5py.Reference):
             value = None
         elif isinstance(value, np.ndarray):
-            value = (value.dtype.str, value.shape, value.tobytes() if value.dtype.kind not in "OV" else repr(value))
+            value = (
+                value.dtype.str,
+                value.shape,
+                value.tobytes() if value.dtype.kind not in "OV" else without_commit(repr(value.tolist())),
+            )
         contents[name] = (attributes, value)
 
     with h5py.File(next(project.path.glob("data/**/sub-a_ses-1_ophys.nwb"))) as file:
@@ -221,12 +225,21 @@ def contents_of_nwb(project: Project) -> dict[str, Any]:
 NWB_NOT_COMPARED = {"object_id", "file_create_date", ".specloc", "namespace"}
 
 
-def pages_of(project: Project) -> dict[str, bytes]:
+def without_commit(text: str) -> str:
+    """A text without the state of the repository, which may change while tests run."""
+    return re.sub(r"git[ _](commit|dirty)\W+(dt\W+dd\W+)?\w+", "", text)
+
+
+def pages_of(project: Project) -> dict[str, bytes | str]:
     """Figures and pages, the latest version of each."""
     folder = project.path / "data" / "08_reporting"
     found = sorted(path for path in folder.rglob("*") if path.suffix in {".png", ".html"} and path.is_file())
     names = [path.parent.parent if path.parent.parent.name == path.name else path for path in found]
-    return {name.relative_to(folder).as_posix(): path.read_bytes() for name, path in zip(names, found, strict=True)}
+    contents = [
+        without_commit(path.read_text(encoding="utf-8")) if path.suffix == ".html" else path.read_bytes()
+        for path in found
+    ]
+    return {name.relative_to(folder).as_posix(): content for name, content in zip(names, contents, strict=True)}
 
 
 def same_results(project: Project, other: Project) -> None:
