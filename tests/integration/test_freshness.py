@@ -53,6 +53,14 @@ def write_manifest(project: Project, recordings: dict[str, Any], env: str = "loc
     (folder / "parameters_test.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_commit():
+    """The state of the repository, which results tell, may change while tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rsc2p_kedro.core.provenance.git_state", lambda: {"git_commit": "of tests", "git_dirty": False})
+        yield
+
+
 @pytest.fixture(scope="module")
 def done(make_project) -> Project:
     """One recording that has run; tests only ask what would be made."""
@@ -213,7 +221,7 @@ def contents_of_nwb(project: Project) -> dict[str, Any]:
             value = (
                 value.dtype.str,
                 value.shape,
-                value.tobytes() if value.dtype.kind not in "OV" else without_commit(repr(value.tolist())),
+                value.tobytes() if value.dtype.kind not in "OV" else repr(value.tolist()),
             )
         contents[name] = (attributes, value)
 
@@ -225,21 +233,12 @@ def contents_of_nwb(project: Project) -> dict[str, Any]:
 NWB_NOT_COMPARED = {"object_id", "file_create_date", ".specloc", "namespace"}
 
 
-def without_commit(text: str) -> str:
-    """A text without the state of the repository, which may change while tests run."""
-    return re.sub(r"git[ _](commit|dirty)\W+(dt\W+dd\W+)?\w+", "", text)
-
-
-def pages_of(project: Project) -> dict[str, bytes | str]:
+def pages_of(project: Project) -> dict[str, bytes]:
     """Figures and pages, the latest version of each."""
     folder = project.path / "data" / "08_reporting"
     found = sorted(path for path in folder.rglob("*") if path.suffix in {".png", ".html"} and path.is_file())
     names = [path.parent.parent if path.parent.parent.name == path.name else path for path in found]
-    contents = [
-        without_commit(path.read_text(encoding="utf-8")) if path.suffix == ".html" else path.read_bytes()
-        for path in found
-    ]
-    return {name.relative_to(folder).as_posix(): content for name, content in zip(names, contents, strict=True)}
+    return {name.relative_to(folder).as_posix(): path.read_bytes() for name, path in zip(names, found, strict=True)}
 
 
 def same_results(project: Project, other: Project) -> None:
