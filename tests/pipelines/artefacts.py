@@ -15,6 +15,7 @@ from rsc2p_kedro.core.parameters import (
     MotionCorrectionParameters,
 )
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.pipelines.evaluation import nodes as evaluation
 from rsc2p_kedro.pipelines.ingestion import nodes as ingestion
 from rsc2p_kedro.pipelines.motion_correction import nodes as motion_correction
@@ -79,7 +80,7 @@ def process(movie: np.ndarray, *, dff_within_files: bool = False, **fields: obje
     fit = source_extraction.fit_components(*found, recording, ext, QUIET, CAIMAN)
     components = source_extraction.refit_components(*found, fit, recording, ext, QUIET, CAIMAN)
     quality = evaluation.evaluate_components(corrected, components, excluded, recording, ev, QUIET, CAIMAN)
-    spikes = evaluation.infer_component_spikes(components, excluded, recording, ev, QUIET)
+    spikes = evaluation.infer_component_spikes(components, excluded, recording, ev, QUIET, NwbParameters())
     frames = pd.DataFrame({"trial": ["a.tif"] * 250 + ["b.tif"] * (len(movie) - 250)})
     dff = evaluation.compute_dff(components, excluded, frames, response, recording, ev, CAIMAN)
     return {

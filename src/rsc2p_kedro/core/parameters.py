@@ -501,12 +501,13 @@ class EvaluationParameters(FrozenModel):
         le=1,
         description="Lower threshold of the classifier score; components below it are rejected [cnn_lowest].",
     )
-    spike_delay: float = Field(
-        0.045,
+    spike_delay: float | None = Field(
+        None,
         ge=0,
         le=1,
         description="Delay between a spike and the middle of the rise of fluorescence, as a fraction of the decay "
-        "time; about 0.02 for synthetic dyes, which rise faster. A larger delay places spikes earlier.",
+        "time. A larger delay places spikes earlier. `null`: that of the indicator that the metadata name "
+        "(`imaging_plane.indicator`), 0 for synthetic dyes and red indicators and 0.045 for all others.",
     )
     spike_supralinearity: float = Field(
         1.33,

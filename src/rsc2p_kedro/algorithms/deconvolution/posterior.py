@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms import blocks
 from rsc2p_kedro.algorithms.deconvolution.autoregressive import estimate_noise
+from rsc2p_kedro.algorithms.deconvolution.indicators import GCAMP_DELAY
 from rsc2p_kedro.algorithms.dff import remove_baseline
 from rsc2p_kedro.core.parameters import Acquisition, Compute
 from rsc2p_kedro.core.results import SpikeInference
@@ -301,7 +302,7 @@ def advance(rates: NDArray, frames: NDArray) -> NDArray:
 
 
 def infer_spikes(
-    traces: NDArray, acquisition: Acquisition, *, delay: float = 0.045, supralinearity: float = 4 / 3
+    traces: NDArray, acquisition: Acquisition, *, delay: float = GCAMP_DELAY, supralinearity: float = 4 / 3
 ) -> SpikeInference:
     """Spike rates of traces, by the model of this module.
 

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.deconvolution import infer_spikes_of_all
+from rsc2p_kedro.algorithms.deconvolution.indicators import usual_delay
 from rsc2p_kedro.algorithms.dff import choose_dark_level, describe_noise
 from rsc2p_kedro.algorithms.evaluation import description, red_label
 from rsc2p_kedro.algorithms.kept_frames import (
@@ -39,6 +40,7 @@ from rsc2p_kedro.core.results import (
 )
 from rsc2p_kedro.engines import get_engine
 from rsc2p_kedro.manifest.recordings import Recording
+from rsc2p_kedro.nwb.metadata import NwbParameters
 from rsc2p_kedro.pipelines import exclusion
 from rsc2p_kedro.pipelines.evaluation.curation import curate
 
@@ -78,33 +80,37 @@ def evaluate_components(
     )
 
 
-@uses(recording="frame_rate_hz decay_time_s", evaluation="spike_*")
+@uses(recording="frame_rate_hz decay_time_s imaging_plane", evaluation="spike_*", nwb="imaging_plane")
 def infer_component_spikes(
     components: Components,
     excluded_frames: pd.DataFrame,
     recording: Recording,
     parameters: EvaluationParameters,
     compute: Compute,
+    nwb: NwbParameters,
 ) -> SpikeInference:
     """Infers spike rates of all components from their noisy traces.
 
     Args:
         components: components of the refit.
         excluded_frames: frames that are left out; there are no spikes in them.
-        recording: the recording, whose own parameters take precedence.
+        recording: the recording, whose own parameters and indicator take precedence.
         parameters: delay and supralinearity of the indicator.
         compute: resources of the machine; components are processed in parallel.
+        nwb: metadata that recordings share, among them the indicator.
 
     Returns:
         Spike rates and event probabilities (N, T); decay time, transient amplitude and noise (N,).
     """
     parameters = recording.override(parameters)
     kept = exclusion.kept_frames(excluded_frames)
-    seen = take_components(components, kept)
+    seen, delay = take_components(components, kept), parameters.spike_delay
+    if delay is None:
+        delay = usual_delay(recording.imaging_plane.indicator or nwb.imaging_plane.indicator)
     spikes = infer_spikes_of_all(
         seen.traces + seen.residual_traces,
         recording.acquisition,
-        delay=parameters.spike_delay,
+        delay=delay,
         supralinearity=parameters.spike_supralinearity,
         compute=compute,
     )

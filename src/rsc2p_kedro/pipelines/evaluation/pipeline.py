@@ -23,6 +23,7 @@ LABEL_INPUTS = (
     "corrected_summary_images",
     "structural_summary_images",
 )
+SPIKE_PARAMETERS = ("recording", "evaluation", "compute", "nwb")
 LABEL_PARAMETERS = ("recording", "motion_correction", "compute", "caiman")
 
 
@@ -58,7 +59,7 @@ def _nodes(recording: Recording) -> list[Node]:
         ),
         stage.node(
             infer_component_spikes,
-            inputs=["components", "excluded_frames", "params:recording", "params:evaluation", "params:compute"],
+            inputs=["components", "excluded_frames", *(f"params:{name}" for name in SPIKE_PARAMETERS)],
             outputs="spike_inference",
         ),
         stage.node(
