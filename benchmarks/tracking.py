@@ -1,6 +1,7 @@
 """How well the same neurons are found over sessions, and what it costs.
 
     python -m benchmarks.tracking extracted [--seeds 1 2] [--neurons 60 150] [--sessions 2 4] [--turnover 0.2 0.5]
+                                          [--side 256] [--frames 600]
     python -m benchmarks.tracking drawn [--seeds 1 2 3]
     python -m benchmarks.tracking cost
     python -m benchmarks.tracking allen FOLDER        # tests/test_files/test0 of AllenInstitute/ophys_nway_matching
@@ -142,7 +143,7 @@ def extracted(asked: argparse.Namespace) -> None:
             for turnover in asked.turnover:
                 rng = np.random.default_rng([seed, n])
                 base = SimulationSettings(
-                    seed=seed, n_frames=asked.frames, height_px=256, width_px=256, n_neurons=n, photons=20
+                    seed=seed, n_frames=asked.frames, height_px=asked.side, width_px=asked.side, n_neurons=n, photons=20
                 )
                 found = [
                     extract(base.model_copy(update={"session": draw_change(rng, k, turnover)}), f"day_{k + 1}")
@@ -350,6 +351,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--turnover", type=float, nargs="+", default=[0.2, 0.5])
     parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--side", type=int, default=256, help="height and width of the simulated frames in px")
     parser.add_argument("--caiman-python", help="interpreter of CaImAn's environment, for `extracted`")
     asked = parser.parse_args()
     measures = {"extracted": extracted, "drawn": drawn, "cost": cost, "allen": allen, "cellreg": cellreg}

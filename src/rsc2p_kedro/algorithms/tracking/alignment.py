@@ -10,7 +10,6 @@ field of view that is tracked.
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from rsc2p_kedro.algorithms.tracking.images import channels_of
 from rsc2p_kedro.algorithms.tracking.placement import Placement, within
 from rsc2p_kedro.algorithms.tracking.refinement import refine
 from rsc2p_kedro.algorithms.tracking.rigid import NULL_ROTATIONS_DEG, STRETCHES, RigidFit, find_rigid
-from rsc2p_kedro.algorithms.tracking.sampling import sampling_matrix
+from rsc2p_kedro.algorithms.tracking.sampling import sample, sampling_matrix
 from rsc2p_kedro.core.tracking import FieldOfView, SessionAlignment
 
 Float = NDArray[np.float32]
@@ -81,7 +80,7 @@ class Group:
         """
         places = placement.places()
         inside = within(places, channels.shape[1:])
-        own = inside * np.stack([ndi.map_coordinates(c, places, order=1, mode="nearest") for c in channels])
+        own = inside * sample(channels, places)
         return ((self.total - own) / np.maximum(self.weight - inside, 1)).astype(np.float32)
 
     def add(self, position: int, placement: Placement, channels: Float, footprints: sp.csc_array) -> None:
@@ -95,7 +94,7 @@ class Group:
         """
         places = placement.places()
         inside = within(places, channels.shape[1:])
-        self.total += inside * np.stack([ndi.map_coordinates(c, places, order=1, mode="nearest") for c in channels])
+        self.total += inside * sample(channels, places)
         self.weight += inside
         self.members.append(position)
         self.placements.append(placement)
@@ -231,7 +230,7 @@ class Aligner:
         session, own = self.fields[position], np.ascontiguousarray(np.flip(self.channels[position], axes))
         y, x = (float(np.hypot(a, b)) for a, b in like.matrix)
         step = max(1, round(self.radius[group.members[0]] / 1.5))
-        placement = find_rigid(target, own, step=step, pixel_ratios=[(y, x)]).placement
+        placement = find_rigid(target, own, step=step, pixel_ratios=[(y, x)], judge=False).placement
         placement = self._refine(placement, target, own, group.members[0])
         pixels = np.arange(session.shape[0] * session.shape[1]).reshape(session.shape)
         turned = np.flip(pixels, tuple(axis - 1 for axis in axes)).ravel()
@@ -432,7 +431,7 @@ def _correlations(
     """Correlation of each channel over the common field, and the largest magnitude of the three in each ninth."""
     places = placement.places()
     inside = within(places, own.shape[1:])
-    moved = [ndi.map_coordinates(channel, places, order=1, mode="nearest") for channel in own]
+    moved = sample(own, places)
     whole = [_correlation(a, b, inside) for a, b in zip(moved, others, strict=True)]
     ninths = np.full((3, 3), np.nan)
     rows, columns = (np.minimum(3 * np.arange(size) // size, 2) for size in inside.shape)
