@@ -39,6 +39,9 @@ pairs of different or mirrored simulated fields the highest was 0.40."""
 FEW, FEW_SIGNIFICANCE, FEW_SHARE = 20, 2.0, 0.2
 """With fewer components than this, counting cannot decide: then a share of coincident ones is enough if the images
 agree, or the cross-correlation is twice that of mirrored sessions."""
+ENOUGH = 150
+"""Number of components from which one mirrored session tells what coincides by chance; fewer are mirrored along both
+axes."""
 _N_RECENT = 3
 """Number of the last sessions, beside the first, whose footprints a session is compared with."""
 _MAX_GROUPS = 4
@@ -215,7 +218,8 @@ class Aligner:
         target, first = group.mean, group.members[0]
         placement = self._refine(rigid.placement, target, own, first)
         moved, coincident, n = self._coincidences(placement, session, group)
-        chance = [self._by_chance(position, group, target, rigid.placement, axes) for axes in ((1,), (2,))]
+        turns = ((1,), (2,)) if n < ENOUGH else ((1,),)
+        chance = [self._by_chance(position, group, target, rigid.placement, axes) for axes in turns]
         expected = np.sum([c for c, _ in chance], axis=0) / max(sum(m for _, m in chance), 1)
         evidence = (coincident - expected * n) / np.sqrt(expected * n + 1)
         best = int(evidence.argmax())
