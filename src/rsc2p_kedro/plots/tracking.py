@@ -43,9 +43,9 @@ def aligned_sessions(
     width = 3.6
     figure = style.new_figure(_PER_ROW * width, rows * (width * shape[0] / shape[1] + 0.35))
     axes = figure.subplots(rows, _PER_ROW, squeeze=False).ravel()
-    for ax, shown, when in zip(axes, (before, images), ("before", "after"), strict=False):
+    titles = ("as recorded", f"aligned ({names[0]} magenta, others green)")
+    for ax, shown, title in zip(axes, (before, images), titles, strict=False):
         ax.imshow(_overlay(shown))
-        title = f"{when} alignment: {names[0]} (magenta), mean of the others (green)"
         ax.set_title(title, fontsize=style.SMALL, loc="left")
     for ax, name in zip(axes[2:], names, strict=False):
         ax.imshow(images[name], cmap="gray", vmin=-2, vmax=3)
