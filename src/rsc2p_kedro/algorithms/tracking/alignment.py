@@ -41,7 +41,7 @@ FEW, FEW_SIGNIFICANCE, FEW_SHARE = 20, 2.0, 0.2
 agree, or the cross-correlation is twice that of mirrored sessions."""
 ENOUGH = 150
 """Number of components from which one mirrored session tells what coincides by chance; fewer are mirrored along both
-axes."""
+axes. Chosen, not tuned."""
 _N_RECENT = 3
 """Number of the last sessions, beside the first, whose footprints a session is compared with."""
 _MAX_GROUPS = 4
