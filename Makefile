@@ -55,7 +55,7 @@ viz: setup  ## look at the demo's pipelines in Kedro-Viz
 	$(BIN)/kedro viz run --env demo
 
 clean:  ## remove what the demo made and all caches (never .venv, conf/local or your data)
-	rm -rf data/*/demo_[123] data/07_model_output/dandiset/sub-demo-[123] build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf data/*/demo_[123] data/07_model_output/dandiset/sub-demo-[123] data/08_reporting/*_demo.* build .pytest_cache .mypy_cache .ruff_cache
 
 parameters:  ## write conf/base/parameters_*.yml and docs/parameters.md from the models
 	$(BIN)/python -m rsc2p_kedro.manifest.parameters_reference .

@@ -104,6 +104,26 @@ def test_a_second_run_makes_nothing(project, caplog):
     assert "Of all recordings" not in caplog.text
 
 
+def test_each_plane_is_tracked_for_itself(make_project):
+    size = {"n_frames": 300, "height_px": 96, "width_px": 96, "n_neurons": 12, "overlap_share": 0, "seed": 4}
+    days = {}
+    for day, change in ((1, {}), (2, {"session": {"seed": 2, "shift_px": [3, -4], "turnover": 0.0}})):
+        recording = {**simulated(f"v/{day}", **size, **change), "planes": 2, "frame_rate_hz": 9.8}
+        start = f"2019-05-{5 + day:02d}T10:30:00+02:00"
+        recording["session"] = {**recording["session"], "session_start_time": start}
+        days[str(day)] = {**recording, "plane_depths_um": [120, 150]}
+    project = make_project({"v": days})
+    project.run()
+    for plane in ("plane_1", "plane_2"):
+        table = project.load(f"v.{plane}.tracking_table")
+        assert (table["n_sessions"] == 2).sum() >= 8
+        assert (project.path / f"data/08_reporting/v/{plane}/tracking.html").exists()
+        for session in ("1", "2"):
+            found = project.load(f"v.{session}.{plane}.tracked_component_table")
+            own = table[table["session"] == session]
+            assert found.loc[found["accepted"], "tracked_id"].tolist() == own["neuron_id"].tolist()
+
+
 def test_an_added_session_keeps_ids_and_a_failing_one_stops_no_other(project, make_project):
     before = project.load("a.tracking_table")
     broken = {**DAY_3, "path": "f/3", "simulation": None}

@@ -92,7 +92,8 @@ def undeclared_fields(function: Callable, seen: set[str]) -> list[str]:
 def test_nodes_read_no_field_of_their_parameters_that_they_do_not_declare(make_project) -> None:
     small = simulated("f/1", n_frames=100, height_px=64, width_px=80, n_neurons=4)
     reads: dict[str, set[str]] = {}
-    with make_project({"a": {"1": small}}).session() as session:
+    again = {**small, "path": "f/2"}
+    with make_project({"a": {"1": small, "2": again}}).session() as session:
         catalog = session.load_context().catalog
         freshness = Freshness(pipelines["__default__"].nodes, catalog)
         for node in freshness.nodes.values():
@@ -109,6 +110,7 @@ def test_nodes_read_no_field_of_their_parameters_that_they_do_not_declare(make_p
         undeclared = {name: undeclared_fields(freshness.nodes[name].func, seen) for name, seen in reads.items()}
     assert not any(undeclared.values()), {name: fields for name, fields in undeclared.items() if fields}
     assert "evaluation.dff_percentile" in reads["a.1.evaluation.compute_dff"], "reads are seen at all"
+    assert "recording.pixel_size_um" in reads["a.2.tracking.collect_field_of_view"]
     assert "recording.simulation" in reads["a.1.simulation.simulate_recording"]
     assert "source_extraction.neuron_half_width_px" in reads["a.1.motion_correction.estimate_motion"]
 

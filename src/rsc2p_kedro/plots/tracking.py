@@ -18,28 +18,36 @@ _SNIPPET_IN = 1.15
 
 
 def aligned_sessions(
-    images: Mapping[str, NDArray], footprints: sp.csc_array, session: NDArray, shared: NDArray[np.bool_]
+    images: Mapping[str, NDArray],
+    before: Mapping[str, NDArray],
+    footprints: sp.csc_array,
+    session: NDArray,
+    shared: NDArray[np.bool_],
 ) -> Figure:
     """Aligned mean images of the sessions, with the outlines of neurons found again and of those found once.
 
     Args:
         images: for each session, its aligned image (H, W), NaN outside of its field of view.
+        before: the same images where they lay before the alignment.
         footprints: CSC (H*W, N), aligned.
         session: (N,), session of each footprint.
         shared: (N,) whether its neuron was found in another session as well.
 
     Returns:
-        The figure; its first panel overlays the first session (magenta) and the mean of the others (green).
+        The figure; its first two panels overlay the first session (magenta) and the mean of the others (green), before
+        and after the alignment.
     """
     names = list(images)
     shape = images[names[0]].shape
-    rows = -(-(len(names) + 1) // _PER_ROW)
+    rows = -(-(len(names) + 2) // _PER_ROW)
     width = 3.6
     figure = style.new_figure(_PER_ROW * width, rows * (width * shape[0] / shape[1] + 0.35))
     axes = figure.subplots(rows, _PER_ROW, squeeze=False).ravel()
-    axes[0].imshow(_overlay(images))
-    axes[0].set_title(f"{names[0]} (magenta), mean of the others (green)", fontsize=style.SMALL, loc="left")
-    for ax, name in zip(axes[1:], names, strict=False):
+    titles = ("as recorded", f"aligned ({names[0]} magenta, others green)")
+    for ax, shown, title in zip(axes, (before, images), titles, strict=False):
+        ax.imshow(_overlay(shown))
+        ax.set_title(title, fontsize=style.SMALL, loc="left")
+    for ax, name in zip(axes[2:], names, strict=False):
         ax.imshow(images[name], cmap="gray", vmin=-2, vmax=3)
         for again, color in ((True, style.BLUE), (False, style.ORANGE)):
             chosen = np.flatnonzero((session == name) & (shared == again))

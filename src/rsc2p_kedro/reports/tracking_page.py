@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.evaluation.description import centres
+from rsc2p_kedro.algorithms.tracking.alignment import neuron_radius
+from rsc2p_kedro.algorithms.tracking.images import local_contrast
 from rsc2p_kedro.core.tracking import FieldOfView, SessionAlignment, Tracking
 from rsc2p_kedro.plots import tracking as plots
 from rsc2p_kedro.reports import html
@@ -95,8 +98,11 @@ def render_tracking_page(field: str, tracking: Tracking, fields: Sequence[FieldO
         shared = counts[inverse] > 1
         figures = [
             (
-                plots.aligned_sessions(tracking.images, tracking.footprints, tracking.session, shared),
-                "Aligned mean images (as local contrast), with the outlines of neurons that were found in another "
+                plots.aligned_sessions(
+                    tracking.images, _before(tracking, fields), tracking.footprints, tracking.session, shared
+                ),
+                "The sessions over each other as they were recorded, and aligned (white where they agree); and the "
+                "aligned mean images (as local contrast), with the outlines of neurons that were found in another "
                 "session as well (blue) and of those that were found once (orange).",
             ),
             (
@@ -125,6 +131,19 @@ def render_tracking_page(field: str, tracking: Tracking, fields: Sequence[FieldO
         doubtful=html.table_of(_doubtful_rows(tracking), "Doubtful components", folded=True),
         figures=[{"uri": html.data_uri(figure), "caption": caption} for figure, caption in figures],
     )
+
+
+def _before(tracking: Tracking, fields: Sequence[FieldOfView]) -> dict[str, NDArray[np.float32]]:
+    """Images of the aligned sessions on the canvas, frame on frame as they were recorded."""
+    images = {}
+    for field in fields:
+        if field.session in tracking.images:
+            top, left = (-place for place in tracking.origin)
+            canvas = np.full(tracking.shape, np.nan, np.float32)
+            part = canvas[top : top + field.shape[0], left : left + field.shape[1]]
+            part[:] = local_contrast(field.mean, 2.5 * neuron_radius([field]))[: part.shape[0], : part.shape[1]]
+            images[field.session] = canvas
+    return images
 
 
 def _facts(tracking: Tracking, summary: TrackingSummary) -> list[tuple[str, str]]:

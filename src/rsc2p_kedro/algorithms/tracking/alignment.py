@@ -10,7 +10,6 @@ field of view that is tracked.
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from rsc2p_kedro.algorithms.tracking.images import channels_of
 from rsc2p_kedro.algorithms.tracking.placement import Placement, within
 from rsc2p_kedro.algorithms.tracking.refinement import refine
 from rsc2p_kedro.algorithms.tracking.rigid import NULL_ROTATIONS_DEG, STRETCHES, RigidFit, find_rigid
-from rsc2p_kedro.algorithms.tracking.sampling import sampling_matrix
+from rsc2p_kedro.algorithms.tracking.sampling import sample, sampling_matrix
 from rsc2p_kedro.core.tracking import FieldOfView, SessionAlignment
 
 Float = NDArray[np.float32]
@@ -40,6 +39,9 @@ pairs of different or mirrored simulated fields the highest was 0.40."""
 FEW, FEW_SIGNIFICANCE, FEW_SHARE = 20, 2.0, 0.2
 """With fewer components than this, counting cannot decide: then a share of coincident ones is enough if the images
 agree, or the cross-correlation is twice that of mirrored sessions."""
+ENOUGH = 150
+"""Number of components from which one mirrored session tells what coincides by chance; fewer are mirrored along both
+axes. Chosen, not tuned."""
 _N_RECENT = 3
 """Number of the last sessions, beside the first, whose footprints a session is compared with."""
 _MAX_GROUPS = 4
@@ -81,7 +83,7 @@ class Group:
         """
         places = placement.places()
         inside = within(places, channels.shape[1:])
-        own = inside * np.stack([ndi.map_coordinates(c, places, order=1, mode="nearest") for c in channels])
+        own = inside * sample(channels, places)
         return ((self.total - own) / np.maximum(self.weight - inside, 1)).astype(np.float32)
 
     def add(self, position: int, placement: Placement, channels: Float, footprints: sp.csc_array) -> None:
@@ -95,7 +97,7 @@ class Group:
         """
         places = placement.places()
         inside = within(places, channels.shape[1:])
-        self.total += inside * np.stack([ndi.map_coordinates(c, places, order=1, mode="nearest") for c in channels])
+        self.total += inside * sample(channels, places)
         self.weight += inside
         self.members.append(position)
         self.placements.append(placement)
@@ -216,7 +218,8 @@ class Aligner:
         target, first = group.mean, group.members[0]
         placement = self._refine(rigid.placement, target, own, first)
         moved, coincident, n = self._coincidences(placement, session, group)
-        chance = [self._by_chance(position, group, target, rigid.placement, axes) for axes in ((1,), (2,))]
+        turns = ((1,), (2,)) if n < ENOUGH else ((1,),)
+        chance = [self._by_chance(position, group, target, rigid.placement, axes) for axes in turns]
         expected = np.sum([c for c, _ in chance], axis=0) / max(sum(m for _, m in chance), 1)
         evidence = (coincident - expected * n) / np.sqrt(expected * n + 1)
         best = int(evidence.argmax())
@@ -231,7 +234,7 @@ class Aligner:
         session, own = self.fields[position], np.ascontiguousarray(np.flip(self.channels[position], axes))
         y, x = (float(np.hypot(a, b)) for a, b in like.matrix)
         step = max(1, round(self.radius[group.members[0]] / 1.5))
-        placement = find_rigid(target, own, step=step, pixel_ratios=[(y, x)]).placement
+        placement = find_rigid(target, own, step=step, pixel_ratios=[(y, x)], judge=False).placement
         placement = self._refine(placement, target, own, group.members[0])
         pixels = np.arange(session.shape[0] * session.shape[1]).reshape(session.shape)
         turned = np.flip(pixels, tuple(axis - 1 for axis in axes)).ravel()
@@ -432,7 +435,7 @@ def _correlations(
     """Correlation of each channel over the common field, and the largest magnitude of the three in each ninth."""
     places = placement.places()
     inside = within(places, own.shape[1:])
-    moved = [ndi.map_coordinates(channel, places, order=1, mode="nearest") for channel in own]
+    moved = sample(own, places)
     whole = [_correlation(a, b, inside) for a, b in zip(moved, others, strict=True)]
     ninths = np.full((3, 3), np.nan)
     rows, columns = (np.minimum(3 * np.arange(size) // size, 2) for size in inside.shape)

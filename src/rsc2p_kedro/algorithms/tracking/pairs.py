@@ -15,6 +15,7 @@ kinds by expectation maximization.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -175,24 +176,19 @@ def displaced_pairs(
         radius_px: likewise.
 
     Returns:
-        The pairs for each of several displacements, of neighbouring sessions only.
+        The pairs of each two consecutive sessions, for each of several displacements; indices are those of the two.
     """
-    found = []
     sessions = np.unique(session_of)
-    if len(sessions) < 2:
-        return []
-    for k in range(_N_DISPLACEMENTS):
+    own = [footprints[:, np.flatnonzero(session_of == session)] for session in sessions]
+    found = []
+    for k in range(_N_DISPLACEMENTS if len(sessions) > 1 else 0):
         angle, length = 2 * np.pi * k / _N_DISPLACEMENTS, radius_px * (5 + 2 * (k % 3))
-        dy, dx = round(length * np.sin(angle)), round(length * np.cos(angle))
-        parts, owners = [], []
-        for number, session in enumerate(sessions):
-            own = footprints[:, np.flatnonzero(session_of == session)]
-            parts.append(displace(own, shape, (dy, dx)) if number % 2 else own)
-            owners.append(np.full(own.shape[1], session))
-        pairs = find_pairs(sp.csc_array(sp.hstack(parts, format="csc")), np.concatenate(owners), shape, radius_px)
-        of = np.searchsorted(sessions, np.concatenate(owners))
-        odd = (of[pairs.first] + of[pairs.second]) % 2 == 1
-        found.append(Pairs(pairs.first[odd], pairs.second[odd], pairs.distance[odd], pairs.similarity[odd]))
+        by = (round(length * np.sin(angle)), round(length * np.cos(angle)))
+        parts = [displace(part, shape, by) if number % 2 else part for number, part in enumerate(own)]
+        for earlier, later in pairwise(parts):
+            both = sp.csc_array(sp.hstack([earlier, later], format="csc"))
+            owners = np.repeat([0, 1], [earlier.shape[1], later.shape[1]])
+            found.append(find_pairs(both, owners, shape, radius_px))
     return found
 
 

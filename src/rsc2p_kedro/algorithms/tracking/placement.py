@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,11 @@ class Placement:
         centre = (np.array(shape, float) - 1) / 2
         return cls(shape, matrix, centre, np.asarray(offset, float), nodes_y, nodes_x, np.zeros((2, 2, 2)))
 
+    @property
+    def grid(self) -> FieldGrid:
+        """The splines of the nodes of the field."""
+        return _grid(self.shape, tuple(self.nodes_y.tolist()), tuple(self.nodes_x.tolist()))
+
     def places(self, *, step: int = 1, margin: tuple[int, int, int, int] = (0, 0, 0, 0)) -> NDArray[np.float64]:
         """Places of the session at the pixels of the reference.
 
@@ -73,7 +79,7 @@ class Placement:
         x = np.arange(-left, self.shape[1] + right, step, dtype=float)
         dy, dx = (y - self.centre[0])[:, None], (x - self.centre[1])[None, :]
         linear = np.stack([self.matrix[i, 0] * dy + self.matrix[i, 1] * dx + self.offset[i] for i in range(2)])
-        grid = FieldGrid.from_nodes(self.shape, self.nodes_y, self.nodes_x)
+        grid = self.grid
         rows, columns = (np.clip(axis, 0, size - 1).astype(int) for axis, size in zip((y, x), self.shape, strict=True))
         basis_y, basis_x = grid.basis_y[:, rows].astype(float), grid.basis_x[:, columns].astype(float)
         return linear + np.einsum(
@@ -96,6 +102,11 @@ class Placement:
     def rotation_deg(self) -> float:
         """Rotation of the session in the reference in degrees."""
         return float(np.rad2deg(np.arctan2(self.matrix[1, 0], self.matrix[0, 0])))
+
+
+@lru_cache(maxsize=16)  # a refinement makes many placements of the same nodes
+def _grid(shape: tuple[int, int], nodes_y: tuple[float, ...], nodes_x: tuple[float, ...]) -> FieldGrid:
+    return FieldGrid.from_nodes(shape, np.array(nodes_y), np.array(nodes_x))
 
 
 def within(places: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -13,11 +13,10 @@ and shear) to nodes a few neurons apart.
 from dataclasses import replace
 
 import numpy as np
-import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from rsc2p_kedro.algorithms.registration.field import FieldGrid
 from rsc2p_kedro.algorithms.tracking.placement import Placement, within
+from rsc2p_kedro.algorithms.tracking.sampling import sample
 
 Float = NDArray[np.float32]
 BENDING_PX = 2.0
@@ -62,7 +61,7 @@ def refine(
 def _with_nodes(placement: Placement, n: list[int]) -> Placement:
     """The same placement with a field of so many nodes along each axis."""
     nodes = [np.linspace(0, size - 1, count) for size, count in zip(placement.shape, n, strict=True)]
-    grid = FieldGrid.from_nodes(placement.shape, placement.nodes_y, placement.nodes_x)
+    grid = placement.grid
     rows, columns = (np.rint(axis).astype(int) for axis in nodes)
     field = np.stack(
         [grid.basis_y[:, rows].T.astype(float) @ axis @ grid.basis_x[:, columns] for axis in placement.field]
@@ -74,16 +73,16 @@ class _Data:
     """The channels of both fields, and the equations of one step."""
 
     def __init__(self, reference: Float, session: Float, step: int, smoothing_px: float) -> None:
-        self._target, self._session, self._step = reference[:, ::step, ::step].astype(float), session, step
-        self._gradients = [np.stack([np.gradient(c, axis=i) for c in session]) for i in range(2)]
+        self._target, self._step = reference[:, ::step, ::step].astype(float), step
+        self._session = np.stack([session, *np.gradient(session, axis=(1, 2))]).astype(np.float32)
         self._correlated = max(4 * np.pi * smoothing_px**2 / step**2, 1.0)
 
     def step(self, placement: Placement) -> tuple[Placement, float]:
         """One Gauss-Newton step; returns the placement, and the largest change of a node in px."""
-        grid = FieldGrid.from_nodes(placement.shape, placement.nodes_y, placement.nodes_x)
+        grid = placement.grid
         by, bx = (basis[:, :: self._step].astype(float) for basis in (grid.basis_y, grid.basis_x))
         places = placement.places(step=self._step)
-        inside = within(places, self._session.shape[1:])
+        inside = within(places, self._session.shape[2:])
         weights, pull = self._weights(places, inside)
         hessian = _normal_matrix(weights, by, bx)
         gradient = np.concatenate([np.einsum("ay,yx,bx->ab", by, p, bx, optimize=True).ravel() for p in pull])
@@ -102,9 +101,8 @@ class _Data:
         """Weights yy, yx, xx of the normal equations at each pixel, and the pull along each axis."""
         weights = [np.zeros(inside.shape) for _ in range(3)]
         pull = [np.zeros(inside.shape) for _ in range(2)]
-        for channel, target in enumerate(self._target):
-            moved = ndi.map_coordinates(self._session[channel], places, order=1, mode="nearest")
-            gy, gx = (ndi.map_coordinates(g[channel], places, order=1, mode="nearest") for g in self._gradients)
+        sampled = sample(self._session, places).astype(float)
+        for target, moved, gy, gx in zip(self._target, *sampled, strict=True):
             scaled = _standardized(target, moved, inside)
             if scaled is None:
                 continue

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from rsc2p_kedro.algorithms.tracking.placement import Placement
+from rsc2p_kedro.algorithms.tracking.sampling import sample
 
 Float = NDArray[np.float32]
 ROTATIONS_DEG = np.arange(-6.0, 6.1, 1.0)
@@ -57,6 +57,7 @@ def find_rigid(
     pixel_ratios: Sequence[tuple[float, float]] = ((1.0, 1.0),),
     rotations_deg: Sequence[float] | NDArray = ROTATIONS_DEG,
     scales: Sequence[float] | NDArray = SCALES,
+    judge: bool = True,
 ) -> RigidFit:
     """Finds the shift, rotation and scale at which a session fits the reference.
 
@@ -68,6 +69,7 @@ def find_rigid(
             be.
         rotations_deg: rotations that are tried.
         scales: magnifications that are tried.
+        judge: whether to compare with mirrored sessions; if not, nothing is known about chance.
 
     Returns:
         The best fit, and how well mirrored sessions fit.
@@ -81,6 +83,8 @@ def find_rigid(
     ]
     fits = [search.best_shift(session, *trial) for trial in trials]
     peak, placement = max(fits, key=lambda fit: fit[0])
+    if not judge:
+        return RigidFit(placement, peak, np.zeros(1))
     ratio = trials[int(np.argmax([fit[0] for fit in fits]))][1]
     mirrored = (session[:, ::-1], session[:, :, ::-1], session[:, ::-1, ::-1])
     chance = [search.best_shift(images, angle, ratio)[0] for images in mirrored for angle in NULL_ROTATIONS_DEG]
@@ -93,7 +97,7 @@ class _Search:
     def __init__(self, reference: Float, step: int) -> None:
         self._shape, self._step = (reference.shape[1], reference.shape[2]), step
         self._images = reference[:, ::step, ::step]
-        self._sizes: tuple[int, int] | None = None
+        self._other: tuple[int, ...] | None = None
 
     def best_shift(
         self, session: Float, rotation_deg: float, pixel_ratio: tuple[float, float]
@@ -105,8 +109,7 @@ class _Search:
         steps = [int(np.ceil(size / ratio / self._step)) for size, ratio in zip(sizes, pixel_ratio, strict=True)]
         whole = Placement.similarity((steps[0] * self._step, steps[1] * self._step), middle, rotation_deg, pixel_ratio)
         places = whole.places(step=self._step)
-        moved = np.stack([ndi.map_coordinates(channel, places, order=1, mode="constant") for channel in session])
-        surface, lags = self._correlate(moved)
+        surface, lags = self._correlate(sample(session, places, beyond_is_zero=True))
         index = np.unravel_index(int(surface.argmax()), surface.shape)
         lag = np.array([lags[0][index[0]], lags[1][index[1]]], float) * self._step
         # Pixel p of the reference is pixel p - lag of that grid.
@@ -117,22 +120,28 @@ class _Search:
     def _correlate(self, moved: Float) -> tuple[NDArray[np.float64], tuple[NDArray, NDArray]]:
         """Sum over the channels of standardized cross-correlations, and the lags in steps along each axis."""
         own, other = self._images.shape[1:], moved.shape[1:]
-        sizes = tuple(scipy.fft.next_fast_len(a + b, real=True) for a, b in zip(own, other, strict=True))
-        if sizes != self._sizes:
-            self._sizes = sizes
-            self._transforms = scipy.fft.rfft2(self._images, sizes)
-        product = self._transforms * np.conj(scipy.fft.rfft2(moved, sizes))
-        correlation = scipy.fft.irfft2(product, sizes)
-        lags, shares = zip(*(_lags(a, b, size) for a, b, size in zip(own, other, sizes, strict=True)), strict=True)
-        overlap = np.outer(*shares)
-        allowed = overlap >= _MIN_OVERLAP
-        total = np.zeros(allowed.shape)
-        for channel, surface in enumerate(correlation):
-            level = surface / np.sqrt(np.maximum(overlap, 0.05))
-            spread = np.sqrt(np.mean(level[allowed] ** 2)) if allowed.any() else 0.0
+        if other != self._other:
+            self._prepare(own, other)
+        product = self._transforms * np.conj(scipy.fft.rfft2(moved, self._sizes))
+        total = np.full(self._allowed.shape, -np.inf)
+        total[self._allowed] = 0
+        for channel, surface in enumerate(scipy.fft.irfft2(product, self._sizes)):
+            level = surface[self._allowed] * self._scale
+            spread = np.sqrt(np.mean(level**2)) if level.size else 0.0
             if spread > 0:
-                total += (level if channel == 0 else np.abs(level)) / spread
-        return np.where(allowed, total, -np.inf), (lags[0], lags[1])
+                total[self._allowed] += (level if channel == 0 else np.abs(level)) / spread
+        return total, self._lags
+
+    def _prepare(self, own: tuple[int, ...], other: tuple[int, ...]) -> None:
+        """Computes what is the same for all images of one size."""
+        self._other = other
+        self._sizes = tuple(scipy.fft.next_fast_len(a + b, real=True) for a, b in zip(own, other, strict=True))
+        self._transforms = scipy.fft.rfft2(self._images, self._sizes)
+        along = [_lags(a, b, size) for a, b, size in zip(own, other, self._sizes, strict=True)]
+        self._lags = (along[0][0], along[1][0])
+        overlap = np.outer(along[0][1], along[1][1])
+        self._allowed = overlap >= _MIN_OVERLAP
+        self._scale = 1 / np.sqrt(overlap[self._allowed])
 
 
 def _lags(own: int, other: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

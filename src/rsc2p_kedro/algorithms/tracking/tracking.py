@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage as ndi
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -16,7 +15,7 @@ from rsc2p_kedro.algorithms.tracking.identities import decided_pairs, name_neuro
 from rsc2p_kedro.algorithms.tracking.images import local_contrast
 from rsc2p_kedro.algorithms.tracking.pairs import Pairs, displaced_pairs, find_pairs, fit_model, pairs_within
 from rsc2p_kedro.algorithms.tracking.placement import Placement, within
-from rsc2p_kedro.algorithms.tracking.sampling import sampling_matrix
+from rsc2p_kedro.algorithms.tracking.sampling import sample, sampling_matrix
 from rsc2p_kedro.algorithms.tracking.settling import displacements, settle
 from rsc2p_kedro.core.tracking import FieldOfView, Tracking
 
@@ -151,7 +150,7 @@ class _View:
 def _image(field: FieldOfView, places: NDArray) -> NDArray[np.float32]:
     """Aligned mean image as local contrast; NaN outside of the field of view."""
     contrast = local_contrast(field.mean, 2.5 * neuron_radius([field]))
-    moved = ndi.map_coordinates(contrast, places, order=1, mode="nearest")
+    moved = sample(contrast, places)
     return np.where(within(places, field.shape), moved, np.float32(np.nan)).astype(np.float32)
 
 
