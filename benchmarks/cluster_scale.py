@@ -56,7 +56,7 @@ class Cost:
 
 
 def make_project(folder: Path, n_recordings: int) -> None:
-    """A project of ten simulated recordings for each animal."""
+    """A project of one simulated recording for each animal: sessions of one would wait for their tracking."""
     copytree(ROOT / "conf" / "base", folder / "conf" / "base")
     copy(ROOT / "pyproject.toml", folder)
     (folder / "src").mkdir()
@@ -69,7 +69,7 @@ def make_project(folder: Path, n_recordings: int) -> None:
     }
     recordings: dict = {}
     for k in range(n_recordings):
-        recordings.setdefault(f"animal_{k // 10}", {})[f"day_{k % 10}"] = {"path": f"data/01_raw/{k}", **entry}
+        recordings[f"animal_{k}"] = {"day_0": {"path": f"data/01_raw/{k}", **entry}}
     (folder / "conf" / "local").mkdir()
     text = yaml.safe_dump({"recordings": recordings})
     (folder / "conf" / "local" / "parameters_recordings.yml").write_text(text, encoding="utf-8")
