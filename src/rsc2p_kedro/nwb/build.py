@@ -145,7 +145,9 @@ def _add_results(
         plane=plane,
         parameters=parameters,
         times=times,
-        spike_rates_description=describe_spike_rates(cast(EvaluationParameters, contents.stages["evaluation"])),
+        spike_rates_description=describe_spike_rates(
+            cast(EvaluationParameters, contents.stages["evaluation"]), plane.indicator
+        ),
         suffix=suffix,
     )
     add_background(ophys, results.components, plane=plane, parameters=parameters, times=times, suffix=suffix)

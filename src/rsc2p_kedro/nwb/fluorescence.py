@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pynwb import ProcessingModule
 from pynwb.ophys import DfOverF, Fluorescence, ImageSegmentation, ImagingPlane, PlaneSegmentation, RoiResponseSeries
 
+from rsc2p_kedro.algorithms.deconvolution.indicators import usual_delay
 from rsc2p_kedro.algorithms.dff import background_under_footprints
 from rsc2p_kedro.core import results
 from rsc2p_kedro.core.parameters import EvaluationParameters
@@ -96,19 +97,22 @@ def add_rois(
         dff.add_roi_response_series(series)
 
 
-def describe_spike_rates(evaluation: EvaluationParameters) -> str:
+def describe_spike_rates(evaluation: EvaluationParameters, indicator: str | None = None) -> str:
     """Describes spike rates and the parameters they were inferred with.
 
     Args:
         evaluation: as used; all its fields that begin with `spike_` are listed.
+        indicator: gives the delay where the parameters leave it open.
 
     Returns:
         The description of the series `SpikeRates`.
     """
+    used = {name: getattr(evaluation, name) for name in EvaluationParameters.model_fields if name.startswith("spike_")}
+    if used["spike_delay"] is None:
+        used["spike_delay"] = usual_delay(indicator)
+    fields = EvaluationParameters.model_fields
     settings = [
-        f"{name} = {getattr(evaluation, name):g} ({(field.description or name).split(':')[0]})"
-        for name, field in EvaluationParameters.model_fields.items()
-        if name.startswith("spike_")
+        f"{name} = {value:g} ({(fields[name].description or name).split(':')[0]})" for name, value in used.items()
     ]
     return (
         "Inferred spike rate: posterior mean of the number of calcium transients that begin in each frame, given the "

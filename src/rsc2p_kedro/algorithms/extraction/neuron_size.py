@@ -138,7 +138,7 @@ def measure_half_width(inputs: Inputs) -> float | None:
         if unlimited is None:
             return None
         radii[k] = _typical_radius(candidates, inputs, _MAX_RADIUS * half_width) or unlimited
-        if unlimited > _SUITABLE[1] * half_width:
+        if min(unlimited, radii[k]) > _SUITABLE[1] * half_width:  # where neuropil alone is larger, somata are not
             k = min(k + 1, len(_FACTORS) - 1)
         elif unlimited < _SUITABLE[0] * half_width:
             k = max(k - 1, 0)
