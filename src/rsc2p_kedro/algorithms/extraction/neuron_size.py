@@ -47,6 +47,9 @@ neuropil. Chosen, not tuned."""
 _MASK_LEVEL = 0.35
 """Pixels above this fraction of a footprint's maximum are counted: at the edge of a blurred disc it is one half, and
 noise of the maximum shifts it down. Fitted with the two constants below on 60 simulated tissues."""
+_STRONG = 10.0
+"""Signal in sd of noise from which larger candidates count all the same when the resolution is chosen: those of a movie
+of 60 neurons of 5 px that was taken for one of 13.6 px had 3 to 6, bright large somata have 60. Chosen, not tuned."""
 _MIN_AXIS_RATIO = 0.5
 """Minor over major half-axis of a round candidate. 99 % of marked neurons have 0.45 or more."""
 _MAX_STRENGTH = 60.0
@@ -134,11 +137,12 @@ def measure_half_width(inputs: Inputs) -> float | None:
     while k not in radii:
         half_width, last = _BINNED_HALF_WIDTH * _FACTORS[k], k
         candidates = _quick_search(inputs, _FACTORS[k], half_width)
-        unlimited = _typical_radius(candidates, inputs, np.inf)
+        largest = _MAX_RADIUS * half_width
+        unlimited = _typical_radius(candidates, inputs, largest, _STRONG) or _typical_radius(candidates, inputs, np.inf)
         if unlimited is None:
             return None
-        radii[k] = _typical_radius(candidates, inputs, _MAX_RADIUS * half_width) or unlimited
-        if min(unlimited, radii[k]) > _SUITABLE[1] * half_width:  # where neuropil alone is larger, somata are not
+        radii[k] = _typical_radius(candidates, inputs, largest) or unlimited
+        if unlimited > _SUITABLE[1] * half_width:
             k = min(k + 1, len(_FACTORS) - 1)
         elif unlimited < _SUITABLE[0] * half_width:
             k = max(k - 1, 0)
@@ -161,16 +165,18 @@ def _quick_search(inputs: Inputs, factor: int, half_width_px: float) -> Factoriz
     return detect_candidates(search, initialize_background(search, refine_gain=False))
 
 
-def _typical_radius(candidates: Factorization, inputs: Inputs, largest_px: float) -> float | None:
-    """Weighted median of the radii in px of the round candidates up to a radius; None without any."""
+def _typical_radius(
+    candidates: Factorization, inputs: Inputs, largest_px: float, strong: float = np.inf
+) -> float | None:
+    """Weighted median of the radii in px of the round candidates up to a radius, or of any if strong; None without."""
     footprints = sp.csc_array(candidates.A.multiply(inputs.binned.scale.reshape(-1, 1)))
     minor, major = half_axes(footprints, inputs.binned.shape)
     radius = np.sqrt(mask_areas(footprints, _MASK_LEVEL) / np.pi)
-    counted = (minor > _MIN_AXIS_RATIO * np.maximum(major, 1e-12)) & (radius < largest_px)
-    if not counted.any():
-        return None
     norms = np.sqrt(np.asarray(candidates.A.astype(np.float64).power(2).sum(axis=0)).ravel())
     strength = np.minimum(norms * candidates.C.std(axis=1), _MAX_STRENGTH)
+    counted = (minor > _MIN_AXIS_RATIO * np.maximum(major, 1e-12)) & ((radius < largest_px) | (strength >= strong))
+    if not counted.any():
+        return None
     return weighted_median(radius[counted], (radius**2 * strength)[counted])
 
 
