@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from rsc2p_kedro.algorithms.deconvolution import deconvolve, infer_spikes
+from rsc2p_kedro.algorithms.deconvolution.indicators import GCAMP_DELAY, usual_delay
 from rsc2p_kedro.algorithms.deconvolution.posterior import advance
 from rsc2p_kedro.core.parameters import Acquisition, EvaluationParameters
 
@@ -45,7 +46,6 @@ SMOOTHINGS_S = (0.025, 0.05, 0.1, 0.2)
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "spike_ground_truth"
 DECAY_S = {"GCaMP6f": 0.4, "GCaMP6s": 1.0, "GCaMP6m": 0.7, "GCaMP7f": 0.4, "GCaMP8f": 0.2, "GCaMP8m": 0.2}
 """Decay times for the manifest by indicator; for any other the project's default."""
-DYES, DELAY_OF_DYES = ("OGB", "Cal520"), 0.02
 SUITE2P_TAU_S = {"GCaMP6f": 0.7, "GCaMP6m": 1.0, "GCaMP6s": 1.25}
 """Suite2p's advice by indicator; 1 s, its default, for any other."""
 SUITE2P_PROGRAM = """
@@ -128,9 +128,9 @@ def _acquisition(trace: Trace) -> Acquisition:
 def _properties(trace: Trace) -> dict[str, float]:
     """Properties of the indicator: the defaults for GCaMP, otherwise as the parameters' descriptions advise."""
     p, is_gcamp = EvaluationParameters(), "GCaMP" in trace.dataset
-    is_dye = trace.dataset.split("-")[1].startswith(DYES) if "-" in trace.dataset else False
+    indicator = trace.dataset.split("-")[1] if "-" in trace.dataset else None
     return {
-        "delay": DELAY_OF_DYES if is_dye else p.spike_delay,
+        "delay": usual_delay(indicator),
         "supralinearity": p.spike_supralinearity if is_gcamp else 1,
     }
 
@@ -184,7 +184,7 @@ def score_all(traces: list[Trace], suite2p_python: str | None, *, advanced: bool
     if suite2p_python is not None:
         rates["suite2p"] = run_suite2p(traces, suite2p_python, advised=True)
         rates["suite2p, 1 s"] = run_suite2p(traces, suite2p_python, advised=False)
-    delay = EvaluationParameters().spike_delay
+    delay = GCAMP_DELAY
     for name in rates if advanced else ():
         if name != "ours":
             pairs = zip(rates[name], traces, strict=True)
