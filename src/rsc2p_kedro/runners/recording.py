@@ -48,7 +48,8 @@ class RecordingRunner(SequentialRunner):
 
     Beside each output, it writes what the output was made of (:mod:`rsc2p_kedro.datasets.made`). If a recording fails,
     the others are processed all the same, and all failures are reported together at the end. Nodes without a namespace
-    (tables and pages over all recordings) run last, over those recordings that have results.
+    run over those recordings that have results: tables and pages over all of them last, those that track neurons before
+    the sessions are exported.
 
     It is the runner of `kedro run` in this project. Kedro's own runners run all selected nodes, and as they do not
     write what outputs were made of, their results count as stale.
